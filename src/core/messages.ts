@@ -1,0 +1,106 @@
+/**
+ * Every message between two nodes, declared once: its code on the wire, its fields with their limits, and by that its type.
+ * Containers travel as the bytes that are stored.
+ */
+import type { DeviceId, NodeId, Partition, StoreKey } from './ids.js'
+import { type Body, type Shape, bytes, count, flag, list, optional, pair, real, shape, text } from './wire.js'
+
+/** Frames hold at most 4 MiB; a container of many large siblings comes close. */
+export const MAX_CONTAINER_BYTES = 3_900_000
+/** Batches of containers stop growing at this size. */
+export const BATCH_BYTES = 256 * 1024
+const MAX_ENTRIES = 4096
+const MAX_PARTITIONS = 65_536
+
+const node = text<NodeId>(16)
+const device = text<DeviceId>(16)
+const key = text<StoreKey>(1200)
+const container = bytes(MAX_CONTAINER_BYTES)
+const digest = bytes(8)
+const partition = count as (value: unknown) => Partition
+const entries = list(pair(key, container), MAX_ENTRIES)
+const keyDigests = list(pair(key, digest), MAX_ENTRIES)
+const partitions = list(partition, MAX_PARTITIONS)
+
+/** A member record as gossip carries it (§4.8.1). */
+const member = (value: unknown) => {
+  const [id, deviceId, incarnation, state, capacity, name] = list((field) => field, 8)(value)
+  return {
+    node: node(id),
+    device: device(deviceId),
+    incarnation: count(incarnation),
+    state: text<'up' | 'asleep' | 'left'>(6)(state),
+    capacity: real(capacity),
+    name: text(256)(name),
+  }
+}
+export type WireMember = [NodeId, DeviceId, number, string, number, string]
+
+export const shapes = {
+  /** First frame in each direction; nothing else is read before it (DESIGN §9). `config` must match. */
+  Hello: shape(1, {
+    protocol: pair(count, count),
+    node,
+    incarnation: count,
+    device,
+    config: text(4096),
+    name: text(256),
+  }),
+  /** The sender closes: a page that goes away says so if it can. */
+  Bye: shape(2, {}),
+  /** Heartbeat. `lag`: by how many milliseconds the sender's own timers run late (a hidden tab). */
+  Ping: shape(3, { lag: real }),
+  Pong: shape(4, { lag: real }),
+
+  /** Store these containers: a put, a hint, a read repair or a sync push; they only differ in lane and `hintFor`. */
+  Store: shape(10, { entries, /** When not empty: hold them as hints for these homes (§4.6). */ hintFor: list(node, 64), limited: flag }),
+  /** Durable now. `refused`: keys whose sibling limit is reached. */
+  Stored: shape(11, { refused: list(key, MAX_ENTRIES) }),
+  StoreFailed: shape(12, { kind: text(16) }),
+  Read: shape(13, { key, full: flag }),
+  /** `digest` is empty when there is nothing. `complete`: this node would know if there were something. */
+  ReadResult: shape(14, { digest, container: optional(container), complete: flag }),
+  /** A read or a write that the disk refused: no answer is not 'absent' (P41). */
+  Failed: shape(15, { kind: text(16) }),
+  Fetch: shape(16, { keys: list(key, MAX_ENTRIES) }),
+  Entries: shape(17, { entries, cursor: optional(text(1300)) }),
+  Scan: shape(18, { from: text(1300), to: text(1300), limit: count, reverse: flag }),
+
+  Gossip: shape(20, { digests: list(pair(node, count), 4096), heard: list(real, 4096), hash: digest }),
+  GossipReply: shape(21, { members: list(member, 4096), wanted: list(node, 4096) }),
+  Members: shape(22, { members: list(member, 4096) }),
+
+  /** `digest`: XOR of the roots of these partitions. */
+  CompareRoots: shape(30, { partitions, digest }),
+  /** 8 bytes a partition; empty when all are equal. */
+  Roots: shape(31, { roots: bytes(8 * MAX_PARTITIONS) }),
+  /** Asks for group digests (`groups` empty) of some partitions, or for the leaves of (partition, group) pairs. */
+  CompareGroups: shape(32, { partitions }),
+  CompareLeaves: shape(33, { groups: list(pair(partition, count), MAX_ENTRIES) }),
+  Digests: shape(34, { digests: bytes(2_000_000) }),
+  ListLeaves: shape(35, { leaves: list(pair(partition, count), MAX_ENTRIES) }),
+  KeyDigests: shape(36, { entries: keyDigests, /** False when the list was cut. */ whole: flag }),
+  CheckKeys: shape(37, { keys: list(key, MAX_ENTRIES) }),
+  /** The sender holds these partitions and the receiver is now a home of them: come and get them (§4.9). */
+  OfferPartitions: shape(38, { partitions }),
+  FetchPartition: shape(39, { partition, after: optional(text(1300)) }),
+  /** The sender has all of these partitions / asks which of them the receiver has whole. */
+  AskComplete: shape(40, { partitions }),
+  Complete: shape(41, { partitions }),
+
+  /** Do you hold exactly these (or nothing), and no older hint? */
+  Settle: shape(50, { entries: keyDigests, commit: flag }),
+  Settled: shape(51, { agreed: list(key, MAX_ENTRIES) }),
+
+  /** What the sender's applications watch: store keys (exact) and prefixes of them. */
+  Interest: shape(60, { keys: list(key, MAX_ENTRIES), prefixes: list(text(1300), 1024) }),
+  Changed: shape(61, { entries: keyDigests }),
+} satisfies Record<string, Shape>
+
+export type MessageType = keyof typeof shapes
+export type Message = { [K in MessageType]: { type: K } & Body<(typeof shapes)[K]> }[MessageType]
+export type MessageOf<K extends MessageType> = Extract<Message, { type: K }>
+
+export const shapesByCode: ReadonlyMap<number, { type: MessageType; shape: Shape }> = new Map(
+  (Object.keys(shapes) as MessageType[]).map((type) => [shapes[type].code, { type, shape: shapes[type] }]),
+)
