@@ -1,0 +1,25 @@
+/** How the tests are run; how the library and the page are built stands in scripts/build.mjs. */
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['test/{unit,properties,paper,sim}/**/*.test.ts'],
+        },
+      },
+      {
+        test: {
+          name: 'browser',
+          include: ['test/browser/**/*.test.ts'],
+          testTimeout: 90_000,
+          hookTimeout: 60_000,
+          // A ring of tabs keeps two cores busy: side by side, files would only measure each other.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+})
