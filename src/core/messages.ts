@@ -3,7 +3,7 @@
  * Containers travel as the bytes that are stored.
  */
 import type { DeviceId, NodeId, Partition, StoreKey } from './ids.js'
-import { type Body, type Shape, bytes, count, flag, list, optional, pair, real, shape, text } from './wire.js'
+import { type Body, type Shape, bytes, count, flag, list, oneOf, optional, pair, real, record, shape, text } from './wire.js'
 
 /** Frames hold at most 4 MiB; a container of many large siblings comes close. */
 export const MAX_CONTAINER_BYTES = 3_900_000
@@ -23,18 +23,14 @@ const keyDigests = list(pair(key, digest), MAX_ENTRIES)
 const partitions = list(partition, MAX_PARTITIONS)
 
 /** A member record as gossip carries it (§4.8.1). */
-const member = (value: unknown) => {
-  const [id, deviceId, incarnation, state, capacity, name] = list((field) => field, 8)(value)
-  return {
-    node: node(id),
-    device: device(deviceId),
-    incarnation: count(incarnation),
-    state: text<'up' | 'asleep' | 'left'>(6)(state),
-    capacity: real(capacity),
-    name: text(256)(name),
-  }
-}
-export type WireMember = [NodeId, DeviceId, number, string, number, string]
+const member = record({
+  node,
+  device,
+  incarnation: count,
+  state: oneOf('up', 'asleep', 'left'),
+  capacity: real,
+  name: text(256),
+})
 
 export const shapes = {
   /** First frame in each direction; nothing else is read before it (DESIGN §9). `config` must match. */
@@ -44,7 +40,8 @@ export const shapes = {
     incarnation: count,
     device,
     config: text(4096),
-    name: text(256),
+    /** The sender lacks the receiver's Hello and wants it. */
+    answer: flag,
   }),
   /** The sender closes: a page that goes away says so if it can. */
   Bye: shape(2, {}),
@@ -53,20 +50,31 @@ export const shapes = {
   Pong: shape(4, { lag: real }),
 
   /** Store these containers: a put, a hint, a read repair or a sync push; they only differ in lane and `hintFor`. */
-  Store: shape(10, { entries, /** When not empty: hold them as hints for these homes (§4.6). */ hintFor: list(node, 64), limited: flag }),
+  Store: shape(10, {
+    entries,
+    /** When not empty: hold them as hints for these homes (§4.6). */
+    hintFor: list(node, 64),
+    /** Flush to disk before answering. */
+    strict: flag,
+    /** A user's new write: subject to the sibling limit. Copies of old writes never are. */
+    fresh: flag,
+  }),
   /** Durable now. `refused`: keys whose sibling limit is reached. */
   Stored: shape(11, { refused: list(key, MAX_ENTRIES) }),
-  StoreFailed: shape(12, { kind: text(16) }),
   Read: shape(13, { key, full: flag }),
   /** `digest` is empty when there is nothing. `complete`: this node would know if there were something. */
   ReadResult: shape(14, { digest, container: optional(container), complete: flag }),
   /** A read or a write that the disk refused: no answer is not 'absent' (P41). */
   Failed: shape(15, { kind: text(16) }),
   Fetch: shape(16, { keys: list(key, MAX_ENTRIES) }),
+  /** `cursor`: where the next page goes on; undefined at the end. */
   Entries: shape(17, { entries, cursor: optional(text(1300)) }),
+  /** The live keys from `from` up to `to` (exclusive), in key order. */
   Scan: shape(18, { from: text(1300), to: text(1300), limit: count, reverse: flag }),
+  /** `filling`: partitions of which this node is a home but may lack data. */
+  ScanPage: shape(19, { entries, more: flag, filling: partitions }),
 
-  Gossip: shape(20, { digests: list(pair(node, count), 4096), heard: list(real, 4096), hash: digest }),
+  Gossip: shape(20, { digests: list(pair(node, count), 4096), /** Milliseconds since the last sign of life, per digest; -1 is never. */ heard: list(real, 4096), hash: digest }),
   GossipReply: shape(21, { members: list(member, 4096), wanted: list(node, 4096) }),
   Members: shape(22, { members: list(member, 4096) }),
 

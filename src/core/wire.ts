@@ -57,6 +57,20 @@ export function pair<A, B>(first: Field<A>, second: Field<B>): Field<[A, B]> {
     return [first(value[0]), second(value[1])]
   }
 }
+export function oneOf<T extends string>(...choices: T[]): Field<T> {
+  return (value) => {
+    check(choices.includes(value as T), 'not one of the choices')
+    return value as T
+  }
+}
+export function record<F extends Fields>(fields: F): Field<Body<Shape<F>>> {
+  return (value) => {
+    check(typeof value === 'object' && value !== null, 'not a record')
+    const result: Record<string, unknown> = {}
+    for (const name in fields) result[name] = (fields[name] as Field<unknown>)((value as Record<string, unknown>)[name])
+    return result as Body<Shape<F>>
+  }
+}
 /** null on the wire stands for undefined. */
 export function optional<T>(field: Field<T>): Field<T | undefined> {
   return (value) => (value === null || value === undefined ? undefined : field(value))

@@ -6,7 +6,7 @@
  * Merging is commutative, associative and idempotent, so any order, any number and any route of deliveries ends in
  * the same container. Relied on by requests and sync; relies on contexts only.
  */
-import { type CausalContext, type Dot, EMPTY_CONTEXT, covers, joinContexts, restrict, withDot } from './context.js'
+import { type CausalContext, type Dot, EMPTY_CONTEXT, covers, descends, joinContexts, restrict, withDot } from './context.js'
 
 /** One version of a key. Its bytes are encoded once, at the put, and opaque from then on. */
 export interface Sibling {
@@ -46,6 +46,16 @@ export function mergeContainers(a: Container, b: Container): Container {
   }
   siblings.sort((x, y) => compareDots(x.dot, y.dot))
   return { siblings, context: joinContexts(a.context, b.context) }
+}
+
+/**
+ * Whether merging `b` into `a` would change nothing: `a` knows all that `b` knows. More than `descends` of their contexts, because of
+ * two containers that cover the same dots one may have dropped a sibling that the other still shows.
+ */
+export function dominates(a: Container, b: Container): boolean {
+  if (!descends(a.context, b.context)) return false
+  const merged = mergeContainers(a, b).siblings
+  return merged.length === a.siblings.length && merged.every((sibling) => hasDot(a, sibling.dot))
 }
 
 /** True when the key holds a value: some sibling is neither a tombstone nor expired at `wallTime`. */

@@ -1,0 +1,97 @@
+/**
+ * Gossip of member records: every second with one random reachable peer, digests first, then only what the other lacks, both
+ * ways (§4.8.1). Signs of life travel along, so that a member whom only others can reach is not put to sleep.
+ */
+import type { CancelTimer, Clock, Random } from '../environment.js'
+import type { NodeId } from '../ids.js'
+import type { MessageOf } from '../messages.js'
+import type { Peers } from '../peers.js'
+import type { Membership } from './membership.js'
+import { recordVersion } from './records.js'
+
+const REPLY_TIMEOUT_MS = 5000
+
+export class Gossip {
+  private timer: CancelTimer | undefined
+
+  constructor(
+    private readonly membership: Membership,
+    private readonly peers: Peers,
+    private readonly clock: Clock,
+    private readonly random: Random,
+    private readonly intervalMs: number,
+  ) {
+    peers.handle('Gossip', (message) => this.answer(message))
+    peers.handle('Members', (message) => {
+      membership.absorb(message.members)
+      return undefined
+    })
+    // A new session is the fastest moment to learn: do not wait for the dice.
+    peers.events.on('up', (node) => {
+      membership.saw(node)
+      void this.exchange(node)
+    })
+  }
+
+  start(): void {
+    this.timer = this.clock.setTimer(this.intervalMs * (0.8 + 0.4 * this.random.next()), () => {
+      this.start()
+      const reachable = this.peers.reachable()
+      for (const node of reachable) this.membership.saw(node, this.clock.now() - (this.peers.detector.lastHeard(node) ?? 0))
+      const peer = reachable[Math.floor(this.random.next() * reachable.length)]
+      if (peer) void this.exchange(peer)
+    })
+  }
+
+  stop(): void {
+    this.timer?.()
+  }
+
+  /** Tells a change at once instead of at the next round. */
+  spread(): void {
+    const reachable = this.peers.reachable()
+    for (let i = 0; i < 2 && reachable.length > 0; i++) {
+      const [peer] = reachable.splice(Math.floor(this.random.next() * reachable.length), 1)
+      if (peer) void this.exchange(peer)
+    }
+  }
+
+  async exchange(peer: NodeId): Promise<void> {
+    const records = this.membership.all()
+    const reply = await this.peers.request(
+      peer,
+      {
+        type: 'Gossip',
+        digests: records.map((record) => [record.node, recordVersion(record)]),
+        heard: records.map((record) => this.membership.evidenceAge(record.node)),
+        hash: this.membership.hash(),
+      },
+      REPLY_TIMEOUT_MS,
+    )
+    if (reply?.type !== 'GossipReply') return
+    const wanted = reply.wanted.flatMap((node) => this.membership.get(node) ?? [])
+    if (wanted.length > 0) this.peers.notify(peer, { type: 'Members', members: wanted }, 'foreground')
+    this.membership.absorb(reply.members)
+  }
+
+  private answer(message: MessageOf<'Gossip'>): MessageOf<'GossipReply'> {
+    message.digests.forEach(([node], index) => {
+      const silence = message.heard[index]
+      if (silence !== undefined && silence >= 0 && this.membership.get(node)) this.membership.saw(node, silence)
+    })
+    const theirs = new Map(message.digests)
+    if (equalBytes(message.hash, this.membership.hash())) return { type: 'GossipReply', members: [], wanted: [] }
+    // Same versions but another hash: two records tie by number and differ in content; only sending all settles it.
+    const tie = this.membership.all().every((record) => theirs.get(record.node) === recordVersion(record)) && theirs.size === this.membership.all().length
+    const members = this.membership.all().filter((record) => tie || (theirs.get(record.node) ?? -1) < recordVersion(record))
+    const wanted = message.digests.filter(([node, version]) => {
+      const known = this.membership.get(node)
+      return tie || !known || recordVersion(known) < version
+    })
+    return { type: 'GossipReply', members, wanted: wanted.map(([node]) => node) }
+  }
+}
+
+function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i])
+}

@@ -1,0 +1,161 @@
+/**
+ * Who belongs to the ring, and the placement that follows from it. Joining is explicit (opening a store), leaving as well; being closed or
+ * unreachable for `replaceAfterMs` makes a member a sleeper. All records are persisted, sleepers and left ones too, so that
+ * a restarted subset still knows the whole ring (P33).
+ *
+ * Invariant: the placement is a pure function of the records in state 'up', hence equal wherever the records are.
+ */
+import { decode, encode } from '@msgpack/msgpack'
+import { Emitter } from '../emitter.js'
+import type { Clock } from '../environment.js'
+import type { NodeId, ReplicationFactor } from '../ids.js'
+import { type Placement, placement } from '../ring/placement.js'
+import { type MemberRecord, hashRecords, newerRecord, sameRecord } from './records.js'
+
+export interface MembershipEvents {
+  /** Some record changed; persist and show it. */
+  changed: MemberRecord[]
+  /** The set of members in the placement changed. */
+  placement: { joined: NodeId[]; gone: NodeId[] }
+}
+
+export class Membership {
+  readonly events = new Emitter<MembershipEvents>()
+  private readonly records = new Map<NodeId, MemberRecord>()
+  /** When there was last any sign of life, direct or told by gossip, on this node's clock. */
+  private readonly evidence = new Map<NodeId, number>()
+  /** When this node first heard of a member: the start of its patience with one that it never met. */
+  private readonly knownSince = new Map<NodeId, number>()
+  private placements = new Map<ReplicationFactor, Placement>()
+  private cachedHash: Uint8Array | undefined
+
+  constructor(
+    private own: MemberRecord,
+    private readonly clock: Clock,
+    private readonly partitions: number,
+  ) {
+    this.records.set(own.node, own)
+  }
+
+  get self(): MemberRecord {
+    return this.own
+  }
+
+  /** Takes up what an earlier life of this node knew. */
+  restore(stored: Uint8Array | undefined): void {
+    if (!stored) return
+    this.absorb((decode(stored) as MemberRecord[]).map((record) => ({ ...record })))
+  }
+
+  encoded(): Uint8Array {
+    return encode([...this.records.values()])
+  }
+
+  all(): MemberRecord[] {
+    return [...this.records.values()]
+  }
+
+  get(node: NodeId): MemberRecord | undefined {
+    return this.records.get(node)
+  }
+
+  /** Members that take part in the placement, this node included unless it leaves. */
+  placed(): NodeId[] {
+    return this.all()
+      .filter((record) => record.state === 'up')
+      .map((record) => record.node)
+  }
+
+  hash(): Uint8Array {
+    this.cachedHash ??= hashRecords(this.records.values())
+    return this.cachedHash
+  }
+
+  placementFor(n: ReplicationFactor): Placement {
+    let found = this.placements.get(n)
+    if (!found) {
+      found = placement(
+        this.all().filter((record) => record.state === 'up'),
+        this.partitions,
+        n,
+      )
+      this.placements.set(n, found)
+    }
+    return found
+  }
+
+  /** Merges records from gossip or disk. Says so when others are wrong about this node (§4.8.1; refutation: SWIM). */
+  absorb(incoming: MemberRecord[]): boolean {
+    const before = new Set(this.placed())
+    const changed: MemberRecord[] = []
+    for (const record of incoming) {
+      if (record.node === this.own.node) {
+        if (newerRecord(record, this.own) === record && !sameRecord(record, this.own)) {
+          this.own = { ...this.own, incarnation: record.incarnation + 1 }
+          this.records.set(this.own.node, this.own)
+          changed.push(this.own)
+        }
+        continue
+      }
+      const known = this.records.get(record.node)
+      const winner = known ? newerRecord(known, record) : record
+      if (known && sameRecord(known, winner)) continue
+      this.records.set(record.node, winner)
+      if (!known || known.state !== 'up') this.knownSince.set(record.node, this.clock.now())
+      changed.push(winner)
+    }
+    if (changed.length > 0) this.settle(before, changed)
+    return changed.length > 0
+  }
+
+  /** Changes this node's own record: leaving, a new name. */
+  declare(change: Partial<Pick<MemberRecord, 'state' | 'capacity' | 'name'>>): void {
+    const before = new Set(this.placed())
+    this.own = { ...this.own, ...change, incarnation: this.own.incarnation + 1 }
+    this.records.set(this.own.node, this.own)
+    this.settle(before, [this.own])
+  }
+
+  /** There was a sign of life `agoMs` ago. */
+  saw(node: NodeId, agoMs = 0): void {
+    const at = this.clock.now() - agoMs
+    if (at > (this.evidence.get(node) ?? Number.NEGATIVE_INFINITY)) this.evidence.set(node, at)
+  }
+
+  /** Milliseconds since the last sign of life; -1 when there never was one. Hearsay about a record is no sign of life. */
+  evidenceAge(node: NodeId): number {
+    if (node === this.own.node) return 0
+    const at = this.evidence.get(node)
+    return at === undefined ? -1 : Math.round(this.clock.now() - at)
+  }
+
+  /** For how long this node has had no reason to believe in that member, in milliseconds. */
+  silence(node: NodeId): number {
+    if (node === this.own.node) return 0
+    return this.clock.now() - Math.max(this.evidence.get(node) ?? 0, this.knownSince.get(node) ?? 0)
+  }
+
+  /** Puts those to sleep who have been silent for longer than `afterMs`. They keep their data and come back by refuting. */
+  sleepSilent(afterMs: number): void {
+    const before = new Set(this.placed())
+    const changed: MemberRecord[] = []
+    for (const record of this.all()) {
+      if (record.node === this.own.node || record.state !== 'up' || this.silence(record.node) < afterMs) continue
+      const asleep: MemberRecord = { ...record, state: 'asleep' }
+      this.records.set(record.node, asleep)
+      changed.push(asleep)
+    }
+    if (changed.length > 0) this.settle(before, changed)
+  }
+
+  private settle(before: Set<NodeId>, changed: MemberRecord[]): void {
+    this.cachedHash = undefined
+    // Capacity and device weigh in the placement too, so any change of a record throws the cached ones away.
+    this.placements = new Map()
+    const after = new Set(this.placed())
+    const joined = [...after].filter((node) => !before.has(node))
+    const gone = [...before].filter((node) => !after.has(node))
+    this.events.emit('changed', changed)
+    if (joined.length > 0 || gone.length > 0) this.events.emit('placement', { joined, gone })
+  }
+}

@@ -1,0 +1,360 @@
+/**
+ * Sessions with other nodes: the Hello handshake, heartbeats, requests with deadlines, and the door at which every
+ * frame is checked. Relied on by everything that talks; relies on the transport and the failure detector.
+ *
+ * Invariant: no handler runs for a frame of a peer whose Hello was not accepted, for a malformed frame, or for a
+ * frame that waited past its deadline (a thawed tab's backlog is dropped, not executed).
+ */
+import { Emitter } from './emitter.js'
+import type { CancelTimer, Clock, Lane, Transport } from './environment.js'
+import type { DeviceId, NodeId } from './ids.js'
+import { FailureDetector } from './membership/failure-detector.js'
+import { type Message, type MessageOf, type MessageType, shapes, shapesByCode } from './messages.js'
+import { MalformedError } from './versions/encoding.js'
+import { type FrameHeader, decodeFrame, encodeFrame } from './wire.js'
+
+export const PROTOCOL: [oldest: number, newest: number] = [1, 1]
+const MAX_MALFORMED = 10
+/** Longer than any frame may live; also how long a reaper must wait for old writes to die on the way. */
+export const MAX_TTL_MS = 30_000
+const OFFSET_WINDOW_MS = 5000
+
+export interface Identity {
+  node: NodeId
+  device: DeviceId
+  incarnation: number
+  /** Room parameters that must be equal everywhere, as text. */
+  config: string
+}
+
+interface Session {
+  incarnation: number
+  device: DeviceId
+  /** Smallest (my clock − sender's clock) of the present and the former window: a frame with no wait. */
+  offset: number
+  formerOffset: number
+  offsetSince: number
+  /** Smoothed round trip and its deviation, as TCP keeps them (RFC 6298). */
+  rtt: number
+  rttDeviation: number
+  malformed: number
+  lastSent: number
+  reachable: boolean
+}
+
+interface Pending {
+  to: NodeId
+  sentAt: number
+  finish: (reply: Message | undefined) => void
+}
+
+export interface PeerEvents {
+  up: NodeId
+  down: NodeId
+  mismatch: { node: NodeId; theirs: string }
+  malformed: NodeId
+}
+
+/** Answers a request; undefined where a message wants no reply. */
+export type Handler<K extends MessageType> = (message: MessageOf<K>, from: NodeId) => Message | undefined | Promise<Message | undefined>
+
+export class Peers {
+  readonly events = new Emitter<PeerEvents>()
+  readonly detector: FailureDetector
+  private readonly sessions = new Map<NodeId, Session>()
+  private readonly linked = new Set<NodeId>()
+  private readonly pending = new Map<number, Pending>()
+  private readonly handlers = new Map<MessageType, Handler<never>>()
+  private nextId = 1
+  private beat: CancelTimer | undefined
+  private beatDue = 0
+
+  constructor(
+    readonly self: Identity,
+    private readonly clock: Clock,
+    private readonly transport: Transport,
+    private readonly options: { heartbeatIntervalMs: number; suspicionPhi: number },
+    private readonly onHandlerError: (error: unknown) => void,
+  ) {
+    this.detector = new FailureDetector(clock, options.heartbeatIntervalMs, options.suspicionPhi)
+  }
+
+  start(): void {
+    this.scheduleBeat()
+    this.transport.start({
+      onUp: (node) => this.linkUp(node),
+      onDown: (node) => this.linkDown(node),
+      onFrame: (from, frame) => this.receive(from, frame),
+    })
+  }
+
+  stop(): void {
+    this.beat?.()
+    for (const node of this.sessions.keys()) this.notify(node, { type: 'Bye' }, 'foreground')
+    this.transport.stop()
+    for (const node of [...this.linked]) this.linkDown(node)
+  }
+
+  handle<K extends MessageType>(type: K, handler: Handler<K>): void {
+    this.handlers.set(type, handler as unknown as Handler<never>)
+  }
+
+  /** Reachable: greeted, and not suspected by the failure detector. */
+  isReachable(node: NodeId): boolean {
+    return this.sessions.get(node)?.reachable ?? false
+  }
+
+  reachable(): NodeId[] {
+    return [...this.sessions].filter(([, session]) => session.reachable).map(([node]) => node)
+  }
+
+  deviceOf(node: NodeId): DeviceId | undefined {
+    return this.sessions.get(node)?.device
+  }
+
+  /** Smoothed round-trip time in milliseconds; undefined before the first reply. */
+  rtt(node: NodeId): number | undefined {
+    const rtt = this.sessions.get(node)?.rtt
+    return rtt === undefined || rtt < 0 ? undefined : rtt
+  }
+
+  /** About the 95th percentile of this peer's answers: a slower one is worth asking somebody else for. */
+  slowAfter(node: NodeId): number {
+    const session = this.sessions.get(node)
+    return session && session.rtt >= 0 ? session.rtt + 4 * session.rttDeviation : 0
+  }
+
+  /** Sends a message that wants no reply. False when it could not even be queued. */
+  notify(to: NodeId, message: Message, lane: Lane, ttl = MAX_TTL_MS): boolean {
+    return this.sessions.has(to) && this.sendFrame(to, message, 0, ttl, lane)
+  }
+
+  /**
+   * Sends a request. Resolves with the reply, or with undefined when there is none: no link, a full queue, the link lost,
+   * or no answer within `timeoutMs`. Never rejects: without an answer the outcome is unknown, and the caller decides.
+   */
+  request(to: NodeId, message: Message, timeoutMs: number, lane: Lane = 'foreground'): Promise<Message | undefined> {
+    return new Promise((resolve) => {
+      const id = this.nextId++
+      const sentAt = this.clock.now()
+      const finish = (reply: Message | undefined) => {
+        if (!this.pending.delete(id)) return
+        cancel()
+        resolve(reply)
+      }
+      const cancel = this.clock.setTimer(timeoutMs, () => {
+        this.detector.unanswered(to, sentAt)
+        finish(undefined)
+      })
+      this.pending.set(id, { to, sentAt, finish })
+      if (!this.sessions.has(to) || !this.sendFrame(to, message, id, timeoutMs, lane)) finish(undefined)
+    })
+  }
+
+  /** Forgets a peer's link on purpose, e.g. one that does not fit. */
+  reject(node: NodeId, reason: string): void {
+    this.transport.reject(node, reason)
+  }
+
+  private sendFrame(to: NodeId, message: Message, id: number, ttl: number, lane: Lane): boolean {
+    const now = this.clock.now()
+    const header: FrameHeader = { id, incarnation: this.self.incarnation, sentAt: now, ttl: Math.min(ttl, MAX_TTL_MS) }
+    const session = this.sessions.get(to)
+    if (session) session.lastSent = now
+    return this.transport.send(to, encodeFrame(shapes[message.type], header, message), lane)
+  }
+
+  private sayHello(node: NodeId, answer: boolean): void {
+    const { incarnation, device, config } = this.self
+    const hello: Message = { type: 'Hello', protocol: PROTOCOL, node: this.self.node, incarnation, device, config, answer }
+    this.sendFrame(node, hello, 0, MAX_TTL_MS, 'foreground')
+  }
+
+  private linkUp(node: NodeId): void {
+    this.linked.add(node)
+    this.sayHello(node, true)
+  }
+
+  private linkDown(node: NodeId): void {
+    this.linked.delete(node)
+    this.endSession(node)
+  }
+
+  private endSession(node: NodeId): void {
+    const session = this.sessions.get(node)
+    if (!session) return
+    this.sessions.delete(node)
+    this.detector.forget(node)
+    for (const pending of [...this.pending.values()]) if (pending.to === node) pending.finish(undefined)
+    if (session.reachable) this.events.emit('down', node)
+  }
+
+  private receive(from: NodeId, frame: Uint8Array): void {
+    const session = this.sessions.get(from)
+    let decoded: ReturnType<typeof decodeFrame>
+    try {
+      decoded = decodeFrame(shapesByCode, frame)
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error
+      this.events.emit('malformed', from)
+      if (session && ++session.malformed > MAX_MALFORMED) this.reject(from, 'malformed frames')
+      return
+    }
+    const { header } = decoded
+    const message = { type: decoded.type, ...decoded.body } as Message
+    if (message.type === 'Hello') return this.greeted(from, message, header)
+    // A frame without a session, or of an earlier life of that node, is from a handshake that never ended.
+    if (!session || header.incarnation !== session.incarnation) {
+      if (this.linked.has(from)) this.sayHello(from, true)
+      return
+    }
+    this.detector.heard(from)
+    this.setReachable(from, session, true)
+    if (this.waited(session, header) > header.ttl) return
+    this.dispatch(from, message, header)
+  }
+
+  private dispatch(from: NodeId, message: Message, header: FrameHeader): void {
+    if (message.type === 'Bye') return this.endSession(from)
+    if (message.type === 'Pong' || message.type === 'Ping') this.detector.reportedLag(from, message.lag)
+    const pending = header.id > 0 ? this.pending.get(header.id) : undefined
+    // A reply carries its request's id and comes from whom it was sent to; a request carries an id of its sender's.
+    if (isReply(message)) {
+      if (pending?.to !== from) return
+      this.measured(from, this.clock.now() - pending.sentAt)
+      pending.finish(message)
+      return
+    }
+    if (message.type === 'Ping') {
+      this.sendFrame(from, { type: 'Pong', lag: this.detector.lagMs }, header.id, header.ttl, 'foreground')
+      return
+    }
+    const handler = this.handlers.get(message.type) as Handler<MessageType> | undefined
+    if (!handler) return
+    const answer = (reply: Message | undefined) => {
+      if (reply && header.id > 0) this.sendFrame(from, reply, header.id, header.ttl, LANES[message.type] ?? 'background')
+    }
+    try {
+      const result = handler(message as never, from)
+      if (result instanceof Promise) result.then(answer, this.onHandlerError)
+      else answer(result)
+    } catch (error) {
+      this.onHandlerError(error)
+    }
+  }
+
+  private greeted(from: NodeId, hello: MessageOf<'Hello'>, header: FrameHeader): void {
+    if (!this.linked.has(from) || hello.node !== from) return
+    if (hello.protocol[0] > PROTOCOL[1] || hello.protocol[1] < PROTOCOL[0] || hello.config !== this.self.config) {
+      if (hello.answer) this.sayHello(from, false)
+      this.events.emit('mismatch', { node: from, theirs: `${hello.config} (protocol ${hello.protocol.join(' to ')})` })
+      // After the answer had a chance to leave: the peer should learn the reason as well.
+      this.clock.setTimer(500, () => this.reject(from, 'other room parameters'))
+      return
+    }
+    const known = this.sessions.get(from)
+    if (known && known.incarnation > hello.incarnation) return
+    if (known && known.incarnation < hello.incarnation) this.endSession(from)
+    if (hello.answer) this.sayHello(from, false)
+    if (this.sessions.has(from)) return
+    const now = this.clock.now()
+    const offset = now - header.sentAt
+    const session: Session = {
+      incarnation: hello.incarnation,
+      device: hello.device,
+      offset,
+      formerOffset: offset,
+      offsetSince: now,
+      rtt: -1,
+      rttDeviation: 0,
+      malformed: 0,
+      lastSent: now,
+      reachable: false,
+    }
+    this.sessions.set(from, session)
+    this.detector.watch(from)
+    this.setReachable(from, session, true)
+    // The first answer tells the round-trip time, by which coordinators choose.
+    void this.request(from, { type: 'Ping', lag: this.detector.lagMs }, 5000)
+  }
+
+  /**
+   * How long a frame waited beyond the fastest one of this link. Clocks of different tabs share no zero, so only the
+   * difference to the smallest offset counts; the window lets the measure recover when one clock stood still.
+   */
+  private waited(session: Session, header: FrameHeader): number {
+    const now = this.clock.now()
+    const offset = now - header.sentAt
+    if (now - session.offsetSince > OFFSET_WINDOW_MS) {
+      session.formerOffset = session.offset
+      session.offset = offset
+      session.offsetSince = now
+    } else if (offset < session.offset) session.offset = offset
+    return offset - Math.min(session.offset, session.formerOffset)
+  }
+
+  private measured(node: NodeId, sample: number): void {
+    const session = this.sessions.get(node)
+    if (!session) return
+    if (session.rtt < 0) {
+      session.rtt = sample
+      session.rttDeviation = sample / 2
+      return
+    }
+    session.rttDeviation += (Math.abs(sample - session.rtt) - session.rttDeviation) / 4
+    session.rtt += (sample - session.rtt) / 8
+  }
+
+  private setReachable(node: NodeId, session: Session, reachable: boolean): void {
+    if (session.reachable === reachable) return
+    session.reachable = reachable
+    this.events.emit(reachable ? 'up' : 'down', node)
+  }
+
+  private scheduleBeat(): void {
+    this.beatDue = this.clock.now() + this.options.heartbeatIntervalMs
+    this.beat = this.clock.setTimer(this.options.heartbeatIntervalMs, () => {
+      this.detector.ownTick(Math.max(0, this.clock.now() - this.beatDue))
+      this.scheduleBeat()
+      this.heartbeat()
+    })
+  }
+
+  private heartbeat(): void {
+    const now = this.clock.now()
+    for (const node of this.linked) {
+      const session = this.sessions.get(node)
+      if (!session) {
+        this.sayHello(node, true)
+        continue
+      }
+      if (this.detector.suspects(node)) this.setReachable(node, session, false)
+      const silent = now - (this.detector.lastHeard(node) ?? 0) >= 0.9 * this.options.heartbeatIntervalMs
+      if (silent) {
+        this.sendFrame(node, { type: 'Ping', lag: this.detector.lagMs }, 0, 5000, 'foreground')
+      }
+    }
+  }
+}
+
+const REPLIES = new Set<MessageType>([
+  'Pong',
+  'Stored',
+  'ReadResult',
+  'Failed',
+  'Entries',
+  'ScanPage',
+  'GossipReply',
+  'Roots',
+  'Digests',
+  'KeyDigests',
+  'Complete',
+  'Settled',
+])
+
+function isReply(message: Message): boolean {
+  return REPLIES.has(message.type)
+}
+
+/** Replies to what a user waits for overtake; all other replies go with the background. */
+const LANES: Partial<Record<MessageType, Lane>> = { Store: 'foreground', Read: 'foreground', Scan: 'foreground', Gossip: 'foreground' }

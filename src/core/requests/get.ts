@@ -1,0 +1,285 @@
+/**
+ * Coordinating one get (§4.5): one full answer from the nearest home, digests from the others, an answer at R votes, all
+ * causally unrelated versions merged. Stragglers feed read repair (§5).
+ *
+ * Who may vote: a home that has the whole partition, whatever it says; any other node only with data in hand. A fresh home or an empty
+ * stand-in must not outvote the data by saying "not found" (P16).
+ */
+import type { CancelTimer, Clock, Digest } from '../environment.js'
+import type { NodeId, StoreKey } from '../ids.js'
+import type { Peers } from '../peers.js'
+import { digestsFromBytes, digestsToBytes, sameDigest } from '../sync/merkle.js'
+import type { Tuning } from '../tuning.js'
+import { type Container, EMPTY_CONTAINER, dominates, mergeContainers } from '../versions/container.js'
+import { isEmpty } from '../versions/context.js'
+import { MalformedError, decodeContainer, digestOf, encodeContainer } from '../versions/encoding.js'
+import type { Replica } from './replica.js'
+import type { Routing } from './routing.js'
+
+export interface GetOptions {
+  r: number
+  strictQuorum: boolean
+}
+
+export interface GetOutcome {
+  container: Container
+  met: boolean
+  sloppy: boolean
+  answers: number
+  needed: number
+}
+
+export interface GetContext {
+  routing: Routing
+  peers: Peers
+  replica: Replica
+  clock: Clock
+  tuning: Tuning
+  /** Whether this node, as a home, has all data of the key's partition. */
+  isComplete: (key: StoreKey) => boolean
+  /** Permission for one read repair now: they are limited in rate (P19). */
+  mayRepair: () => boolean
+  repaired: (key: StoreKey, nodes: NodeId[]) => void
+  onError: (error: unknown) => void
+}
+
+interface Answer {
+  /** undefined: this node holds nothing of the key. */
+  digest: Digest | undefined
+  container: Container | undefined
+  complete: boolean
+}
+
+/** @throws StorageFailure only when this tab's disk failed and no other node answered. */
+export function coordinateGet(key: StoreKey, options: GetOptions, context: GetContext): Promise<GetOutcome> {
+  return new Get(key, options, context).run()
+}
+
+class Get {
+  private readonly homes: readonly NodeId[]
+  private readonly answers = new Map<NodeId, Answer>()
+  private readonly asked = new Set<NodeId>()
+  private outstanding = 0
+  private fullAsked = false
+  private deciding = false
+  private expired = false
+  private merged: Container = EMPTY_CONTAINER
+  private storageError: unknown
+  private resolve: ((outcome: GetOutcome) => void) | undefined
+  private reject: ((error: unknown) => void) | undefined
+  private timers: CancelTimer[] = []
+
+  constructor(
+    private readonly key: StoreKey,
+    private readonly options: GetOptions,
+    private readonly context: GetContext,
+  ) {
+    this.homes = context.routing.homes(key)
+  }
+
+  run(): Promise<GetOutcome> {
+    const { routing, clock, tuning } = this.context
+    const decided = new Promise<GetOutcome>((resolve, reject) => {
+      this.resolve = resolve
+      this.reject = reject
+    })
+    const targets = routing.targets(this.key).map((target) => target.node)
+    // Nearest first: the first asked sends the value, the others only their digest.
+    targets.sort((a, b) => routing.distance(a) - routing.distance(b))
+    const homesFirst = [...targets.filter((node) => this.homes.includes(node)), ...targets.filter((node) => !this.homes.includes(node))]
+    this.asked.add(routing.self)
+    this.askSelf()
+    for (const node of homesFirst) if (node !== routing.self) this.ask(node, !this.fullAsked)
+    let patience = tuning.patienceMinMs
+    for (const node of this.asked) patience = Math.max(patience, this.context.peers.slowAfter(node))
+    this.timers.push(
+      clock.setTimer(Math.min(patience, tuning.patienceMaxMs), () => this.hedge()),
+      clock.setTimer(tuning.requestTimeoutMs, () => {
+        this.expired = true
+        void this.consider()
+      }),
+    )
+    return decided
+  }
+
+  /** This tab's own disk: a vote if it is a home, and in any case the writes it has not delivered yet. */
+  private askSelf(): void {
+    const { replica, routing, isComplete } = this.context
+    const complete = isComplete(this.key)
+    if (this.homes.includes(routing.self) && complete) this.fullAsked = true
+    this.outstanding++
+    const read = replica.certainlyAbsent(this.key) ? Promise.resolve([EMPTY_CONTAINER]) : replica.read([this.key])
+    read
+      .then(
+        ([container = EMPTY_CONTAINER]) => this.answers.set(routing.self, { digest: digestIfAny(this.key, container), container, complete }),
+        (error) => {
+          this.storageError = error
+        },
+      )
+      .then(() => this.answered())
+  }
+
+  private ask(node: NodeId, full: boolean): void {
+    if (full) this.fullAsked = true
+    this.asked.add(node)
+    this.outstanding++
+    void this.requestFrom(node, full).then((answer) => {
+      if (answer) this.answers.set(node, answer)
+      else this.askNext()
+      this.answered()
+    })
+  }
+
+  private async requestFrom(node: NodeId, full: boolean): Promise<Answer | undefined> {
+    const { peers, tuning } = this.context
+    const reply = await peers.request(node, { type: 'Read', key: this.key, full }, tuning.requestTimeoutMs)
+    if (reply?.type !== 'ReadResult') return undefined
+    try {
+      return {
+        digest: digestsFromBytes(reply.digest)[0],
+        container: reply.container ? decodeContainer(reply.container) : reply.digest.length === 0 ? EMPTY_CONTAINER : undefined,
+        complete: reply.complete,
+      }
+    } catch (error) {
+      if (error instanceof MalformedError) return undefined
+      throw error
+    }
+  }
+
+  /** The next reachable node of the preference list: a former home, or a stand-in that may hold hints. */
+  private askNext(): void {
+    const { routing } = this.context
+    if (!this.resolve) return
+    const next = routing.preferenceList(this.key).find((node) => !this.asked.has(node) && routing.isReachable(node))
+    if (next) this.ask(next, true)
+  }
+
+  private hedge(): void {
+    if (!this.resolve) return
+    for (const node of this.asked) if (!this.answers.has(node)) this.askNext()
+  }
+
+  private votes(): NodeId[] {
+    return [...this.answers].filter(([node, answer]) => this.mayVote(node, answer)).map(([node]) => node)
+  }
+
+  private mayVote(node: NodeId, answer: Answer): boolean {
+    if (this.options.strictQuorum && !this.homes.includes(node)) return false
+    // This tab, when it is no home, only adds its undelivered writes to what others say.
+    if (node === this.context.routing.self && !this.homes.includes(node) && this.asked.size > 1) return false
+    return answer.complete || answer.digest !== undefined
+  }
+
+  private answered(): void {
+    this.outstanding--
+    // A home that still waits for its data cannot say no: whoever had the partition before is further down the list.
+    if (this.resolve && this.outstanding === 0 && this.votes().length < this.options.r) this.askNext()
+    void this.consider()
+  }
+
+  private async consider(): Promise<void> {
+    if (this.deciding || !this.resolve) return
+    if (this.votes().length < this.options.r && this.outstanding > 0 && !this.expired) return
+    this.deciding = true
+    try {
+      await this.fetchMissing()
+      this.decide()
+    } catch (error) {
+      this.reject?.(error)
+      this.context.onError(error)
+    } finally {
+      this.deciding = false
+    }
+    void this.repairLater()
+  }
+
+  /** Digests that differ from what is known so far stand for versions to fetch. */
+  private async fetchMissing(): Promise<void> {
+    for (const answer of this.answers.values()) if (answer.container) this.merged = mergeContainers(this.merged, answer.container)
+    const known = digestIfAny(this.key, this.merged)
+    const unknown = [...this.answers].filter(([, answer]) => answer.digest && !answer.container && !(known && sameDigest(answer.digest, known)))
+    await Promise.all(
+      unknown.map(async ([node, answer]) => {
+        const full = await this.requestFrom(node, true)
+        if (full?.container) {
+          answer.container = full.container
+          answer.digest = full.digest
+          this.merged = mergeContainers(this.merged, full.container)
+        } else this.answers.delete(node)
+      }),
+    )
+  }
+
+  private decide(): void {
+    if (!this.resolve) return
+    for (const cancel of this.timers) cancel()
+    const voters = this.votes()
+    const homes = voters.filter((node) => this.homes.includes(node)).length
+    const { r } = this.options
+    if (this.answers.size === 0 && this.storageError !== undefined) this.reject?.(this.storageError)
+    else {
+      this.resolve({
+        container: this.merged,
+        met: voters.length >= r,
+        sloppy: homes < Math.min(voters.length, r),
+        answers: voters.length,
+        needed: r,
+      })
+    }
+    this.resolve = undefined
+  }
+
+  /** After the answer: wait for the stragglers, then bring everybody who should have the key to the merged state (§5). */
+  private async repairLater(): Promise<void> {
+    const { clock, tuning, onError } = this.context
+    if (!tuning.readRepair || this.resolve) return
+    if (this.outstanding > 0 && !this.expired) return
+    try {
+      await this.repair()
+    } catch (error) {
+      onError(error)
+    }
+    void clock
+  }
+
+  private async repair(): Promise<void> {
+    const { replica, routing, peers, tuning } = this.context
+    await this.fetchMissing()
+    if (isEmpty(this.merged.context)) return
+    const digest = digestOf(this.key, this.merged)
+    const stale = [...this.answers].filter(([node, answer]) => {
+      if (!this.homes.includes(node)) return false
+      return answer.container ? !dominates(answer.container, this.merged) : !answer.digest || !sameDigest(answer.digest, digest)
+    })
+    if (stale.length === 0 || !this.context.mayRepair()) return
+    const bytes = encodeContainer(this.merged)
+    await Promise.all(
+      stale.map(async ([node]) => {
+        if (node === routing.self) {
+          await replica.store([{ key: this.key, container: this.merged }], { asRecord: true, hintFor: [], own: false, durability: 'relaxed', maxSiblings: 0 })
+        } else {
+          await peers.request(node, { type: 'Store', entries: [[this.key, bytes]], hintFor: [], strict: false, fresh: false }, tuning.requestTimeoutMs, 'background')
+        }
+      }),
+    )
+    this.context.repaired(
+      this.key,
+      stale.map(([node]) => node),
+    )
+  }
+}
+
+function digestIfAny(key: StoreKey, container: Container): Digest | undefined {
+  return isEmpty(container.context) ? undefined : digestOf(key, container)
+}
+
+/** The replica's answer to a Read, as it travels. */
+export function readResult(key: StoreKey, container: Container, full: boolean, complete: boolean) {
+  const digest = digestIfAny(key, container)
+  return {
+    type: 'ReadResult' as const,
+    digest: digest ? digestsToBytes([digest]) : new Uint8Array(0),
+    container: digest && full ? encodeContainer(container) : undefined,
+    complete,
+  }
+}

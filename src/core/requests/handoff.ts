@@ -1,0 +1,122 @@
+/**
+ * Hinted handoff (§4.6): hints wait in their own store and go to their home as soon as it answers again, before any other background work.
+ * A hint is deleted when its home confirmed it, and re-routed when its home is no longer one (P25).
+ */
+import { Emitter } from '../emitter.js'
+import type { CancelTimer, Clock } from '../environment.js'
+import type { Background } from '../background.js'
+import type { NodeId, StoreKey } from '../ids.js'
+import { BATCH_BYTES } from '../messages.js'
+import type { Peers } from '../peers.js'
+import type { Tuning } from '../tuning.js'
+import { decodeContainer } from '../versions/encoding.js'
+import type { Entry, Replica } from './replica.js'
+import type { Routing } from './routing.js'
+
+const BATCH_KEYS = 128
+const DELIVERY_TIMEOUT_MS = 10_000
+
+export interface HandoffEvents {
+  /** A batch reached its home. */
+  delivered: { home: NodeId; keys: number; left: number }
+}
+
+export class Handoff {
+  readonly events = new Emitter<HandoffEvents>()
+  private readonly busy = new Set<NodeId>()
+  private rerouting = false
+  private timer: CancelTimer | undefined
+  private stopped = false
+
+  constructor(
+    private readonly replica: Replica,
+    private readonly routing: Routing,
+    private readonly peers: Peers,
+    private readonly background: Background,
+    private readonly clock: Clock,
+    private readonly tuning: Tuning,
+    private readonly onError: (error: unknown) => void,
+  ) {
+    peers.events.on('up', (node) => this.deliverTo(node))
+  }
+
+  /** Besides the moment when a home comes back: hints of a restarted holder, or of a batch that failed (P26). */
+  start(): void {
+    this.timer = this.clock.setTimer(this.tuning.handoffIntervalMs, () => {
+      this.start()
+      for (const home of this.replica.hints.homes()) this.deliverTo(home)
+    })
+  }
+
+  stop(): void {
+    this.stopped = true
+    this.timer?.()
+  }
+
+  /** Starts delivering to one home, unless that is going on already. */
+  deliverTo(home: NodeId): void {
+    if (this.stopped || this.busy.has(home) || home === this.routing.self) return
+    this.busy.add(home)
+    this.deliver(home).then(
+      () => this.busy.delete(home),
+      (error) => {
+        this.busy.delete(home)
+        this.onError(error)
+      },
+    )
+  }
+
+  /** After a change of the placement: hints for nodes that are no home of their key any more go to the present homes. */
+  async reroute(): Promise<void> {
+    if (this.rerouting) return
+    this.rerouting = true
+    try {
+      for (const key of this.replica.hints.keys()) {
+        const homes = this.routing.homes(key)
+        if (this.replica.hints.homesOf(key).every((home) => homes.includes(home))) continue
+        if (homes.includes(this.routing.self)) await this.keepAsRecord(key)
+        await this.replica.retargetHint(
+          key,
+          homes.filter((home) => home !== this.routing.self),
+        )
+      }
+    } finally {
+      this.rerouting = false
+    }
+  }
+
+  private async keepAsRecord(key: StoreKey): Promise<void> {
+    const [row] = await this.replica.storage.getHints([key])
+    if (!row) return
+    const entry = { key, container: decodeContainer(row.container) }
+    await this.replica.store([entry], { asRecord: true, hintFor: [], own: false, durability: 'strict', maxSiblings: 0 })
+  }
+
+  private async deliver(home: NodeId): Promise<void> {
+    while (!this.stopped && this.routing.isReachable(home)) {
+      const keys = this.replica.hints.keysFor(home, BATCH_KEYS)
+      if (keys.length === 0) return
+      await this.background.turn('hints')
+      const entries = await this.batch(keys)
+      const message = { type: 'Store', entries: entries.map(({ key, bytes }) => [key, bytes] as [StoreKey, Uint8Array]), hintFor: [], strict: true, fresh: false } as const
+      const reply = entries.length === 0 ? undefined : await this.peers.request(home, { ...message, hintFor: [] }, DELIVERY_TIMEOUT_MS, 'background')
+      if (reply?.type !== 'Stored') return
+      await this.replica.hintDelivered(entries, [home])
+      this.events.emit('delivered', { home, keys: entries.length, left: this.replica.hints.keysFor(home, 1).length })
+    }
+  }
+
+  private async batch(keys: StoreKey[]): Promise<(Entry & { bytes: Uint8Array })[]> {
+    const rows = await this.replica.storage.getHints(keys)
+    const entries: (Entry & { bytes: Uint8Array })[] = []
+    let bytes = 0
+    for (let i = 0; i < keys.length; i++) {
+      const row = rows[i]
+      if (!row) continue
+      if (entries.length > 0 && bytes + row.container.length > BATCH_BYTES) break
+      bytes += row.container.length
+      entries.push({ key: keys[i] as StoreKey, container: decodeContainer(row.container), bytes: row.container })
+    }
+    return entries
+  }
+}

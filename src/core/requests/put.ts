@@ -1,0 +1,243 @@
+/**
+ * Coordinating one put or delete (§4.5). The tab where it starts coordinates: it has minted the dot, writes its own copy and sends the container to the N
+ * highest reachable nodes of the preference list, all at once. A home keeps it as a replica; a tab that is no home keeps it in its hints,
+ * which serve as its outbox, until every home has confirmed. A home that does not answer in time is joined by a
+ * stand-in, which keeps the container with a hint (§4.6).
+ *
+ * Invariant: a put resolves only once it is durable in this tab or, if this tab's disk refused it, at W other nodes. What
+ * homes have not confirmed by the end is in somebody's hints.
+ */
+import type { CancelTimer, Clock, Durability } from '../environment.js'
+import type { NodeId } from '../ids.js'
+import type { MessageOf } from '../messages.js'
+import type { Peers } from '../peers.js'
+import { encodeContainer } from '../versions/encoding.js'
+import type { Tuning } from '../tuning.js'
+import type { Entry, Replica } from './replica.js'
+import type { Routing } from './routing.js'
+
+export interface PutOptions {
+  w: number
+  /** Only homes count, and fewer than w of them is a failure. */
+  strictQuorum: boolean
+  /** strict: the coordinator's own copy is flushed; all: every copy; relaxed: none. */
+  durability: 'strict' | 'relaxed' | 'all'
+}
+
+export interface PutOutcome {
+  met: boolean
+  sloppy: boolean
+  answers: number
+  needed: number
+  /** Nodes whose disk holds it now. */
+  acks: NodeId[]
+  /** Homes for which a durable hint exists. */
+  hintedFor: NodeId[]
+  /** A home refused it: too many siblings. */
+  refused: boolean
+  /** Why this tab's own disk did not take it. */
+  storageError: unknown
+}
+
+export interface PutContext {
+  routing: Routing
+  peers: Peers
+  replica: Replica
+  clock: Clock
+  tuning: Tuning
+  /** Reports what failed after the put was answered. */
+  onError: (error: unknown) => void
+}
+
+/**
+ * @returns the outcome at the moment when it was decided, and a promise that resolves with the homes that confirmed when
+ * every home has answered or been given up.
+ */
+export function coordinatePut(entry: Entry, options: PutOptions, context: PutContext): { outcome: Promise<PutOutcome>; settled: Promise<void> } {
+  const put = new Put(entry, options, context)
+  return { outcome: put.run(), settled: put.settled }
+}
+
+class Put {
+  readonly settled: Promise<void>
+  private markSettled: () => void = () => {}
+  private readonly homes: readonly NodeId[]
+  private readonly isHome: boolean
+  private readonly acks = new Set<NodeId>()
+  /** Stand-ins that were asked, with the home they stand for. */
+  private readonly standIns = new Map<NodeId, NodeId>()
+  private readonly asked = new Set<NodeId>()
+  private readonly hinted = new Set<NodeId>()
+  private outstanding = 0
+  private localDone = false
+  private storageError: unknown
+  private refused = false
+  private resolve: ((outcome: PutOutcome) => void) | undefined
+  private timers: CancelTimer[] = []
+
+  constructor(
+    private readonly entry: Entry,
+    private readonly options: PutOptions,
+    private readonly context: PutContext,
+  ) {
+    this.settled = new Promise((resolve) => {
+      this.markSettled = resolve
+    })
+    this.homes = context.routing.homes(entry.key)
+    this.isHome = this.homes.includes(context.routing.self)
+  }
+
+  run(): Promise<PutOutcome> {
+    const { routing, clock, tuning } = this.context
+    const decided = new Promise<PutOutcome>((resolve) => {
+      this.resolve = resolve
+    })
+    const targets = routing.targets(this.entry.key)
+    for (const { node, standsFor } of targets) {
+      if (standsFor) this.standIns.set(node, standsFor)
+      this.asked.add(node)
+    }
+    this.asked.add(routing.self)
+    this.writeOwn()
+    const bytes = encodeContainer(this.entry.container)
+    for (const { node, standsFor } of targets) if (node !== routing.self) this.send(node, standsFor, bytes)
+    this.timers.push(
+      clock.setTimer(this.patience(), () => this.escalate(bytes)),
+      clock.setTimer(tuning.requestTimeoutMs, () => this.decide()),
+    )
+    return decided
+  }
+
+  /** As long as the slowest asked peer usually takes, within bounds. */
+  private patience(): number {
+    const { patienceMinMs, patienceMaxMs } = this.context.tuning
+    let wait = patienceMinMs
+    for (const node of this.asked) wait = Math.max(wait, this.context.peers.slowAfter(node))
+    return Math.min(wait, patienceMaxMs)
+  }
+
+  /** Homes whose confirmation is not to be expected now: their hints are written together with the own copy. */
+  private hintTargets(): NodeId[] {
+    const { routing, tuning } = this.context
+    if (!this.isHome) return [...this.homes]
+    return tuning.hintedHandoff ? this.homes.filter((home) => !routing.isReachable(home)) : []
+  }
+
+  private writeOwn(): void {
+    const { replica, routing, tuning } = this.context
+    const durability: Durability = this.options.durability === 'relaxed' ? 'relaxed' : 'strict'
+    const hintFor = this.hintTargets()
+    this.outstanding++
+    replica
+      .store([this.entry], { asRecord: this.isHome, hintFor, own: true, durability, maxSiblings: tuning.maxSiblings })
+      .then(
+        (refused) => {
+          if (refused.length > 0) this.refused = true
+          else this.acks.add(routing.self)
+          for (const home of hintFor) this.hinted.add(home)
+        },
+        (error) => {
+          this.storageError = error
+        },
+      )
+      .then(() => {
+        this.localDone = true
+        this.answered()
+      })
+  }
+
+  private send(node: NodeId, standsFor: NodeId | undefined, bytes: Uint8Array): void {
+    const { peers, tuning } = this.context
+    const message: MessageOf<'Store'> = {
+      type: 'Store',
+      entries: [[this.entry.key, bytes]],
+      hintFor: standsFor ? [standsFor] : [],
+      strict: this.options.durability === 'all',
+      fresh: true,
+    }
+    this.outstanding++
+    void peers.request(node, message, tuning.requestTimeoutMs).then((reply) => {
+      if (reply?.type === 'Stored' && reply.refused.length === 0) {
+        this.acks.add(node)
+        if (standsFor) this.hinted.add(standsFor)
+      } else if (reply?.type === 'Stored') this.refused = true
+      else this.replace(node, bytes)
+      this.answered()
+    })
+  }
+
+  /** The next reachable node of the preference list takes over from one that failed or is slow. */
+  private replace(failed: NodeId, bytes: Uint8Array): void {
+    const { routing, tuning } = this.context
+    if (!this.resolve || !tuning.hintedHandoff) return
+    const home = this.standIns.get(failed) ?? failed
+    const next = routing.preferenceList(this.entry.key).find((node) => !this.asked.has(node) && routing.isReachable(node))
+    if (!next || this.acks.has(home)) return
+    this.asked.add(next)
+    this.standIns.set(next, home)
+    this.send(next, home, bytes)
+  }
+
+  private escalate(bytes: Uint8Array): void {
+    if (!this.resolve || this.answers() >= this.options.w) return
+    for (const node of [...this.asked]) if (!this.acks.has(node)) this.replace(node, bytes)
+  }
+
+  private homeAcks(): number {
+    return this.homes.filter((home) => this.acks.has(home)).length
+  }
+
+  private answers(): number {
+    const homes = this.homeAcks()
+    if (this.options.strictQuorum) return homes
+    let standIns = 0
+    for (const node of this.standIns.keys()) if (this.acks.has(node) && !this.homes.includes(node)) standIns++
+    return homes + standIns
+  }
+
+  private answered(): void {
+    this.outstanding--
+    if (this.localDone && (this.answers() >= this.options.w || this.refused)) this.decide()
+    if (this.outstanding > 0) return
+    this.decide()
+    this.finish()
+  }
+
+  private decide(): void {
+    if (!this.resolve || !this.localDone) return
+    for (const cancel of this.timers) cancel()
+    const { routing } = this.context
+    let answers = this.answers()
+    const homes = this.homeAcks()
+    // Nobody else could be found: this tab, no home of the key and not in the list of stand-ins either, is the one place that holds it.
+    if (answers === 0 && !this.options.strictQuorum && this.acks.has(routing.self)) answers = 1
+    this.resolve({
+      met: answers >= this.options.w,
+      sloppy: homes < Math.min(answers, this.options.w),
+      answers,
+      needed: this.options.w,
+      acks: [...this.acks],
+      hintedFor: this.homes.filter((home) => this.hinted.has(home) && !this.acks.has(home)),
+      refused: this.refused,
+      storageError: this.storageError,
+    })
+    this.resolve = undefined
+  }
+
+  /** Everybody answered or was given up: clear the outbox of what homes confirmed, and hint for those that did not. */
+  private finish(): void {
+    const { replica, routing, tuning, onError } = this.context
+    const confirmed = this.homes.filter((home) => this.acks.has(home))
+    const unhinted = this.homes.filter((home) => home !== routing.self && !this.acks.has(home) && !this.hinted.has(home))
+    const work: Promise<unknown>[] = []
+    if (replica.hints.has(this.entry.key) && confirmed.length > 0) work.push(replica.hintDelivered([this.entry], confirmed))
+    if (unhinted.length > 0 && tuning.hintedHandoff && !this.refused && this.acks.size > 0) {
+      const options = { asRecord: false, hintFor: unhinted, own: true, durability: 'strict', maxSiblings: 0 } as const
+      work.push(replica.store([this.entry], options))
+    }
+    Promise.all(work).then(this.markSettled, (error) => {
+      this.markSettled()
+      onError(error)
+    })
+  }
+}

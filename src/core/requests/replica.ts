@@ -1,0 +1,162 @@
+/**
+ * The replica's side of every request: reading and merging containers on this node's disk. Whatever moves data ends here. Replicas merge and never
+ * mint (P18), so every handler is idempotent and any delivery may be repeated.
+ */
+import { Emitter } from '../emitter.js'
+import type { Address, Digest, Durability, HintUpdate, RecordUpdate, Storage } from '../environment.js'
+import type { NodeId, StoreKey } from '../ids.js'
+import { MerkleForest, sameDigest } from '../sync/merkle.js'
+import { type Container, EMPTY_CONTAINER, dominates, isLive, mergeContainers } from '../versions/container.js'
+import { decodeContainer, digestOf, encodeContainer } from '../versions/encoding.js'
+import { HintIndex } from './hint-index.js'
+
+export interface Entry {
+  key: StoreKey
+  container: Container
+}
+
+/** Where and how some containers are to be kept. */
+export interface StoreOptions {
+  /** Keep them as replicas of this node. */
+  asRecord: boolean
+  /** Also (or only) keep them as hints for these homes, per entry. */
+  hintFor: readonly NodeId[]
+  /** They contain writes issued at this node. */
+  own: boolean
+  durability: Durability
+  /** Refuse a key that would get more siblings than this; 0 is no limit. */
+  maxSiblings: number
+}
+
+export interface ReplicaEvents {
+  /** A key's versions changed on this node's disk, for whatever reason. */
+  changed: { key: StoreKey; container: Container; digest: Digest }
+}
+
+export class Replica {
+  readonly events = new Emitter<ReplicaEvents>()
+  readonly forest = new MerkleForest()
+  readonly hints = new HintIndex()
+
+  constructor(
+    readonly storage: Storage,
+    readonly addressOf: (key: StoreKey) => Address,
+  ) {}
+
+  /**
+   * What this node has of these keys, from its records and its hints together; EMPTY_CONTAINER where it has nothing.
+   * @throws StorageFailure, MalformedError (a damaged record is never 'absent').
+   */
+  async read(keys: StoreKey[]): Promise<Container[]> {
+    const hinted = keys.filter((key) => this.hints.has(key))
+    const [records, hints] = await Promise.all([
+      this.storage.get(keys.map(this.addressOf)),
+      hinted.length > 0 ? this.storage.getHints(hinted) : [],
+    ])
+    const byKey = new Map(hinted.map((key, i) => [key, hints[i]?.container]))
+    return keys.map((key, i) => {
+      const record = records[i]
+      const hint = byKey.get(key)
+      const own = record ? decodeContainer(record) : EMPTY_CONTAINER
+      return hint ? mergeContainers(own, decodeContainer(hint)) : own
+    })
+  }
+
+  /** True without a look at the disk when there is certainly nothing here. */
+  certainlyAbsent(key: StoreKey): boolean {
+    return !this.hints.has(key) && this.forest.certainlyAbsent(this.addressOf(key))
+  }
+
+  /**
+   * Merges containers into the disk; resolves when the transaction completed, with the keys that were refused for having too
+   * many siblings.
+   * @throws StorageFailure when nothing was stored.
+   */
+  async store(entries: Entry[], options: StoreOptions): Promise<StoreKey[]> {
+    const changes: (Entry & { digest: Digest })[] = []
+    const refused = new Set<StoreKey>()
+    const records: RecordUpdate[] = options.asRecord ? entries.map((entry) => this.recordUpdate(entry, options.maxSiblings, changes, refused)) : []
+    const hints = options.hintFor.length > 0 ? entries.map((entry) => this.hints.tracked(hintUpdate(entry, options))) : []
+    await this.commit(records, hints, options.durability)
+    for (const change of changes) this.events.emit('changed', change)
+    return [...refused]
+  }
+
+  /** A home confirmed this container: its hint is done, unless a newer write was added to the row meanwhile. */
+  async hintDelivered(delivered: Entry[], homes: readonly NodeId[]): Promise<void> {
+    const hints = delivered.map(({ key, container }) =>
+      this.hints.tracked({
+        key,
+        apply: (current) => {
+          if (!current || !dominates(container, decodeContainer(current.container))) return current
+          const left = current.homes.filter((home) => !homes.includes(home))
+          return left.length === 0 ? undefined : { ...current, homes: left }
+        },
+      }),
+    )
+    await this.commit([], hints, 'relaxed')
+  }
+
+  /** Gives a hint row other targets (its home left for good): re-routed, not dropped (P25). */
+  async retargetHint(key: StoreKey, homes: readonly NodeId[]): Promise<void> {
+    const hint = this.hints.tracked({ key, apply: (current) => (current && homes.length > 0 ? { ...current, homes: [...homes] } : undefined) })
+    await this.commit([], [hint], 'relaxed')
+  }
+
+  /** Replaces records by a smaller form, or by nothing, where they are still exactly what was agreed on. */
+  async settle(agreed: { key: StoreKey; digest: Digest; to: (container: Container) => Container | undefined }[]): Promise<void> {
+    const records = agreed.map(
+      ({ key, digest, to }): RecordUpdate => ({
+        address: this.addressOf(key),
+        apply: (current) => {
+          if (!current) return 'keep'
+          const container = decodeContainer(current)
+          if (!sameDigest(digestOf(key, container), digest)) return 'keep'
+          const result = to(container)
+          return result ? written(key, result) : 'remove'
+        },
+      }),
+    )
+    await this.commit(records, [], 'relaxed')
+  }
+
+  private recordUpdate({ key, container }: Entry, maxSiblings: number, changes: (Entry & { digest: Digest })[], refused: Set<StoreKey>): RecordUpdate {
+    return {
+      address: this.addressOf(key),
+      apply: (current) => {
+        const former = current ? decodeContainer(current) : EMPTY_CONTAINER
+        if (current && dominates(former, container)) return 'keep'
+        const merged = mergeContainers(former, container)
+        if (maxSiblings > 0 && merged.siblings.length > maxSiblings && merged.siblings.length > former.siblings.length) {
+          refused.add(key)
+          return 'keep'
+        }
+        const write = written(key, merged)
+        changes.push({ key, container: merged, digest: write.digest })
+        return write
+      },
+    }
+  }
+
+  async commit(records: RecordUpdate[], hints: { update: HintUpdate; done: () => void }[], durability: Durability): Promise<void> {
+    if (records.length === 0 && hints.length === 0) return
+    const groups = await this.storage.commit({ records, hints: hints.map((hint) => hint.update) }, durability)
+    this.forest.update(groups)
+    for (const hint of hints) hint.done()
+  }
+}
+
+function written(key: StoreKey, container: Container): { container: Uint8Array; digest: Digest; live: boolean } {
+  return { container: encodeContainer(container), digest: digestOf(key, container), live: isLive(container) }
+}
+
+function hintUpdate({ key, container }: Entry, { hintFor, own }: StoreOptions): HintUpdate {
+  return {
+    key,
+    apply: (current) => ({
+      homes: [...new Set([...(current?.homes ?? []), ...hintFor])],
+      own: own || (current?.own ?? false),
+      container: encodeContainer(current ? mergeContainers(decodeContainer(current.container), container) : container),
+    }),
+  }
+}

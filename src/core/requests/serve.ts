@@ -1,0 +1,117 @@
+/** The replica's answers to other nodes' requests: Store, Read, Fetch and Scan, straight from this node's disk. */
+import { StorageFailure } from '../environment.js'
+import type { Partition, StoreKey } from '../ids.js'
+import { BATCH_BYTES, type Message, type MessageOf } from '../messages.js'
+import type { Peers } from '../peers.js'
+import type { Tuning } from '../tuning.js'
+import { EMPTY_CONTAINER } from '../versions/container.js'
+import { isEmpty } from '../versions/context.js'
+import { MalformedError, decodeContainer, encodeContainer } from '../versions/encoding.js'
+import { readResult } from './get.js'
+import type { Entry, Replica } from './replica.js'
+
+export interface ServeContext {
+  replica: Replica
+  tuning: Tuning
+  isComplete: (key: StoreKey) => boolean
+  /** Partitions of which this node is a home without having all data yet. */
+  filling: () => Partition[]
+  /** Received containers pass by here, so that the node notices if anybody knows more of its own dots than it does. */
+  observe: (entries: Entry[]) => void
+  onStorageFailure: (failure: StorageFailure) => void
+}
+
+export function serveRequests(peers: Peers, context: ServeContext): void {
+  const { replica, tuning } = context
+  /** A failed disk or a damaged record is an answer of its own: never 'absent', never silence (P41). */
+  const guarded =
+    <M>(serve: (message: M) => Promise<Message>) =>
+    async (message: M): Promise<Message> => {
+      try {
+        return await serve(message)
+      } catch (error) {
+        if (error instanceof StorageFailure) context.onStorageFailure(error)
+        else if (!(error instanceof MalformedError)) throw error
+        return { type: 'Failed', kind: error instanceof StorageFailure ? error.kind : 'malformed' }
+      }
+    }
+
+  peers.handle(
+    'Store',
+    guarded(async ({ entries, hintFor, strict, fresh }: MessageOf<'Store'>) => {
+      const decoded = entries.map(([key, bytes]): Entry => ({ key, container: decodeContainer(bytes) }))
+      context.observe(decoded)
+      const refused = await replica.store(decoded, {
+        asRecord: hintFor.length === 0,
+        hintFor,
+        own: false,
+        durability: strict ? 'strict' : 'relaxed',
+        maxSiblings: fresh ? tuning.maxSiblings : 0,
+      })
+      return { type: 'Stored', refused }
+    }),
+  )
+
+  peers.handle(
+    'Read',
+    guarded(async ({ key, full }: MessageOf<'Read'>) => {
+      const complete = context.isComplete(key)
+      if (replica.certainlyAbsent(key)) return readResult(key, EMPTY_CONTAINER, full, complete)
+      const [container = EMPTY_CONTAINER] = await replica.read([key])
+      return readResult(key, container, full, complete)
+    }),
+  )
+
+  peers.handle(
+    'Fetch',
+    guarded(async ({ keys }: MessageOf<'Fetch'>) => {
+      const containers = await replica.read(keys)
+      const entries: [StoreKey, Uint8Array][] = []
+      let bytes = 0
+      for (let i = 0; i < keys.length; i++) {
+        const container = containers[i]
+        if (!container || isEmpty(container.context)) continue
+        const encoded = encodeContainer(container)
+        if (bytes > 0 && bytes + encoded.length > BATCH_BYTES) break
+        bytes += encoded.length
+        entries.push([keys[i] as StoreKey, encoded])
+      }
+      return { type: 'Entries', entries, cursor: undefined }
+    }),
+  )
+
+  peers.handle(
+    'Scan',
+    guarded(async (range: MessageOf<'Scan'>) => {
+      const { entries, more } = await scanHere(replica, range)
+      return { type: 'ScanPage', entries, more, filling: context.filling() }
+    }),
+  )
+}
+
+/** One page of this node's live keys in a range, in order, with their containers; at most `limit` keys or BATCH_BYTES. */
+export async function scanHere(
+  replica: Replica,
+  range: { from: string; to: string; limit: number; reverse: boolean },
+): Promise<{ entries: [StoreKey, Uint8Array][]; more: boolean }> {
+  const limit = Math.max(1, Math.min(range.limit, 500))
+  const inRange = (key: string) => key >= range.from && key < range.to
+  const stored = await replica.storage.scanKeys({ ...range, limit })
+  // Writes that wait here for their homes are keys of this node as well, but only as far as the stored page reaches.
+  const last = stored.length === limit ? stored.at(-1) : undefined
+  const reached = (key: string) => last === undefined || (range.reverse ? key >= last : key <= last)
+  const hinted = replica.hints.keys().filter((key) => inRange(key) && reached(key))
+  const keys = [...new Set([...stored, ...hinted])].sort()
+  if (range.reverse) keys.reverse()
+  const page = keys.slice(0, limit)
+  const containers = await replica.read(page)
+  const entries: [StoreKey, Uint8Array][] = []
+  let bytes = 0
+  for (let i = 0; i < page.length; i++) {
+    const encoded = encodeContainer(containers[i] ?? EMPTY_CONTAINER)
+    bytes += encoded.length
+    if (i > 0 && bytes > BATCH_BYTES) return { entries, more: true }
+    entries.push([page[i] as StoreKey, encoded])
+  }
+  return { entries, more: last !== undefined || keys.length > page.length }
+}

@@ -1,0 +1,115 @@
+/**
+ * Merkle trees, one per partition (§4.7): 256 leaves, 16 groups, one root. A leaf is the XOR of the digests of its records, a group the
+ * XOR of its leaves: order-independent, so one changed record changes each level by one XOR. The leaves are kept true by
+ * the storage, in the transaction that writes the record; this is their copy in memory, and a restart rebuilds nothing.
+ *
+ * A fixed number of partitions means that trees survive every membership change (§6.2, strategy 3).
+ */
+import { type Address, type Digest, GROUPS, LEAVES_PER_GROUP, type LeafGroup } from '../environment.js'
+import type { Partition } from '../ids.js'
+
+const NOTHING: Digest = { high: 0, low: 0 }
+
+export class MerkleForest {
+  private readonly trees = new Map<Partition, (LeafGroup | undefined)[]>()
+  private readonly roots = new Map<Partition, Digest>()
+  records = 0
+  live = 0
+  bytes = 0
+
+  /** Takes over the leaf groups as the storage has them now. */
+  update(groups: LeafGroup[]): void {
+    for (const group of groups) {
+      const tree = this.trees.get(group.partition) ?? new Array<LeafGroup | undefined>(GROUPS).fill(undefined)
+      const former = tree[group.group]
+      this.records += group.records - (former?.records ?? 0)
+      this.live += group.live - (former?.live ?? 0)
+      this.bytes += group.bytes - (former?.bytes ?? 0)
+      tree[group.group] = group
+      this.trees.set(group.partition, tree)
+      this.roots.delete(group.partition)
+    }
+  }
+
+  root(partition: Partition): Digest {
+    let root = this.roots.get(partition)
+    if (!root) {
+      const tree = this.trees.get(partition)
+      root = tree ? tree.reduce<Digest>((sum, group) => xor(sum, groupDigest(group)), NOTHING) : NOTHING
+      this.roots.set(partition, root)
+    }
+    return root
+  }
+
+  /** The XOR of several roots: one number to compare two nodes by. */
+  combinedRoot(partitions: Iterable<Partition>): Digest {
+    let sum = NOTHING
+    // Mixing in the partition keeps equal changes in two partitions from cancelling out.
+    for (const partition of partitions) {
+      const { high, low } = this.root(partition)
+      sum = xor(sum, { high: Math.imul(high, 2 * partition + 1) >>> 0, low: Math.imul(low, 2 * partition + 1) >>> 0 })
+    }
+    return sum
+  }
+
+  /** 16 × 8 bytes. */
+  groupDigests(partition: Partition): Digest[] {
+    const tree = this.trees.get(partition)
+    return Array.from({ length: GROUPS }, (_, group) => groupDigest(tree?.[group]))
+  }
+
+  leafDigests(partition: Partition, group: number): Digest[] {
+    const digests = this.trees.get(partition)?.[group]?.digests
+    return Array.from({ length: LEAVES_PER_GROUP }, (_, i) => (digests ? { high: digests[2 * i] as number, low: digests[2 * i + 1] as number } : NOTHING))
+  }
+
+  /** True when this node certainly holds no record at that place: saves looking on the disk. */
+  certainlyAbsent({ partition, leaf }: Address): boolean {
+    const digests = this.trees.get(partition)?.[Math.floor(leaf / LEAVES_PER_GROUP)]?.digests
+    const at = 2 * (leaf % LEAVES_PER_GROUP)
+    return !digests || (digests[at] === 0 && digests[at + 1] === 0)
+  }
+
+  recordsIn(partition: Partition): number {
+    return this.trees.get(partition)?.reduce((sum, group) => sum + (group?.records ?? 0), 0) ?? 0
+  }
+
+  /** The partitions of which this node holds any record. */
+  held(): Partition[] {
+    return [...this.trees.keys()].filter((partition) => this.recordsIn(partition) > 0)
+  }
+}
+
+function groupDigest(group: LeafGroup | undefined): Digest {
+  let sum = NOTHING
+  if (group) for (let i = 0; i < LEAVES_PER_GROUP; i++) sum = xor(sum, { high: group.digests[2 * i] as number, low: group.digests[2 * i + 1] as number })
+  return sum
+}
+
+export function xor(a: Digest, b: Digest): Digest {
+  return { high: (a.high ^ b.high) >>> 0, low: (a.low ^ b.low) >>> 0 }
+}
+
+export function sameDigest(a: Digest, b: Digest): boolean {
+  return a.high === b.high && a.low === b.low
+}
+
+export function isZero(digest: Digest): boolean {
+  return digest.high === 0 && digest.low === 0
+}
+
+/** Digests as they travel: 8 bytes each. */
+export function digestsToBytes(digests: Digest[]): Uint8Array {
+  const bytes = new Uint8Array(8 * digests.length)
+  const view = new DataView(bytes.buffer)
+  digests.forEach(({ high, low }, i) => {
+    view.setUint32(8 * i, high)
+    view.setUint32(8 * i + 4, low)
+  })
+  return bytes
+}
+
+export function digestsFromBytes(bytes: Uint8Array): Digest[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  return Array.from({ length: Math.floor(bytes.length / 8) }, (_, i) => ({ high: view.getUint32(8 * i), low: view.getUint32(8 * i + 4) }))
+}

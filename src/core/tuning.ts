@@ -1,0 +1,60 @@
+/**
+ * Every number that a node decides by, with its default, its unit and its reason. The simulator randomises them; applications rarely
+ * touch them (`openStore({ tuning })`).
+ */
+export interface Tuning {
+  /** Q, a power of two. All nodes of a room must agree. */
+  partitions: number
+  /** Gossip with one random peer this often (§4.8.1: every second). */
+  gossipIntervalMs: number
+  /** Heartbeat on a link that was silent this long. */
+  heartbeatIntervalMs: number
+  /** Suspicion at which a peer counts as unreachable (phi accrual; Cassandra's default). */
+  suspicionPhi: number
+  /** A get or put that cannot reach its quorum answers with what it has after this long. */
+  requestTimeoutMs: number
+  /** A home that has not answered by then is joined by the next node of the preference list: bounds of the adaptive wait. */
+  patienceMinMs: number
+  patienceMaxMs: number
+  /** Unreachable or closed for this long: the member sleeps, and its partitions move. */
+  replaceAfterMs: number
+  /** Unreachable for this long: stand-ins fetch copies of its partitions, so that losing the other homes loses nothing. */
+  standInAfterMs: number
+  hintedHandoff: boolean
+  /** Tries to deliver hints this often while a home is reachable. */
+  handoffIntervalMs: number
+  readRepair: boolean
+  merkleSync: boolean
+  /** Compares with one peer this often at rest. */
+  syncIntervalMs: number
+  /** A difference must last this long to be real: shorter ones are writes on their way. */
+  syncSettleMs: number
+  /** Tombstones and long contexts younger than this are not offered for reaping. */
+  settleAfterMs: number
+  /** Looks for tombstones, expired values and stray copies this often. */
+  scrubIntervalMs: number
+  warnSiblings: number
+  maxSiblings: number
+}
+
+export const DEFAULT_TUNING: Tuning = {
+  partitions: 256,
+  gossipIntervalMs: 1000,
+  heartbeatIntervalMs: 1000,
+  suspicionPhi: 8,
+  requestTimeoutMs: 5000,
+  patienceMinMs: 150,
+  patienceMaxMs: 1500,
+  replaceAfterMs: 600_000,
+  standInAfterMs: 4000,
+  hintedHandoff: true,
+  handoffIntervalMs: 2000,
+  readRepair: true,
+  merkleSync: true,
+  syncIntervalMs: 15_000,
+  syncSettleMs: 400,
+  settleAfterMs: 60_000,
+  scrubIntervalMs: 30_000,
+  warnSiblings: 25,
+  maxSiblings: 100,
+}
