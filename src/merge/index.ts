@@ -1,0 +1,7 @@
+export { newActor } from './actor.js'
+export { type Counter, counter, counterAdd, counterValue } from './counter.js'
+export { lww, max } from './greatest.js'
+export { object } from './object.js'
+export { type OrSet, orSet, orSetAdd, orSetHas, orSetRemove, orSetValues } from './or-set.js'
+export type { Merge } from './order.js'
+export { union } from './union.js'

@@ -1,0 +1,24 @@
+/** A merge for records, made of one merge per field. */
+import { max } from './greatest.js'
+import { type Merge, fieldsOf } from './order.js'
+
+/**
+ * Merges plain objects field by field, each with its own merge: `object({ tags: union(), seen: max() })`.
+ *
+ * Limits: a field that one sibling has and another removed comes back; of a field without a merge the greatest value stays
+ * (as with {@link max}), so name every field that is changed concurrently; a sibling that is no object yields to one that is.
+ */
+export function object<V extends object>(merges: { [K in keyof V]?: Merge<V[K] & {}> }): Merge<V> {
+  const mergeOf = new Map(Object.entries(merges) as [string, Merge<unknown>][])
+  const greatest = max<unknown>()
+  return (siblings) => {
+    const objects = siblings.map(fieldsOf).filter((fields) => fields !== undefined)
+    if (objects.length === 0) return greatest(siblings) as V
+    const names = [...new Set(objects.flatMap((fields) => [...fields.keys()]))].sort()
+    const merged = names.flatMap((name): [string, unknown][] => {
+      const values = objects.map((fields) => fields.get(name)).filter((value) => value !== undefined)
+      return values.length === 0 ? [] : [[name, (mergeOf.get(name) ?? greatest)(values)]]
+    })
+    return Object.fromEntries(merged) as V
+  }
+}
