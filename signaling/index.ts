@@ -1,0 +1,88 @@
+/**
+ * The signaling server: introduces the tabs of a room to each other and relays their sealed offers, answers and
+ * candidates until they are connected. No data passes it, it stores nothing, and a ring goes on without it (DESIGN §10).
+ * It mounts on any `node:http` server by its upgrade event and leaves other paths alone, so it can share a port with
+ * a page or a development server.
+ */
+import type { IncomingMessage, Server as HttpServer } from 'node:http'
+import type { Server as HttpsServer } from 'node:https'
+import type { Duplex } from 'node:stream'
+import { WebSocketServer } from 'ws'
+import { refuse, serve } from './connection.js'
+import { type SignalingLimits, checkLimits } from './limits.js'
+import { createRooms } from './rooms.js'
+
+export { type SignalingLimits, defaultLimits } from './limits.js'
+export { type ClientMessage, type Refusal, type ServerMessage, closeCodes } from './protocol.js'
+
+export interface SignalingOptions extends Partial<SignalingLimits> {
+  /** Default '/signal'. Upgrade requests for other paths are not touched. */
+  path?: string
+  /** Origins of pages that may connect, like 'https://example.org'; default: all. */
+  allowedOrigins?: string[]
+  /** The address of a client is what the nearest proxy wrote into X-Forwarded-For. Only behind a proxy that sets it. */
+  trustProxy?: boolean
+}
+
+export interface Signaling {
+  /** Says goodbye to all clients and stops listening to the HTTP server, which goes on. */
+  close(): Promise<void>
+}
+
+/** @throws RangeError that names a limit which makes no sense */
+export function attachSignaling(server: HttpServer | HttpsServer, options: SignalingOptions = {}): Signaling {
+  const { path = '/signal', allowedOrigins, trustProxy = false } = options
+  const limits = checkLimits(options)
+  const rooms = createRooms(limits)
+  const perAddress = new Map<string, number>()
+  // A message somewhat over the limit is answered with a reason; ws itself cuts what is far over it.
+  const sockets = new WebSocketServer({ noServer: true, maxPayload: limits.messageBytes * 4, perMessageDeflate: false })
+
+  function addressOf(request: IncomingMessage): string {
+    const forwarded = trustProxy ? String(request.headers['x-forwarded-for'] ?? '').split(',').at(-1)?.trim() : undefined
+    return forwarded || (request.socket.remoteAddress ?? '')
+  }
+
+  function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    if (pathOf(request) !== path) return
+    sockets.handleUpgrade(request, socket, head, (client) => {
+      const { origin } = request.headers
+      if (allowedOrigins && (origin === undefined || !allowedOrigins.includes(origin))) {
+        client.on('error', () => client.terminate())
+        return refuse(client, 'origin', `pages of ${origin ?? 'an unknown origin'} may not use this server`)
+      }
+      const address = addressOf(request)
+      const open = (perAddress.get(address) ?? 0) + 1
+      perAddress.set(address, open)
+      client.on('close', () => {
+        const left = (perAddress.get(address) ?? 1) - 1
+        if (left > 0) perAddress.set(address, left)
+        else perAddress.delete(address)
+      })
+      if (open > limits.connectionsPerAddress) {
+        client.on('error', () => client.terminate())
+        return refuse(client, 'address-full', `at most ${limits.connectionsPerAddress} connections from one address`)
+      }
+      serve(client, rooms, limits)
+    })
+  }
+
+  server.on('upgrade', upgrade)
+  return {
+    async close() {
+      server.off('upgrade', upgrade)
+      const open = [...sockets.clients]
+      const closed = open.map((client) => new Promise((resolve) => client.once('close', resolve)))
+      for (const client of open) client.close(1001, 'the server closes')
+      const impatient = setTimeout(() => {
+        for (const client of open) client.terminate()
+      }, 1000)
+      await Promise.all(closed)
+      clearTimeout(impatient)
+    },
+  }
+}
+
+function pathOf(request: IncomingMessage): string {
+  return (request.url ?? '').split('?', 1)[0] as string
+}

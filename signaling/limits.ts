@@ -1,0 +1,64 @@
+/**
+ * What one client may ask of the signaling server. Everything is bounded, because anybody can reach a signaling server:
+ * the size and the rate of messages, the peers of a room, rooms, connections per address, and silence. Relied on by the
+ * server; `rate` is a plain token bucket (Turner 1986).
+ */
+
+export interface SignalingLimits {
+  /** Largest message that is accepted, in bytes of UTF-8. */
+  messageBytes: number
+  /** Messages per second that one connection may send in the long run. */
+  messagesPerSecond: number
+  /** Messages that one connection may send at once: joining a large room needs some per peer. */
+  messageBurst: number
+  peersPerRoom: number
+  rooms: number
+  connectionsPerAddress: number
+  /** A connection that has not joined a room for so long, or was not heard of at all (not even a pong), is closed. */
+  idleMs: number
+  /** How often the server pings. Must be well below `idleMs`. */
+  heartbeatMs: number
+  /** Bytes that may wait for a client that does not read. */
+  backlogBytes: number
+}
+
+export const defaultLimits: SignalingLimits = {
+  messageBytes: 64 * 1024,
+  messagesPerSecond: 50,
+  messageBurst: 500,
+  peersPerRoom: 256,
+  rooms: 10_000,
+  connectionsPerAddress: 256,
+  idleMs: 60_000,
+  heartbeatMs: 25_000,
+  backlogBytes: 1024 * 1024,
+}
+
+/** The limits with defaults filled in. @throws RangeError that names the option which is not a positive number */
+export function checkLimits(given: Partial<SignalingLimits>): SignalingLimits {
+  const limits = { ...defaultLimits }
+  for (const name of Object.keys(defaultLimits) as (keyof SignalingLimits)[]) {
+    const value = given[name]
+    if (value === undefined) continue
+    if (!Number.isFinite(value) || value <= 0) throw new RangeError(`${name} must be a positive number, and it is ${value}`)
+    limits[name] = value
+  }
+  if (limits.heartbeatMs >= limits.idleMs) {
+    throw new RangeError(`heartbeatMs (${limits.heartbeatMs}) must be smaller than idleMs (${limits.idleMs})`)
+  }
+  return limits
+}
+
+/** True as long as calls stay below `perSecond` on average and `burst` at once; `now` in milliseconds. */
+export function rateLimit(perSecond: number, burst: number, now: () => number = () => performance.now()): () => boolean {
+  let tokens = burst
+  let filledAt = now()
+  return () => {
+    const time = now()
+    tokens = Math.min(burst, tokens + ((time - filledAt) / 1000) * perSecond)
+    filledAt = time
+    if (tokens < 1) return false
+    tokens -= 1
+    return true
+  }
+}
