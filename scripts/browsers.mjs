@@ -8,7 +8,9 @@ import { chromium } from 'playwright'
 
 const { env, platform } = process
 
-const programFolders = [env.PROGRAMFILES, env['PROGRAMFILES(X86)'], env.LOCALAPPDATA].filter((folder) => folder !== undefined)
+const programFolders = [env.PROGRAMFILES, env['PROGRAMFILES(X86)'], env.LOCALAPPDATA].filter(
+  (folder) => folder !== undefined,
+)
 
 /** @type {Record<'chromium' | 'firefox', { variable: string, names: string[], places: string[] }>} */
 const known = {

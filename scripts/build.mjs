@@ -6,14 +6,9 @@ import { spawn } from 'node:child_process'
 import { chmod, rm, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { pathToFileURL } from 'node:url'
 import { build as viteBuild } from 'vite'
-
-export const root = fileURLToPath(new URL('..', import.meta.url))
-export const dist = join(root, 'dist')
-
-/** Written last: its time says how fresh a whole build is. */
-export const buildStamp = join(dist, '.built')
+import { buildStamp, dist, root } from './paths.mjs'
 
 /** The library's entries: the name under dist/ and the source. */
 const entries = {
@@ -72,7 +67,13 @@ async function buildSignaling() {
 function buildPage() {
   return viteBuild({
     ...common,
-    build: { outDir: join(dist, 'page'), emptyOutDir: false, target: 'es2022', sourcemap: true, modulePreload: { polyfill: false } },
+    build: {
+      outDir: join(dist, 'page'),
+      emptyOutDir: false,
+      target: 'es2022',
+      sourcemap: true,
+      modulePreload: { polyfill: false },
+    },
   })
 }
 

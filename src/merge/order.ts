@@ -38,7 +38,10 @@ export function textOf(value: unknown): string {
     case Kind.map:
       return `map {${[...(value as Map<unknown, unknown>)].map(pairText).sort().join()}}`
     case Kind.object:
-      return `{${Object.entries(value as object).map(pairText).sort().join()}}`
+      return `{${Object.entries(value as object)
+        .map(pairText)
+        .sort()
+        .join()}}`
     default:
       return String(value)
   }

@@ -23,7 +23,24 @@ import {
 const { value: anyValue } = fc.letrec<{ value: unknown }>((tie) => ({
   value: fc.oneof(
     { maxDepth: 3, depthSize: 'small' },
-    fc.constantFrom<unknown>(null, undefined, true, false, 0, -0, 1, -1.5, Number.NaN, Infinity, 5n, -5n, '', 'a', '1', '__proto__'),
+    fc.constantFrom<unknown>(
+      null,
+      undefined,
+      true,
+      false,
+      0,
+      -0,
+      1,
+      -1.5,
+      Number.NaN,
+      Infinity,
+      5n,
+      -5n,
+      '',
+      'a',
+      '1',
+      '__proto__',
+    ),
     fc.date({ noInvalidDate: false }),
     fc.uint8Array({ maxLength: 2 }),
     fc.array(tie('value'), { maxLength: 3 }),
@@ -60,10 +77,15 @@ const merges: { name: string; merge: Merge<unknown>; siblings: fc.Arbitrary<unkn
 ]
 
 describe.each(merges)('$name', ({ merge, siblings }) => {
-  const several = fc.array(fc.oneof({ weight: 5, arbitrary: siblings }, { weight: 1, arbitrary: anyValue }), { minLength: 1, maxLength: 5 })
+  const several = fc.array(fc.oneof({ weight: 5, arbitrary: siblings }, { weight: 1, arbitrary: anyValue }), {
+    minLength: 1,
+    maxLength: 5,
+  })
 
   test('gives the same whatever the order of the siblings', () => {
-    const shuffled = several.chain((list) => fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length })))
+    const shuffled = several.chain((list) =>
+      fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length })),
+    )
     fc.assert(fc.property(shuffled, ([list, other]) => void expect(merge(other)).toEqual(merge(list))))
   })
 
@@ -103,7 +125,12 @@ describe.each(merges)('$name', ({ merge, siblings }) => {
 describe('union()', () => {
   test('holds every element of every sibling once, and nothing else', () => {
     const lists = fc.array(fc.array(fc.nat(9)), { minLength: 1 })
-    fc.assert(fc.property(lists, (all) => void expect(union<number[]>()(all)).toEqual([...new Set(all.flat())].sort((a, b) => a - b))))
+    fc.assert(
+      fc.property(
+        lists,
+        (all) => void expect(union<number[]>()(all)).toEqual([...new Set(all.flat())].sort((a, b) => a - b)),
+      ),
+    )
   })
 
   test('compares elements by content', () => {
@@ -172,7 +199,11 @@ describe('counter()', () => {
 
 describe('orSet()', () => {
   test('holds exactly the elements with an addition that no removal has seen', () => {
-    const change = fc.record({ kind: fc.constantFrom('add' as const, 'remove' as const), at: replica, element: fc.nat(3) })
+    const change = fc.record({
+      kind: fc.constantFrom('add' as const, 'remove' as const),
+      at: replica,
+      element: fc.nat(3),
+    })
     fc.assert(
       fc.property(fc.array(fc.oneof(change, sync)), (steps) => {
         const ring = replicas<OrSet<number>>(orSet())

@@ -29,7 +29,11 @@ export function findFirefox(): string {
 
 /** Headless Chromium; `options.args` are added to ours. */
 export function launchChromium(options: LaunchOptions = {}): Promise<Browser> {
-  return chromium.launch({ executablePath: findChromium(), ...options, args: [...QUIET_CHROMIUM, ...(options.args ?? [])] })
+  return chromium.launch({
+    executablePath: findChromium(),
+    ...options,
+    args: [...QUIET_CHROMIUM, ...(options.args ?? [])],
+  })
 }
 
 /** Headless Firefox as it is installed, over WebDriver BiDi. */
@@ -40,5 +44,7 @@ export function launchFirefox(options: LaunchOptions = {}): Promise<Browser> {
 function installed(name: BrowserName): string {
   const path = findBrowser(name)
   if (path) return path
-  throw new Error(`no ${name} on this machine: run \`npm test\`, which installs one where it can, or set ${browserVariable(name)} to its executable`)
+  throw new Error(
+    `no ${name} on this machine: run \`npm test\`, which installs one where it can, or set ${browserVariable(name)} to its executable`,
+  )
 }
