@@ -10,13 +10,15 @@ import { Emitter } from '../emitter.js'
 import type { Clock } from '../environment.js'
 import type { NodeId, ReplicationFactor } from '../ids.js'
 import { type Placement, placement } from '../ring/placement.js'
-import { type MemberRecord, hashRecords, newerRecord, sameRecord } from './records.js'
+import { type MemberRecord, type MemberState, hashRecords, newerRecord, sameRecord } from './records.js'
 
 export interface MembershipEvents {
   /** Some record changed; persist and show it. */
   changed: MemberRecord[]
   /** The set of members in the placement changed. */
   placement: { joined: NodeId[]; gone: NodeId[] }
+  /** Others had put this node to sleep, or declared that it left: it was replaced meanwhile. */
+  replaced: MemberState
 }
 
 export class Membership {
@@ -88,12 +90,14 @@ export class Membership {
   absorb(incoming: MemberRecord[]): boolean {
     const before = new Set(this.placed())
     const changed: MemberRecord[] = []
+    let replaced: MemberState | undefined
     for (const record of incoming) {
       if (record.node === this.own.node) {
         if (newerRecord(record, this.own) === record && !sameRecord(record, this.own)) {
           this.own = { ...this.own, incarnation: record.incarnation + 1 }
           this.records.set(this.own.node, this.own)
           changed.push(this.own)
+          if (record.state !== 'up') replaced = record.state
         }
         continue
       }
@@ -105,6 +109,7 @@ export class Membership {
       changed.push(winner)
     }
     if (changed.length > 0) this.settle(before, changed)
+    if (replaced) this.events.emit('replaced', replaced)
     return changed.length > 0
   }
 

@@ -7,7 +7,7 @@ import type { Address, Digest, Durability, HintUpdate, RecordUpdate, Storage } f
 import type { NodeId, StoreKey } from '../ids.js'
 import { MerkleForest, sameDigest } from '../sync/merkle.js'
 import { type Container, EMPTY_CONTAINER, dominates, isLive, mergeContainers } from '../versions/container.js'
-import { decodeContainer, digestOf, encodeContainer } from '../versions/encoding.js'
+import { MalformedError, decodeContainer, digestOf, encodeContainer } from '../versions/encoding.js'
 import { HintIndex } from './hint-index.js'
 
 export interface Entry {
@@ -120,11 +120,19 @@ export class Replica {
     await this.commit(records, [], 'relaxed')
   }
 
+  /** Puts a good copy in the place of a damaged record, and merges with one that is no longer damaged. */
+  async replaceDamaged(key: StoreKey, good: Container, isDamaged: (bytes: Uint8Array) => boolean): Promise<void> {
+    const address = this.addressOf(key)
+    const apply = (current: Uint8Array | undefined) =>
+      written(key, current && !isDamaged(current) ? mergeContainers(decodeContainer(current), good) : good)
+    await this.commit([{ address, apply }], [], 'relaxed')
+  }
+
   private recordUpdate({ key, container }: Entry, maxSiblings: number, changes: (Entry & { digest: Digest })[], refused: Set<StoreKey>): RecordUpdate {
     return {
       address: this.addressOf(key),
       apply: (current) => {
-        const former = current ? decodeContainer(current) : EMPTY_CONTAINER
+        const former = current ? decodeIfPossible(current) : EMPTY_CONTAINER
         if (current && dominates(former, container)) return 'keep'
         const merged = mergeContainers(former, container)
         if (maxSiblings > 0 && merged.siblings.length > maxSiblings && merged.siblings.length > former.siblings.length) {
@@ -148,6 +156,16 @@ export class Replica {
 
 function written(key: StoreKey, container: Container): { container: Uint8Array; digest: Digest; live: boolean } {
   return { container: encodeContainer(container), digest: digestOf(key, container), live: isLive(container) }
+}
+
+/** A record that cannot even be read holds nothing that a new write could lose; what it held is at the other homes. */
+function decodeIfPossible(bytes: Uint8Array): Container {
+  try {
+    return decodeContainer(bytes)
+  } catch (error) {
+    if (error instanceof MalformedError) return EMPTY_CONTAINER
+    throw error
+  }
 }
 
 function hintUpdate({ key, container }: Entry, { hintFor, own }: StoreOptions): HintUpdate {

@@ -1,0 +1,387 @@
+/**
+ * One Dynamo node: wires the parts together and offers what the store builds on. No mechanism lives here. Start order matters: what the disk
+ * knows is loaded before the first frame can arrive.
+ */
+import { decode, encode } from '@msgpack/msgpack'
+import { Background } from './background.js'
+import { Emitter } from './emitter.js'
+import { type Address, type CancelTimer, type Clock, type Random, type Storage, StorageFailure, type Transport } from './environment.js'
+import { type DeviceId, type NodeId, type Partition, type ReplicationFactor, type StoreKey, nodeOfActor } from './ids.js'
+import { Gossip } from './membership/gossip.js'
+import { Membership } from './membership/membership.js'
+import type { MemberRecord } from './membership/records.js'
+import { Metrics } from './metrics.js'
+import { Minter } from './minter.js'
+import { type Identity, Peers } from './peers.js'
+import { type GetOptions, type GetOutcome, coordinateGet } from './requests/get.js'
+import { Handoff } from './requests/handoff.js'
+import { Interests } from './requests/interests.js'
+import { type PutOptions, type PutOutcome, coordinatePut } from './requests/put.js'
+import { Replica } from './requests/replica.js'
+import { Routing } from './requests/routing.js'
+import { Scan, type ScanRange } from './requests/scan.js'
+import { serveRequests } from './requests/serve.js'
+import { addressOf } from './ring/partitions.js'
+import { AntiEntropy } from './sync/anti-entropy.js'
+import { Duties } from './sync/duties.js'
+import { Exchange } from './sync/exchange.js'
+import { Scrub } from './sync/scrub.js'
+import { Settling } from './sync/settling.js'
+import { Transfers } from './sync/transfers.js'
+import type { Tuning } from './tuning.js'
+import { type Container, writtenContainer } from './versions/container.js'
+import { type CausalContext, EMPTY_CONTEXT, compact, isEmpty, restrict } from './versions/context.js'
+import { checksumOf } from './versions/encoding.js'
+
+export interface Environment {
+  clock: Clock
+  random: Random
+  storage: Storage
+  transport: Transport
+}
+
+export interface NodeOptions {
+  node: NodeId
+  device: DeviceId
+  name: string
+  capacity: number
+  /** Room parameters that all peers must share, as text; compared in the handshake. */
+  config: string
+  /** The replication factors of all buckets in use. */
+  replication: ReplicationFactor[]
+  tuning: Tuning
+}
+
+export interface NodeEvents {
+  error: unknown
+  /** Something that `status` shows may have changed. */
+  status: undefined
+  member: MemberRecord
+  mismatch: { node: NodeId; theirs: string }
+  handoff: { node: NodeId; keys: number; left: number }
+  transfer: { node: NodeId; partitions: number; keys: number; left: number }
+  repair: { key: StoreKey; nodes: NodeId[] }
+  sync: { peer: NodeId; pulled: number; pushed: number }
+  /** Sessions must not keep versions of these keys any longer: their deletion is about to be forgotten. */
+  forgetting: StoreKey[]
+}
+
+/** What a put writes: bytes, or nothing for a delete. */
+export interface Written {
+  value: Uint8Array | undefined
+  expiresAt: number
+}
+
+const REPAIRS_PER_SECOND = 50
+const PERSIST_DELAY_MS = 200
+
+export class Node {
+  readonly events = new Emitter<NodeEvents>()
+  readonly metrics = new Metrics()
+  readonly background: Background
+  readonly membership: Membership
+  readonly peers: Peers
+  readonly replica: Replica
+  readonly routing: Routing
+  readonly interests: Interests
+  readonly duties: Duties
+  readonly handoff: Handoff
+  readonly transfers: Transfers
+  readonly antiEntropy: AntiEntropy
+  readonly scrub: Scrub
+  private readonly gossip: Gossip
+  private readonly settling: Settling
+  private readonly minter: Minter
+  private readonly unsettledPuts = new Set<Promise<void>>()
+  private repairTokens = REPAIRS_PER_SECOND
+  private repairsSince: number
+  private persisting: CancelTimer | undefined
+  private stopped = false
+
+  /** Loads the node's past from its disk and joins (§4.8.1: opening is the explicit join). @throws StorageFailure */
+  static async start(options: NodeOptions, environment: Environment): Promise<Node> {
+    const state = await environment.storage.load()
+    const stored = state.meta.get('incarnation')
+    const incarnation = (stored ? (decode(stored) as number) : 0) + 1
+    const node = new Node(options, environment, incarnation)
+    node.replica.forest.update(state.leafGroups)
+    for (const { key, homes, own } of state.hints) node.replica.hints.set(key, { homes, own })
+    node.membership.restore(state.meta.get('members'))
+    node.duties.restore(state.meta.get('complete'))
+    for (const n of options.replication) node.duties.addClass(n)
+    await environment.storage.commit({ meta: [['incarnation', encode(incarnation)]] }, 'relaxed')
+    node.run()
+    return node
+  }
+
+  private constructor(
+    readonly options: NodeOptions,
+    private readonly environment: Environment,
+    incarnation: number,
+  ) {
+    const { clock, random, storage, transport } = environment
+    const { node, device, name, capacity, tuning } = options
+    const onError = (error: unknown) => this.report(error)
+    const identity: Identity = { node, device, incarnation, config: `Q=${tuning.partitions};${options.config}` }
+    const address = (key: StoreKey): Address => addressOf(key, tuning.partitions)
+    this.repairsSince = clock.now()
+    this.minter = new Minter(node, random)
+    this.background = new Background(clock)
+    this.membership = new Membership({ node, device, incarnation, state: 'up', capacity, name }, clock, tuning.partitions)
+    this.peers = new Peers(identity, clock, transport, tuning, onError)
+    this.replica = new Replica(storage, address)
+    this.routing = new Routing(node, this.membership, this.peers, address, tuning.partitions)
+    this.duties = new Duties(node, this.routing, this.membership, tuning.partitions, (partition) => this.replica.forest.recordsIn(partition), () => this.persistSoon())
+    this.gossip = new Gossip(this.membership, this.peers, clock, random, tuning.gossipIntervalMs)
+    this.interests = new Interests(this.replica, this.peers, clock)
+    this.handoff = new Handoff(this.replica, this.routing, this.peers, this.background, clock, tuning, onError)
+    const exchange = new Exchange(this.replica, this.peers, this.background, clock, tuning)
+    this.transfers = new Transfers(this.duties, exchange, this.replica, this.routing, this.membership, this.peers, this.background, clock, onError)
+    this.antiEntropy = new AntiEntropy(
+      exchange, this.duties, this.routing, this.membership, this.peers, clock, random, tuning,
+      () => this.transfers.fill(),
+      onError,
+    )
+    this.settling = new Settling(
+      this.replica, this.routing, this.membership, this.duties, this.peers, this.background, clock, tuning,
+      (keys) => this.events.emit('forgetting', keys),
+      onError,
+    )
+    this.scrub = new Scrub({
+      replica: this.replica,
+      routing: this.routing,
+      peers: this.peers,
+      background: this.background,
+      clock,
+      intervalMs: tuning.scrubIntervalMs,
+      expire: (key, container) => this.expire(key, container),
+      consider: (key, container) => this.settling.consider(key, container),
+      also: async () => {
+        await this.transfers.releaseStrays()
+      },
+      onError,
+    })
+    serveRequests(this.peers, {
+      replica: this.replica,
+      tuning,
+      isComplete: (key) => this.duties.isComplete(address(key).partition),
+      filling: () => this.duties.filling(),
+      observe: (entries) => {
+        for (const { key, container } of entries) this.minter.observe(key, container)
+      },
+      onStorageFailure: onError,
+    })
+    this.forwardEvents()
+  }
+
+  /** Nothing runs before everything is loaded. */
+  private run(): void {
+    const { clock, transport } = this.environment
+    this.peers.start()
+    this.gossip.start()
+    this.handoff.start()
+    this.antiEntropy.start()
+    this.settling.start()
+    this.scrub.start()
+    transport.want(this.membership.placed())
+    const sleepers = () => {
+      if (this.stopped) return
+      this.membership.sleepSilent(this.options.tuning.replaceAfterMs)
+      clock.setTimer(this.options.tuning.gossipIntervalMs, sleepers)
+    }
+    sleepers()
+  }
+
+  private forwardEvents(): void {
+    const { membership, peers, handoff, transfers, antiEntropy, events } = this
+    membership.events.on('changed', (records) => {
+      for (const record of records) events.emit('member', record)
+      this.environment.transport.want(membership.placed())
+      this.persistSoon()
+      this.gossip.spread()
+    })
+    membership.events.on('placement', ({ joined }) => {
+      this.duties.placementChanged(joined)
+      this.transfers.offer()
+      this.transfers.fill()
+      this.antiEntropy.withEveryone()
+      this.handoff.reroute().catch((error) => this.report(error))
+    })
+    membership.events.on('replaced', () => {
+      this.duties.distrustAll()
+      this.transfers.fill()
+    })
+    for (const type of ['up', 'down'] as const) {
+      peers.events.on(type, (node) => {
+        const record = membership.get(node)
+        if (record) events.emit('member', record)
+        events.emit('status', undefined)
+      })
+    }
+    peers.events.on('mismatch', (mismatch) => events.emit('mismatch', mismatch))
+    peers.events.on('malformed', () => this.metrics.count('malformedFrames'))
+    handoff.events.on('delivered', ({ home, keys, left }) => {
+      this.metrics.count('hintsDelivered', keys)
+      events.emit('handoff', { node: home, keys, left })
+      events.emit('status', undefined)
+    })
+    transfers.events.on('filled', ({ from, partitions, containers, left }) => {
+      this.metrics.count('keysTransferred', containers)
+      events.emit('transfer', { node: from, partitions, keys: containers, left })
+      events.emit('status', undefined)
+    })
+    antiEntropy.events.on('synced', (result) => {
+      this.metrics.count('syncPulled', result.pulled)
+      this.metrics.count('syncPushed', result.pushed)
+      if (result.pulled + result.pushed > 0) events.emit('sync', result)
+    })
+  }
+
+  /**
+   * Writes one version of a key, descending from `context`. The dot is minted at once, so calls keep their order.
+   * `outcome` tells how it went at the moment of decision (§4.5).
+   */
+  write(key: StoreKey, written: Written, context: CausalContext, options: PutOptions): { container: Container; outcome: Promise<PutOutcome> } {
+    const { value, expiresAt } = written
+    const sibling = { dot: this.minter.mint(key), value, expiresAt, checksum: value ? checksumOf(value) : 0 }
+    const container = writtenContainer(context, sibling)
+    const { clock } = this.environment
+    const start = clock.now()
+    const put = coordinatePut({ key, container }, options, {
+      routing: this.routing,
+      peers: this.peers,
+      replica: this.replica,
+      clock,
+      tuning: this.options.tuning,
+      onError: (error) => this.report(error),
+    })
+    this.unsettledPuts.add(put.settled)
+    void put.settled.then(() => {
+      this.unsettledPuts.delete(put.settled)
+      this.events.emit('status', undefined)
+    })
+    const outcome = this.background.foreground(put.outcome).then((result) => {
+      this.metrics.count(value ? 'puts' : 'deletes')
+      this.metrics.latency('put', clock.now() - start)
+      return result
+    })
+    return { container, outcome }
+  }
+
+  /** @throws StorageFailure when this tab's disk failed and nobody else answered. */
+  async get(key: StoreKey, options: GetOptions): Promise<GetOutcome> {
+    const { clock } = this.environment
+    const start = clock.now()
+    const outcome = await this.background.foreground(
+      coordinateGet(key, options, {
+        routing: this.routing,
+        peers: this.peers,
+        replica: this.replica,
+        clock,
+        tuning: this.options.tuning,
+        isComplete: (asked) => this.duties.isComplete(this.routing.addressOf(asked).partition),
+        mayRepair: () => this.mayRepair(),
+        repaired: (repaired, nodes) => {
+          this.metrics.count('readRepairs', nodes.length)
+          this.events.emit('repair', { key: repaired, nodes })
+        },
+        onError: (error) => this.report(error),
+      }),
+    )
+    this.metrics.count('gets')
+    this.metrics.latency('get', clock.now() - start)
+    return outcome
+  }
+
+  /** All live keys of a range in order, from every reachable member; the range lies within one replication factor. */
+  scan(range: ScanRange, n: ReplicationFactor, options: GetOptions): Scan {
+    return new Scan(range, {
+      routing: this.routing,
+      peers: this.peers,
+      replica: this.replica,
+      tuning: this.options.tuning,
+      filling: () => this.duties.filling(),
+      partitions: this.duties.partitionsOf(n),
+      get: async (key) => (await this.get(key, options)).container,
+    })
+  }
+
+  /**
+   * What this node itself wrote to the key, in this life or an earlier one, as far as its own disk knows: a put without any
+   * other context descends from that, so that a reloaded tab does not conflict with itself.
+   */
+  async ownContext(key: StoreKey): Promise<CausalContext> {
+    if (this.replica.certainlyAbsent(key)) return EMPTY_CONTEXT
+    const [container] = await this.replica.read([key])
+    return container ? restrict(container.context, (actor) => nodeOfActor(actor) === this.options.node) : EMPTY_CONTEXT
+  }
+
+  /** True when every write issued here is at all its homes: nothing in flight, and no hint of this node's own. */
+  get synced(): boolean {
+    return this.unsettledPuts.size === 0 && this.replica.hints.own === 0
+  }
+
+  partitionOf(key: StoreKey): Partition {
+    return this.routing.addressOf(key).partition
+  }
+
+  /** Says goodbye and stops. What is not written yet is not waited for; see `flush` in the store. */
+  async stop(): Promise<void> {
+    if (this.stopped) return
+    this.stopped = true
+    this.persisting?.()
+    for (const part of [this.gossip, this.handoff, this.transfers, this.antiEntropy, this.settling, this.scrub, this.interests, this.background]) part.stop()
+    this.peers.stop()
+    await this.persist()
+  }
+
+  private expire(key: StoreKey, container: Container): void {
+    const now = this.environment.clock.wallTime()
+    const cloud = new Map<Container['siblings'][number]['dot']['actor'], Set<number>>()
+    for (const { dot, expiresAt, value } of container.siblings) {
+      if (value && expiresAt > 0 && expiresAt <= now) cloud.set(dot.actor, (cloud.get(dot.actor) ?? new Set()).add(dot.counter))
+    }
+    const context = compact(new Map(), cloud)
+    if (isEmpty(context)) return
+    const options: PutOptions = { w: 1, strictQuorum: false, durability: 'relaxed' }
+    this.write(key, { value: undefined, expiresAt: 0 }, context, options).outcome.catch((error) => this.report(error))
+  }
+
+  private mayRepair(): boolean {
+    const now = this.environment.clock.now()
+    this.repairTokens = Math.min(REPAIRS_PER_SECOND, this.repairTokens + ((now - this.repairsSince) / 1000) * REPAIRS_PER_SECOND)
+    this.repairsSince = now
+    if (this.repairTokens < 1) {
+      this.metrics.count('readRepairsSkipped')
+      return false
+    }
+    this.repairTokens--
+    return true
+  }
+
+  /** Member records and completed duties change in bursts; writing them down once per burst is enough. */
+  private persistSoon(): void {
+    if (this.persisting || this.stopped) return
+    this.persisting = this.environment.clock.setTimer(PERSIST_DELAY_MS, () => {
+      this.persisting = undefined
+      this.persist().catch((error) => this.report(error))
+    })
+  }
+
+  private async persist(): Promise<void> {
+    await this.environment.storage.commit(
+      {
+        meta: [
+          ['members', this.membership.encoded()],
+          ['complete', this.duties.encoded()],
+        ],
+      },
+      'relaxed',
+    )
+  }
+
+  private report(error: unknown): void {
+    if (this.stopped && error instanceof StorageFailure && error.kind === 'closed') return
+    this.events.emit('error', error)
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * When Merkle sync runs (§4.7): with a peer that has just come back, after a change of the placement, and in turn with every peer at rest, which then
+ * costs one comparison of roots. Also decides when this node stands in for homes that have been away for a while.
+ */
+import { Emitter } from '../emitter.js'
+import type { CancelTimer, Clock, Random } from '../environment.js'
+import type { NodeId, Partition } from '../ids.js'
+import type { Membership } from '../membership/membership.js'
+import type { Peers } from '../peers.js'
+import type { Routing } from '../requests/routing.js'
+import type { Tuning } from '../tuning.js'
+import type { Duties } from './duties.js'
+import type { Exchange } from './exchange.js'
+
+const STAND_IN_CHECK_MS = 1000
+
+export interface AntiEntropyEvents {
+  /** A comparison ended; nothing moved when both numbers are 0. */
+  synced: { peer: NodeId; pulled: number; pushed: number }
+}
+
+export class AntiEntropy {
+  readonly events = new Emitter<AntiEntropyEvents>()
+  private readonly due = new Set<NodeId>()
+  private running = false
+  private turn = 0
+  private timers: CancelTimer[] = []
+  private stopped = false
+
+  constructor(
+    private readonly exchange: Exchange,
+    private readonly duties: Duties,
+    private readonly routing: Routing,
+    private readonly membership: Membership,
+    private readonly peers: Peers,
+    private readonly clock: Clock,
+    private readonly random: Random,
+    private readonly tuning: Tuning,
+    private readonly onStandInsChanged: () => void,
+    private readonly onError: (error: unknown) => void,
+  ) {
+    // Both ends see the link come up; one of them begins, the other looks later whether anything is left to do.
+    peers.events.on('up', (node) => this.later(node, routing.self < node ? 200 : 1500))
+  }
+
+  start(): void {
+    const { syncIntervalMs } = this.tuning
+    this.repeat(syncIntervalMs, () => {
+      const peers = this.peers.reachable().sort()
+      const peer = peers[this.turn++ % Math.max(1, peers.length)]
+      if (peer) this.syncWith(peer)
+    })
+    this.repeat(STAND_IN_CHECK_MS, () => this.checkStandIns())
+  }
+
+  stop(): void {
+    this.stopped = true
+    for (const cancel of this.timers) cancel()
+  }
+
+  /** After a change of the placement other homes share this node's partitions. */
+  withEveryone(): void {
+    for (const node of this.peers.reachable()) this.later(node, 500)
+  }
+
+  syncWith(peer: NodeId): void {
+    if (!this.tuning.merkleSync || this.stopped) return
+    this.due.add(peer)
+    if (!this.running) void this.run()
+  }
+
+  /** Partitions that both this node and the peer should hold. */
+  shared(peer: NodeId): Partition[] {
+    return [...this.duties.held(), ...this.duties.standingIn()].filter((partition) => this.routing.homesOf(partition).includes(peer))
+  }
+
+  private later(node: NodeId, delayMs: number): void {
+    if (this.stopped) return
+    this.timers.push(this.clock.setTimer(delayMs * (0.75 + 0.5 * this.random.next()), () => this.syncWith(node)))
+  }
+
+  private async run(): Promise<void> {
+    this.running = true
+    try {
+      for (let [peer] = this.due; peer !== undefined && !this.stopped; [peer] = this.due) {
+        this.due.delete(peer)
+        if (!this.routing.isReachable(peer)) continue
+        const partitions = this.shared(peer)
+        if (partitions.length === 0) continue
+        const { pulled, pushed, complete } = await this.exchange.with(peer, partitions, 'sync', true)
+        if (complete || pulled + pushed > 0) this.events.emit('synced', { peer, pulled, pushed })
+        if (!complete && this.routing.isReachable(peer)) this.later(peer, 2000)
+      }
+    } catch (error) {
+      this.onError(error)
+    } finally {
+      this.running = false
+    }
+  }
+
+  /**
+   * For every partition with homes that have been silent for `standInAfterMs`, the next reachable nodes behind its homes hold a copy until these are back:
+   * a tab that is closed for good must not leave its keys one copy short until `replaceAfterMs` has passed.
+   */
+  private checkStandIns(): void {
+    const away = new Set(
+      this.membership.placed().filter((node) => !this.routing.isReachable(node) && this.membership.silence(node) >= this.tuning.standInAfterMs),
+    )
+    const wanted = new Set<Partition>()
+    if (away.size > 0 && this.tuning.merkleSync) {
+      for (const n of this.duties.inUse()) for (const partition of this.duties.partitionsOf(n)) if (this.standsIn(partition, away)) wanted.add(partition)
+    }
+    const former = this.duties.standingIn()
+    if (former.length === wanted.size && former.every((partition) => wanted.has(partition))) return
+    this.duties.setStandIns(wanted)
+    this.onStandInsChanged()
+  }
+
+  private standsIn(partition: Partition, away: Set<NodeId>): boolean {
+    const homes = this.routing.homesOf(partition)
+    const missing = homes.filter((home) => away.has(home)).length
+    if (missing === 0 || homes.includes(this.routing.self)) return false
+    const list = this.routing.listOf(partition).slice(homes.length)
+    return list
+      .filter((node) => this.routing.isReachable(node))
+      .slice(0, missing)
+      .includes(this.routing.self)
+  }
+
+  private repeat(intervalMs: number, work: () => void): void {
+    const tick = () => {
+      this.timers = this.timers.filter((cancel) => cancel !== current)
+      if (this.stopped) return
+      schedule()
+      work()
+    }
+    let current: CancelTimer
+    const schedule = () => {
+      current = this.clock.setTimer(intervalMs * (0.9 + 0.2 * this.random.next()), tick)
+      this.timers.push(current)
+    }
+    schedule()
+  }
+}

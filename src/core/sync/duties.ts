@@ -1,0 +1,121 @@
+/**
+ * Which partitions this node must hold, and whether it has all of their data: the bookkeeping of transfers (§4.9). It is a home
+ * where the placement says so, a stand-in where a home has been unreachable for a while. A new home is 'filling' until it
+ * has fetched the partition from somebody who had it whole; until then its "not found" counts for nothing (P11, P16).
+ */
+import { decode, encode } from '@msgpack/msgpack'
+import type { NodeId, Partition, ReplicationFactor } from '../ids.js'
+import type { Membership } from '../membership/membership.js'
+import type { Routing } from '../requests/routing.js'
+import { classBase } from '../ring/partitions.js'
+
+export class Duties {
+  /** Partitions of which this node had all data when it last looked. Kept on disk, so that a restart need not fetch them again. */
+  private readonly whole = new Set<Partition>()
+  private homes = new Set<Partition>()
+  private standIns = new Set<Partition>()
+  private readonly classes = new Set<ReplicationFactor>()
+
+  constructor(
+    private readonly self: NodeId,
+    private readonly routing: Routing,
+    private readonly membership: Membership,
+    private readonly partitions: number,
+    private readonly recordsIn: (partition: Partition) => number,
+    private readonly changed: () => void,
+  ) {}
+
+  restore(stored: Uint8Array | undefined): void {
+    if (stored) for (const partition of decode(stored) as Partition[]) this.whole.add(partition)
+  }
+
+  encoded(): Uint8Array {
+    return encode([...this.whole])
+  }
+
+  /** A replication factor that is in use here: its partitions count from now on. */
+  addClass(n: ReplicationFactor): void {
+    if (this.classes.has(n)) return
+    this.classes.add(n)
+    this.placementChanged([])
+  }
+
+  partitionsOf(n: ReplicationFactor): Partition[] {
+    const base = classBase(n, this.partitions)
+    return Array.from({ length: this.partitions }, (_, index) => (base + index) as Partition)
+  }
+
+  /**
+   * The placement may be another now. A partition that is new here has to be fetched; so has one of which this node holds nothing at all
+   * when others joined: they may come from a ring that has it.
+   */
+  placementChanged(joined: NodeId[]): void {
+    const before = this.homes
+    this.homes = new Set()
+    const alone = this.membership.placed().every((node) => node === this.self)
+    for (const n of this.classes) {
+      for (const partition of this.partitionsOf(n)) {
+        if (!this.routing.homesOf(partition).includes(this.self)) continue
+        this.homes.add(partition)
+        if (alone) this.whole.add(partition)
+        else if (joined.length > 0 && this.recordsIn(partition) === 0) this.whole.delete(partition)
+        else if (!before.has(partition) && before.size > 0 && !this.standIns.has(partition)) this.whole.delete(partition)
+      }
+    }
+    this.changed()
+  }
+
+  /** Takes over for homes that have been away too long; drops what is over. */
+  setStandIns(partitions: Set<Partition>): void {
+    for (const partition of this.standIns) if (!partitions.has(partition) && !this.homes.has(partition)) this.whole.delete(partition)
+    for (const partition of partitions) if (!this.standIns.has(partition) && !this.homes.has(partition)) this.whole.delete(partition)
+    this.standIns = partitions
+  }
+
+  isHome(partition: Partition): boolean {
+    return this.homes.has(partition)
+  }
+
+  isStandIn(partition: Partition): boolean {
+    return this.standIns.has(partition)
+  }
+
+  /** This node was replaced while it was away: what it has may be old, all of it has to be looked at. */
+  distrustAll(): void {
+    this.whole.clear()
+    this.changed()
+  }
+
+  /** Home or stand-in, with all data. A former home counts as long as it has not handed its copy over. */
+  isComplete(partition: Partition): boolean {
+    return this.whole.has(partition)
+  }
+
+  markComplete(partition: Partition): void {
+    this.whole.add(partition)
+    this.changed()
+  }
+
+  /** This node no longer holds the partition at all. */
+  released(partition: Partition): void {
+    this.whole.delete(partition)
+    this.changed()
+  }
+
+  held(): Partition[] {
+    return [...this.homes]
+  }
+
+  standingIn(): Partition[] {
+    return [...this.standIns]
+  }
+
+  /** Homes and stand-in duties whose data is not all here yet. */
+  filling(): Partition[] {
+    return [...this.homes, ...this.standIns].filter((partition) => !this.whole.has(partition))
+  }
+
+  inUse(): ReplicationFactor[] {
+    return [...this.classes]
+  }
+}

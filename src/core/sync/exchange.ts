@@ -1,0 +1,268 @@
+/**
+ * Merkle sync between this node and one other (§4.7): compare roots, descend where they differ, and move only the containers that differ,
+ * both ways. An empty side takes whole partitions in pages instead. Used for anti-entropy, for filling a new home, for
+ * stand-ins and for leaving: all of them end with two equal trees.
+ */
+import type { Background, BackgroundKind } from '../background.js'
+import { type Clock, type Digest, GROUPS, LEAVES_PER_GROUP, type StoredRecord } from '../environment.js'
+import type { NodeId, Partition, StoreKey } from '../ids.js'
+import { BATCH_BYTES, type Message, type MessageOf, type MessageType } from '../messages.js'
+import type { Peers } from '../peers.js'
+import type { Entry, Replica } from '../requests/replica.js'
+import type { Tuning } from '../tuning.js'
+import { decodeContainer, digestOf, encodeContainer } from '../versions/encoding.js'
+import { digestsFromBytes, digestsToBytes, sameDigest } from './merkle.js'
+
+const TIMEOUT_MS = 10_000
+const PARTITIONS_AT_ONCE = 16
+const LEAVES_AT_ONCE = 64
+const KEYS_AT_ONCE = 256
+const PULLS_AT_ONCE = 4
+const MAX_LISTED = 4000
+
+/** How many containers went which way. `complete` is false when the peer stopped answering or something was left for the next time. */
+export interface ExchangeResult {
+  pulled: number
+  pushed: number
+  complete: boolean
+}
+
+/** A key on which both sides differ; undefined where a side has nothing. */
+interface Difference {
+  key: StoreKey
+  mine: Digest | undefined
+  theirs: Digest | undefined
+}
+
+class PeerSilent extends Error {}
+
+export class Exchange {
+  constructor(
+    private readonly replica: Replica,
+    private readonly peers: Peers,
+    private readonly background: Background,
+    private readonly clock: Clock,
+    private readonly tuning: Tuning,
+  ) {
+    this.serve()
+  }
+
+  /**
+   * Makes the peer's and this node's copies of some partitions equal. With `settle`, only differences that last are exchanged: writes
+   * on their way are not divergence.
+   */
+  async with(peer: NodeId, partitions: Partition[], kind: BackgroundKind, settle: boolean): Promise<ExchangeResult> {
+    const result: ExchangeResult = { pulled: 0, pushed: 0, complete: true }
+    try {
+      const differing = await this.differingPartitions(peer, partitions, kind)
+      const toDescend: Partition[] = []
+      const empty: Partition[] = []
+      for (const partition of differing) {
+        if (this.replica.forest.recordsIn(partition) === 0) empty.push(partition)
+        else toDescend.push(partition)
+      }
+      await inParallel(empty, PULLS_AT_ONCE, (partition) => this.pullAll(peer, partition, kind, result))
+      for (let i = 0; i < toDescend.length; i += PARTITIONS_AT_ONCE) {
+        await this.descend(peer, toDescend.slice(i, i + PARTITIONS_AT_ONCE), kind, settle, result)
+      }
+    } catch (error) {
+      if (!(error instanceof PeerSilent)) throw error
+      result.complete = false
+    }
+    return result
+  }
+
+  /** Whether the peer's copies of these partitions are equal to this node's; undefined when it does not answer. */
+  async isEqual(peer: NodeId, partitions: Partition[]): Promise<boolean | undefined> {
+    try {
+      return (await this.differingPartitions(peer, partitions, 'sync')).length === 0
+    } catch (error) {
+      if (error instanceof PeerSilent) return undefined
+      throw error
+    }
+  }
+
+  private async differingPartitions(peer: NodeId, partitions: Partition[], kind: BackgroundKind): Promise<Partition[]> {
+    await this.background.turn(kind)
+    const digest = digestsToBytes([this.replica.forest.combinedRoot(partitions)])
+    const { roots } = await this.ask(peer, { type: 'CompareRoots', partitions, digest }, 'Roots')
+    if (roots.length === 0) return []
+    const theirs = digestsFromBytes(roots)
+    return partitions.filter((partition, i) => theirs[i] && !sameDigest(theirs[i], this.replica.forest.root(partition)))
+  }
+
+  /** This node has nothing there: pages of the whole partition, each acked by asking for the next (§6.2: partitions move as a whole). */
+  private async pullAll(peer: NodeId, partition: Partition, kind: BackgroundKind, result: ExchangeResult): Promise<void> {
+    let after: string | undefined
+    do {
+      await this.background.turn(kind)
+      const page: MessageOf<'Entries'> = await this.ask(peer, { type: 'FetchPartition', partition, after }, 'Entries')
+      await this.keep(page.entries)
+      result.pulled += page.entries.length
+      after = page.cursor
+    } while (after !== undefined)
+  }
+
+  private async descend(peer: NodeId, partitions: Partition[], kind: BackgroundKind, settle: boolean, result: ExchangeResult): Promise<void> {
+    const { forest } = this.replica
+    await this.background.turn(kind)
+    const groupReply = await this.ask(peer, { type: 'CompareGroups', partitions }, 'Digests')
+    const theirGroups = digestsFromBytes(groupReply.digests)
+    const groups: [Partition, number][] = []
+    partitions.forEach((partition, p) => {
+      forest.groupDigests(partition).forEach((mine, group) => {
+        const theirs = theirGroups[p * GROUPS + group]
+        if (theirs && !sameDigest(mine, theirs)) groups.push([partition, group])
+      })
+    })
+    if (groups.length === 0) return
+    const leafReply = await this.ask(peer, { type: 'CompareLeaves', groups }, 'Digests')
+    const theirLeaves = digestsFromBytes(leafReply.digests)
+    const leaves: [Partition, number][] = []
+    groups.forEach(([partition, group], g) => {
+      forest.leafDigests(partition, group).forEach((mine, leaf) => {
+        const theirs = theirLeaves[g * LEAVES_PER_GROUP + leaf]
+        if (theirs && !sameDigest(mine, theirs)) leaves.push([partition, group * LEAVES_PER_GROUP + leaf])
+      })
+    })
+    for (let i = 0; i < leaves.length; i += LEAVES_AT_ONCE) {
+      await this.background.turn(kind)
+      await this.exchangeLeaves(peer, leaves.slice(i, i + LEAVES_AT_ONCE), kind, settle, result)
+    }
+  }
+
+  private async exchangeLeaves(peer: NodeId, leaves: [Partition, number][], kind: BackgroundKind, settle: boolean, result: ExchangeResult): Promise<void> {
+    const reply = await this.ask(peer, { type: 'ListLeaves', leaves }, 'KeyDigests')
+    if (!reply.whole) result.complete = false
+    const theirs = new Map(reply.entries.map(([key, bytes]) => [key, digestsFromBytes(bytes)[0] as Digest]))
+    const mine = new Map((await this.listLeaves(leaves)).map((record) => [record.key, record.digest]))
+    let differences: Difference[] = []
+    for (const [key, digest] of theirs) {
+      const own = mine.get(key)
+      if (!own || !sameDigest(own, digest)) differences.push({ key, mine: own, theirs: digest })
+    }
+    // A list that was cut says nothing about keys that are not in it.
+    if (reply.whole) for (const [key, digest] of mine) if (!theirs.has(key)) differences.push({ key, mine: digest, theirs: undefined })
+    if (settle && differences.length > 0) {
+      const before = differences.length
+      differences = await this.lasting(peer, differences)
+      if (differences.length < before) result.complete = false
+    }
+    for (let i = 0; i < differences.length; i += KEYS_AT_ONCE) await this.exchangeKeys(peer, differences.slice(i, i + KEYS_AT_ONCE), kind, result)
+  }
+
+  /** Looks again after a moment: what changed on either side meanwhile was a write on its way. */
+  private async lasting(peer: NodeId, differences: Difference[]): Promise<Difference[]> {
+    await new Promise<void>((resolve) => this.clock.setTimer(this.tuning.syncSettleMs, resolve))
+    const keys = differences.slice(0, MAX_LISTED).map((difference) => difference.key)
+    const reply = await this.ask(peer, { type: 'CheckKeys', keys }, 'KeyDigests')
+    const theirs = new Map(reply.entries.map(([key, bytes]) => [key, digestsFromBytes(bytes)[0]]))
+    const mine = new Map((await this.checkKeys(keys)).map(([key, bytes]) => [key, digestsFromBytes(bytes)[0]]))
+    return differences.slice(0, MAX_LISTED).filter(({ key, mine: myFormer, theirs: theirFormer }) => same(mine.get(key), myFormer) && same(theirs.get(key), theirFormer))
+  }
+
+  private async exchangeKeys(peer: NodeId, differences: Difference[], kind: BackgroundKind, result: ExchangeResult): Promise<void> {
+    const toPush = new Set(differences.filter(({ mine }) => mine).map(({ key }) => key))
+    let wanted = differences.filter(({ theirs }) => theirs).map(({ key }) => key)
+    while (wanted.length > 0) {
+      await this.background.turn(kind)
+      const { entries } = await this.ask(peer, { type: 'Fetch', keys: wanted }, 'Entries')
+      if (entries.length === 0) break
+      await this.keep(entries)
+      result.pulled += entries.length
+      const got = new Map(entries)
+      wanted = wanted.filter((key) => !got.has(key))
+      for (const [key, bytes] of entries) {
+        // What they had was all there is: nothing to give back.
+        const [now] = await this.replica.read([key])
+        if (now && sameDigest(digestOf(key, now), digestOf(key, decodeContainer(bytes)))) toPush.delete(key)
+        else toPush.add(key)
+      }
+    }
+    await this.push(peer, [...toPush], kind, result)
+  }
+
+  private async push(peer: NodeId, keys: StoreKey[], kind: BackgroundKind, result: ExchangeResult): Promise<void> {
+    for (let i = 0; i < keys.length; ) {
+      await this.background.turn(kind)
+      const containers = await this.replica.read(keys.slice(i, i + KEYS_AT_ONCE))
+      const entries: [StoreKey, Uint8Array][] = []
+      let bytes = 0
+      for (const container of containers) {
+        const encoded = encodeContainer(container)
+        if (entries.length > 0 && bytes + encoded.length > BATCH_BYTES) break
+        bytes += encoded.length
+        entries.push([keys[i + entries.length] as StoreKey, encoded])
+      }
+      await this.ask(peer, { type: 'Store', entries, hintFor: [], strict: false, fresh: false }, 'Stored')
+      result.pushed += entries.length
+      i += entries.length
+    }
+  }
+
+  private async keep(wire: [StoreKey, Uint8Array][]): Promise<void> {
+    const entries = wire.map(([key, bytes]): Entry => ({ key, container: decodeContainer(bytes) }))
+    await this.replica.store(entries, { asRecord: true, hintFor: [], own: false, durability: 'relaxed', maxSiblings: 0 })
+  }
+
+  private async ask<K extends MessageType>(peer: NodeId, message: Message, expected: K): Promise<MessageOf<K>> {
+    const reply = await this.peers.request(peer, message, TIMEOUT_MS, 'background')
+    if (reply?.type !== expected) throw new PeerSilent(`${peer} did not answer ${message.type}`)
+    return reply as MessageOf<K>
+  }
+
+  private async listLeaves(leaves: [Partition, number][]): Promise<StoredRecord[]> {
+    const pages = await Promise.all(leaves.map(([partition, leaf]) => this.replica.storage.scanPartition(partition, { fromLeaf: leaf, toLeaf: leaf, maxBytes: 64 * BATCH_BYTES })))
+    return pages.flatMap((page) => page.records)
+  }
+
+  private async checkKeys(keys: StoreKey[]): Promise<[StoreKey, Uint8Array][]> {
+    const records = await this.replica.storage.get(keys.map(this.replica.addressOf))
+    return keys.flatMap((key, i): [StoreKey, Uint8Array][] => {
+      const record = records[i]
+      return record ? [[key, digestsToBytes([digestOf(key, decodeContainer(record))])]] : []
+    })
+  }
+
+  private serve(): void {
+    const { replica, peers } = this
+    const { forest } = replica
+    peers.handle('CompareRoots', ({ partitions, digest }) => {
+      const theirs = digestsFromBytes(digest)[0]
+      const equal = theirs !== undefined && sameDigest(theirs, forest.combinedRoot(partitions))
+      return { type: 'Roots', roots: equal ? new Uint8Array(0) : digestsToBytes(partitions.map((partition) => forest.root(partition))) }
+    })
+    peers.handle('CompareGroups', ({ partitions }) => ({
+      type: 'Digests',
+      digests: digestsToBytes(partitions.flatMap((partition) => forest.groupDigests(partition))),
+    }))
+    peers.handle('CompareLeaves', ({ groups }) => ({
+      type: 'Digests',
+      digests: digestsToBytes(groups.flatMap(([partition, group]) => forest.leafDigests(partition, group))),
+    }))
+    peers.handle('ListLeaves', async ({ leaves }) => {
+      const records = await this.listLeaves(leaves)
+      const entries = records.slice(0, MAX_LISTED).map((record): [StoreKey, Uint8Array] => [record.key, digestsToBytes([record.digest])])
+      return { type: 'KeyDigests', entries, whole: records.length <= MAX_LISTED }
+    })
+    peers.handle('CheckKeys', async ({ keys }) => ({ type: 'KeyDigests', entries: await this.checkKeys(keys), whole: true }))
+    peers.handle('FetchPartition', async ({ partition, after }) => {
+      const page = await replica.storage.scanPartition(partition, { after, maxBytes: BATCH_BYTES })
+      return { type: 'Entries', entries: page.records.map((record): [StoreKey, Uint8Array] => [record.key, record.container]), cursor: page.cursor }
+    })
+  }
+}
+
+function same(a: Digest | undefined, b: Digest | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : sameDigest(a, b)
+}
+
+/** Runs `work` for every item, at most `width` at a time; stops at the first failure. */
+export async function inParallel<T>(items: T[], width: number, work: (item: T) => Promise<void>): Promise<void> {
+  const rest = items.slice()
+  const lane = async () => {
+    for (let item = rest.shift(); item !== undefined; item = rest.shift()) await work(item)
+  }
+  await Promise.all(Array.from({ length: Math.min(width, items.length) }, lane))
+}
+

@@ -1,0 +1,151 @@
+/**
+ * Walks over everything on this node's disk, slowly: checks every record against its checksums and digest, heals damaged ones from other
+ * homes, turns expired values into tombstones (one home does, for all: P7), and finds what may be forgotten. `verify` is the same
+ * walk at once, with a report.
+ */
+import type { Background } from '../background.js'
+import type { CancelTimer, Clock, Digest, StoredRecord } from '../environment.js'
+import type { Partition, StoreKey } from '../ids.js'
+import type { Peers } from '../peers.js'
+import type { Replica } from '../requests/replica.js'
+import type { Routing } from '../requests/routing.js'
+import { type Container, mergeContainers } from '../versions/container.js'
+import { MalformedError, checksumOf, decodeContainer, digestOf } from '../versions/encoding.js'
+import { isZero, sameDigest, xor } from './merkle.js'
+
+const PAGE_BYTES = 512 * 1024
+const TIMEOUT_MS = 5000
+
+export interface ScrubReport {
+  records: number
+  bytes: number
+  /** Records whose bytes are not what was written. */
+  corrupt: StoreKey[]
+  healed: number
+  /** Partitions whose Merkle tree does not match their records. */
+  wrongTrees: number
+}
+
+export interface ScrubContext {
+  replica: Replica
+  routing: Routing
+  peers: Peers
+  background: Background
+  clock: Clock
+  intervalMs: number
+  /** Replaces expired versions by a tombstone. */
+  expire: (key: StoreKey, container: Container) => void
+  /** Offers a record for forgetting. */
+  consider: (key: StoreKey, container: Container) => void
+  /** Further housekeeping at the same pace. */
+  also: () => Promise<void>
+  onError: (error: unknown) => void
+}
+
+export class Scrub {
+  private timer: CancelTimer | undefined
+  private next = 0
+
+  constructor(private readonly context: ScrubContext) {}
+
+  start(): void {
+    this.timer = this.context.clock.setTimer(this.context.intervalMs, () => {
+      this.round()
+        .catch(this.context.onError)
+        .then(() => this.timer && this.start())
+    })
+  }
+
+  stop(): void {
+    this.timer?.()
+    this.timer = undefined
+  }
+
+  /** Walks over all partitions at once. */
+  async verify(repair: boolean): Promise<ScrubReport> {
+    const report: ScrubReport = { records: 0, bytes: 0, corrupt: [], healed: 0, wrongTrees: 0 }
+    for (const partition of this.context.replica.forest.held()) await this.walk(partition, report, repair)
+    return report
+  }
+
+  /** A sixteenth of the partitions each time: a full pass takes sixteen intervals. */
+  private async round(): Promise<void> {
+    await this.context.also()
+    const held = this.context.replica.forest.held()
+    const report: ScrubReport = { records: 0, bytes: 0, corrupt: [], healed: 0, wrongTrees: 0 }
+    for (let i = Math.ceil(held.length / 16); i > 0; i--) {
+      const partition = held[this.next++ % held.length]
+      if (partition !== undefined) await this.walk(partition, report, true)
+    }
+  }
+
+  private async walk(partition: Partition, report: ScrubReport, repair: boolean): Promise<void> {
+    const { replica, background } = this.context
+    const before = replica.forest.root(partition)
+    let sum: Digest = { high: 0, low: 0 }
+    let after: string | undefined
+    do {
+      await background.turn('scrub')
+      const page = await replica.storage.scanPartition(partition, { after, maxBytes: PAGE_BYTES })
+      for (const record of page.records) {
+        report.records++
+        report.bytes += record.container.length
+        sum = xor(sum, record.digest)
+        const container = readRecord(record)
+        if (container) this.lookAt(record.key, container)
+        else {
+          report.corrupt.push(record.key)
+          if (repair && (await this.heal(record.key))) report.healed++
+        }
+      }
+      after = page.cursor
+    } while (after !== undefined)
+    const now = replica.forest.root(partition)
+    // Only a partition that stood still during the walk can be judged.
+    if (sameDigest(before, now) && !isZero(xor(sum, now))) report.wrongTrees++
+  }
+
+  private lookAt(key: StoreKey, container: Container): void {
+    const { clock, routing, expire, consider } = this.context
+    consider(key, container)
+    const now = clock.wallTime()
+    const expired = container.siblings.some((sibling) => sibling.expiresAt > 0 && sibling.expiresAt <= now && sibling.value)
+    if (expired && routing.homes(key).find((home) => routing.isReachable(home)) === routing.self) expire(key, container)
+  }
+
+  /** Takes the record anew from the other homes. Without one that answers, the damaged bytes stay: they may hold the only good sibling. */
+  private async heal(key: StoreKey): Promise<boolean> {
+    const { replica, routing, peers } = this.context
+    let good: Container | undefined
+    for (const home of routing.homes(key)) {
+      if (home === routing.self || !routing.isReachable(home)) continue
+      const reply = await peers.request(home, { type: 'Fetch', keys: [key] }, TIMEOUT_MS, 'background')
+      const bytes = reply?.type === 'Entries' ? reply.entries[0]?.[1] : undefined
+      if (!bytes) continue
+      const container = decodeContainer(bytes)
+      if (isSound(container)) good = good ? mergeContainers(good, container) : container
+    }
+    if (!good) return false
+    await replica.replaceDamaged(key, good, (bytes) => readRecordBytes(bytes) === undefined)
+    return true
+  }
+}
+
+function readRecord({ key, container: bytes, digest }: StoredRecord): Container | undefined {
+  const container = readRecordBytes(bytes)
+  return container && sameDigest(digestOf(key, container), digest) ? container : undefined
+}
+
+function readRecordBytes(bytes: Uint8Array): Container | undefined {
+  try {
+    const container = decodeContainer(bytes)
+    return isSound(container) ? container : undefined
+  } catch (error) {
+    if (error instanceof MalformedError) return undefined
+    throw error
+  }
+}
+
+function isSound(container: Container): boolean {
+  return container.siblings.every(({ value, checksum }) => value === undefined || checksumOf(value) === checksum)
+}

@@ -1,0 +1,142 @@
+/**
+ * What may be forgotten: tombstones, and context entries of versions that are long replaced. Forgetting is safe only once nobody can bring the
+ * older version back, so the first home of a key asks every member, sleepers included, whether it holds exactly this state (or
+ * nothing) and no hint for it; all must agree twice, with all homes complete and reachable (P4, P5, P6). A member that is
+ * away keeps tombstones alive until it is back or has left. No clock decides.
+ */
+import type { Background } from '../background.js'
+import type { CancelTimer, Clock } from '../environment.js'
+import type { NodeId, StoreKey } from '../ids.js'
+import type { Membership } from '../membership/membership.js'
+import type { Peers } from '../peers.js'
+import type { Replica } from '../requests/replica.js'
+import type { Routing } from '../requests/routing.js'
+import type { Tuning } from '../tuning.js'
+import { type Container, withStableContextDropped } from '../versions/container.js'
+import { contextSize } from '../versions/context.js'
+import { digestOf } from '../versions/encoding.js'
+import type { Duties } from './duties.js'
+import { digestsFromBytes, digestsToBytes, sameDigest } from './merkle.js'
+
+/** Contexts up to this many entries are left alone. */
+const SMALL_CONTEXT = 12
+const BATCH = 200
+const MAX_CANDIDATES = 20_000
+const TIMEOUT_MS = 10_000
+
+export class Settling {
+  /** Keys that may have something to forget, with the time of their last change. */
+  private readonly candidates = new Map<StoreKey, number>()
+  private timer: CancelTimer | undefined
+  settled = 0
+
+  constructor(
+    private readonly replica: Replica,
+    private readonly routing: Routing,
+    private readonly membership: Membership,
+    private readonly duties: Duties,
+    private readonly peers: Peers,
+    private readonly background: Background,
+    private readonly clock: Clock,
+    private readonly tuning: Tuning,
+    /** These are about to be forgotten everywhere: nothing in memory may keep an older version of them either. */
+    private readonly onAgreed: (keys: StoreKey[]) => void,
+    private readonly onError: (error: unknown) => void,
+  ) {
+    replica.events.on('changed', ({ key, container }) => this.consider(key, container))
+    peers.handle('Settle', async ({ entries, commit }) => {
+      const agreed = await this.agreeing(entries.map(([key, bytes]) => ({ key, digest: bytes })))
+      if (commit) await this.forget(agreed)
+      return { type: 'Settled', agreed: agreed.map(({ key }) => key) }
+    })
+  }
+
+  start(): void {
+    this.timer = this.clock.setTimer(this.tuning.settleAfterMs / 2, () => {
+      this.round()
+        .catch(this.onError)
+        .then(() => this.start())
+    })
+  }
+
+  stop(): void {
+    this.timer?.()
+    this.timer = undefined
+  }
+
+  /** A container that was written, or that a scrub came across. */
+  consider(key: StoreKey, container: Container): void {
+    if (!hasSomethingToForget(container)) this.candidates.delete(key)
+    else if (this.candidates.size < MAX_CANDIDATES) this.candidates.set(key, this.clock.now())
+  }
+
+  private async round(): Promise<void> {
+    const others = this.membership.all().filter((record) => record.state !== 'left' && record.node !== this.routing.self)
+    const everybodyIsHere = others.every((record) => record.state === 'up' && this.routing.isReachable(record.node))
+    if (!everybodyIsHere || this.duties.filling().length > 0) return
+    const old = this.clock.now() - this.tuning.settleAfterMs
+    const keys = [...this.candidates].filter(([key, since]) => since <= old && this.routing.homes(key)[0] === this.routing.self).map(([key]) => key)
+    for (let i = 0; i < keys.length; i += BATCH) await this.settle(keys.slice(i, i + BATCH), others.map((record) => record.node))
+  }
+
+  private async settle(keys: StoreKey[], others: NodeId[]): Promise<void> {
+    await this.background.turn('reap')
+    const containers = await this.replica.read(keys)
+    let entries = keys.flatMap((key, i) => {
+      const container = containers[i]
+      return container && hasSomethingToForget(container) ? [{ key, digest: digestsToBytes([digestOf(key, container)]) }] : []
+    })
+    // Whatever does not come to an end now gets another turn later.
+    for (const key of keys) this.candidates.delete(key)
+    for (const { key } of entries) this.candidates.set(key, this.clock.now())
+    entries = await this.agreeing(entries)
+    for (const commit of [false, true]) {
+      if (entries.length === 0) return
+      const answers = await Promise.all(others.map((node) => this.ask(node, entries, commit)))
+      if (answers.some((agreed) => agreed === undefined)) return
+      entries = entries.filter(({ key }) => answers.every((agreed) => agreed?.has(key)))
+    }
+    await this.forget(entries)
+    for (const { key } of entries) this.candidates.delete(key)
+    this.settled += entries.length
+  }
+
+  private async ask(node: NodeId, entries: { key: StoreKey; digest: Uint8Array }[], commit: boolean): Promise<Set<StoreKey> | undefined> {
+    const message = { type: 'Settle', entries: entries.map(({ key, digest }): [StoreKey, Uint8Array] => [key, digest]), commit } as const
+    const reply = await this.peers.request(node, message, TIMEOUT_MS, 'background')
+    return reply?.type === 'Settled' ? new Set(reply.agreed) : undefined
+  }
+
+  /** Of these, the ones that this node holds in exactly this state, or not at all, and without a hint. */
+  private async agreeing(entries: { key: StoreKey; digest: Uint8Array }[]): Promise<{ key: StoreKey; digest: Uint8Array }[]> {
+    const containers = await this.replica.read(entries.map(({ key }) => key))
+    const agreed = entries.filter(({ key, digest }, i) => {
+      const container = containers[i] as Container
+      const theirs = digestsFromBytes(digest)[0]
+      if (this.replica.hints.has(key) || !theirs) return false
+      const absent = container.siblings.length === 0 && contextSize(container.context) === 0
+      if (absent) return !this.routing.homes(key).includes(this.routing.self)
+      return sameDigest(digestOf(key, container), theirs)
+    })
+    this.onAgreed(agreed.map(({ key }) => key))
+    return agreed
+  }
+
+  private async forget(entries: { key: StoreKey; digest: Uint8Array }[]): Promise<void> {
+    await this.replica.settle(
+      entries.flatMap(({ key, digest: bytes }) => {
+        const digest = digestsFromBytes(bytes)[0]
+        return digest ? [{ key, digest, to: forgotten }] : []
+      }),
+    )
+  }
+}
+
+function hasSomethingToForget(container: Container): boolean {
+  return container.siblings.every((sibling) => sibling.value === undefined) || contextSize(container.context) > SMALL_CONTEXT
+}
+
+/** Nothing at all of a deleted key; of any other, only what its present versions need. */
+function forgotten(container: Container): Container | undefined {
+  return container.siblings.every((sibling) => sibling.value === undefined) ? undefined : withStableContextDropped(container)
+}

@@ -1,0 +1,168 @@
+/**
+ * Moving partitions on a change of the placement, in two phases (§4.9): holders offer what they hold and no longer own, new homes fetch it from
+ * somebody who has it whole; the old home keeps serving its copy and lets go only when all N homes hold the very same.
+ */
+import type { Background } from '../background.js'
+import { Emitter } from '../emitter.js'
+import type { CancelTimer, Clock } from '../environment.js'
+import type { NodeId, Partition } from '../ids.js'
+import type { Membership } from '../membership/membership.js'
+import type { Peers } from '../peers.js'
+import type { Replica } from '../requests/replica.js'
+import type { Routing } from '../requests/routing.js'
+import type { Duties } from './duties.js'
+import { type Exchange, inParallel } from './exchange.js'
+import { sameDigest } from './merkle.js'
+
+const ASK_TIMEOUT_MS = 5000
+const RETRY_MS = 2000
+const SOURCES_AT_ONCE = 2
+
+export interface TransferEvents {
+  /** Partitions that this node has fetched, and how many it still lacks. */
+  filled: { from: NodeId; partitions: number; containers: number; left: number }
+  /** A partition whose copy here was given up, all its homes having it. */
+  released: { partition: Partition; containers: number }
+}
+
+export class Transfers {
+  readonly events = new Emitter<TransferEvents>()
+  private running = false
+  private again = false
+  private timer: CancelTimer | undefined
+  private stopped = false
+
+  constructor(
+    private readonly duties: Duties,
+    private readonly exchange: Exchange,
+    private readonly replica: Replica,
+    private readonly routing: Routing,
+    private readonly membership: Membership,
+    private readonly peers: Peers,
+    private readonly background: Background,
+    private readonly clock: Clock,
+    private readonly onError: (error: unknown) => void,
+  ) {
+    peers.handle('AskComplete', ({ partitions }) => ({ type: 'Complete', partitions: partitions.filter((partition) => duties.isComplete(partition)) }))
+    // An offer for a partition that is being waited for is accepted by fetching it.
+    peers.handle('OfferPartitions', ({ partitions }) => {
+      if (partitions.some((partition) => !duties.isComplete(partition))) this.fill()
+      return undefined
+    })
+    peers.events.on('up', () => this.fill())
+  }
+
+  stop(): void {
+    this.stopped = true
+    this.timer?.()
+  }
+
+  /** Starts fetching what is missing, or lets a running round go once more. */
+  fill(): void {
+    if (this.stopped) return
+    if (this.running) {
+      this.again = true
+      return
+    }
+    if (this.duties.filling().length === 0) return
+    this.running = true
+    this.again = false
+    this.timer?.()
+    this.fillOnce()
+      .catch(this.onError)
+      .then(() => {
+        this.running = false
+        if (this.again) this.fill()
+        else if (this.duties.filling().length > 0) this.timer = this.clock.setTimer(RETRY_MS, () => this.fill())
+      })
+  }
+
+  /** Tells the homes of partitions that this node holds without being one of them. */
+  offer(): void {
+    const byHome = new Map<NodeId, Partition[]>()
+    for (const partition of this.strays()) {
+      for (const home of this.routing.homesOf(partition)) byHome.set(home, [...(byHome.get(home) ?? []), partition])
+    }
+    for (const [home, partitions] of byHome) this.peers.notify(home, { type: 'OfferPartitions', partitions }, 'background')
+  }
+
+  /** Partitions on this disk for which this node has no duty. */
+  strays(): Partition[] {
+    return this.replica.forest.held().filter((partition) => !this.duties.isHome(partition) && !this.duties.isStandIn(partition))
+  }
+
+  /**
+   * Gives up the copies of partitions that belong elsewhere, where every home is reachable and holds exactly the same.
+   * @returns how many partitions stay, for the next time.
+   */
+  async releaseStrays(): Promise<number> {
+    let left = 0
+    for (const partition of this.strays()) {
+      await this.background.turn('scrub')
+      if (!(await this.release(partition))) left++
+    }
+    return left
+  }
+
+  private async release(partition: Partition): Promise<boolean> {
+    const homes = this.routing.homesOf(partition)
+    if (homes.includes(this.routing.self) || !homes.every((home) => this.routing.isReachable(home))) return false
+    for (const home of homes) {
+      const { complete } = await this.exchange.with(home, [partition], 'transfer', false)
+      if (!complete) return false
+    }
+    const root = this.replica.forest.root(partition)
+    for (const home of homes) if (!(await this.exchange.isEqual(home, [partition]))) return false
+    // Nothing was added since the homes were asked: what is removed now is what they hold.
+    if (!sameDigest(root, this.replica.forest.root(partition)) || this.duties.isHome(partition)) return false
+    const containers = this.replica.forest.recordsIn(partition)
+    let after: string | undefined
+    do {
+      const page = await this.replica.storage.scanPartition(partition, { after, maxBytes: 1_000_000 })
+      await this.replica.settle(page.records.map(({ key, digest }) => ({ key, digest, to: () => undefined })))
+      after = page.cursor
+    } while (after !== undefined)
+    this.duties.released(partition)
+    this.events.emit('released', { partition, containers })
+    return true
+  }
+
+  private async fillOnce(): Promise<void> {
+    const reachable = this.peers.reachable()
+    const missing = this.duties.filling()
+    const answers = await Promise.all(
+      reachable.map(async (peer) => {
+        const reply = await this.peers.request(peer, { type: 'AskComplete', partitions: missing }, ASK_TIMEOUT_MS, 'background')
+        return { peer, whole: reply?.type === 'Complete' ? new Set(reply.partitions) : undefined }
+      }),
+    )
+    const bySource = new Map<NodeId, Partition[]>()
+    const orphans: Partition[] = []
+    missing.forEach((partition, i) => {
+      const sources = answers.filter((answer) => answer.whole?.has(partition))
+      const source = sources[i % Math.max(1, sources.length)]
+      if (source) bySource.set(source.peer, [...(bySource.get(source.peer) ?? []), partition])
+      else orphans.push(partition)
+    })
+    await inParallel([...bySource], SOURCES_AT_ONCE, ([peer, partitions]) => this.fetch(peer, partitions))
+    const allAnswered = this.membership.placed().every((node) => node === this.routing.self || answers.some(({ peer, whole }) => peer === node && whole))
+    if (orphans.length > 0 && allAnswered) await this.agreeWithAll(orphans, reachable)
+  }
+
+  private async fetch(peer: NodeId, partitions: Partition[]): Promise<void> {
+    const { pulled, complete } = await this.exchange.with(peer, partitions, 'transfer', false)
+    if (!complete) return
+    for (const partition of partitions) this.duties.markComplete(partition)
+    this.events.emit('filled', { from: peer, partitions: partitions.length, containers: pulled, left: this.duties.filling().length })
+  }
+
+  /** Nobody has these whole (a ring that was founded by several at once): together all members have all there is. */
+  private async agreeWithAll(partitions: Partition[], peers: NodeId[]): Promise<void> {
+    let all = true
+    for (const peer of peers) {
+      const { complete } = await this.exchange.with(peer, partitions, 'transfer', false)
+      all &&= complete
+    }
+    if (all) for (const partition of partitions) this.duties.markComplete(partition)
+  }
+}
