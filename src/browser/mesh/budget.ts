@@ -1,0 +1,25 @@
+/**
+ * How many connections this page may still make. Chromium counts closed connections until garbage collection and refuses
+ * to make more than 500 per process, so creations are counted, not only live links; the count is the page's, because all
+ * meshes of a page share the process.
+ */
+
+const WINDOW_MS = 5 * 60_000
+const MAX_CREATED = 250
+/** After the browser has refused one in spite of all. */
+const REFUSED_MS = 30_000
+
+const createdAt: number[] = []
+let refusedUntil = 0
+
+/** Counts a connection that is about to be made; false when it should wait. */
+export function mayCreateConnection(now: number): boolean {
+  while (createdAt.length > 0 && now - (createdAt[0] as number) > WINDOW_MS) createdAt.shift()
+  if (now < refusedUntil || createdAt.length >= MAX_CREATED) return false
+  createdAt.push(now)
+  return true
+}
+
+export function connectionWasRefused(now: number): void {
+  refusedUntil = now + REFUSED_MS
+}

@@ -1,0 +1,265 @@
+/**
+ * Makes and remakes links: who dials whom and when, offers and answers, time-outs and back-off. The node with the greater
+ * id always dials, so that two never dial each other at once; the other one asks to be called. A page that reloads comes
+ * with a new session, and its first signal ends the dead link of the former one. Relied on by the mesh, which tells it
+ * who is worth a link and carries its signals.
+ *
+ * Invariant: at most one link per peer; a signal of an older session or attempt changes nothing.
+ */
+import type { NodeId } from '../../core/ids.js'
+import { connectionWasRefused, mayCreateConnection } from './budget.js'
+import type { QueueBytes } from './flow.js'
+import { Link } from './link.js'
+import type { LinkLane } from './packets.js'
+import type { Peer } from './peer.js'
+import { type Signal, checkSignal } from './signals.js'
+
+const DIAL_TIMEOUT_MS = 10_000
+/** How long a call may stay without an offer. */
+const CALL_TIMEOUT_MS = 3000
+const FIRST_DELAY_MS = 500
+/** Short, because a cut that ends should be over within seconds; after PATIENT_FAILURES the long one holds. */
+const MAX_DELAY_MS = 4000
+const PATIENT_FAILURES = 8
+const LONG_DELAY_MS = 30_000
+/** A link that lived so long was a good one. */
+const GOOD_AFTER_MS = 5000
+const WAKE_INTERVAL_MS = 1000
+const REMEMBERED_SIGNALS = 128
+const REMEMBERED_SESSIONS = 8
+
+type Outgoing = Signal extends infer S ? (S extends Signal ? Omit<S, 'session' | 'n'> : never) : never
+
+export interface DialerOptions {
+  self: NodeId
+  session: string
+  iceServers: RTCIceServer[]
+  maxPeers: number
+  queueBytes: QueueBytes
+  peers: ReadonlyMap<NodeId, Peer>
+  /** Is a direct link to this node wanted at all? */
+  worthDialing(peer: Peer): boolean
+  allowDirect(node: NodeId): boolean
+  /** Is there a way for signals? */
+  reaches(node: NodeId): boolean
+  sendSignal(peer: Peer, signal: Signal): void
+  onOpen(peer: Peer): void
+  onFrame(peer: Peer, lane: LinkLane, relayed: boolean, frame: Uint8Array): void
+  /** A link that was open is gone. */
+  onClosed(peer: Peer): void
+  /** A dial came to nothing. */
+  onFailed(peer: Peer): void
+  /** The peer's page was loaded again since we knew it. */
+  onNewSession(peer: Peer): void
+  onWarning(message: string): void
+}
+
+export class Dialer {
+  /** Nothing is dialed or accepted before the start, after the stop, and while the page is hidden away in a cache. */
+  active = false
+  private attempts = 0
+  private wokenAt = Number.NEGATIVE_INFINITY
+
+  constructor(private readonly options: DialerOptions) {}
+
+  get links(): number {
+    let count = 0
+    for (const peer of this.options.peers.values()) if (peer.link) count++
+    return count
+  }
+
+  /** Dials or calls the peer if there is reason to, and nothing under way. */
+  consider(peer: Peer): void {
+    const { options } = this
+    const { node } = peer
+    if (!this.active || peer.link || peer.timer !== undefined || !this.welcome(peer)) return
+    if (!options.worthDialing(peer) || !options.reaches(node)) return
+    if (options.self > node) {
+      if (!mayCreateConnection(performance.now())) return this.failed(peer, LONG_DELAY_MS)
+      this.make(peer, `${options.session}.${++this.attempts}`, true)
+    } else {
+      this.arm(peer, CALL_TIMEOUT_MS, () => this.failed(peer))
+      this.say(peer, { type: 'call', link: peer.lastLink })
+    }
+  }
+
+  /** A good moment to try again what failed: the network or the page came back. */
+  wake(): void {
+    const now = performance.now()
+    if (now - this.wokenAt < WAKE_INTERVAL_MS) return
+    this.wokenAt = now
+    for (const peer of this.options.peers.values()) {
+      if (peer.link || now < peer.blockedUntil) continue
+      peer.failures = 0
+      this.disarm(peer)
+      this.consider(peer)
+    }
+  }
+
+  /** Ends the link, if any, as if it had failed; nothing is dialed because of it. */
+  drop(peer: Peer): void {
+    const { link } = peer
+    this.disarm(peer)
+    if (!link) return
+    const wasOpen = link.open
+    link.close()
+    peer.link = undefined
+    peer.lastLink = link.id
+    if (wasOpen) this.options.onClosed(peer)
+  }
+
+  /** Ends the link and takes none for a while. */
+  block(peer: Peer, ms: number): void {
+    peer.blockedUntil = performance.now() + ms
+    this.drop(peer)
+    this.arm(peer, ms, () => this.consider(peer))
+  }
+
+  receive(peer: Peer, payload: unknown): void {
+    const signal = checkSignal(payload)
+    if (!this.active || !signal || !this.meet(peer, signal.session)) return
+    if (peer.seen.has(signal.n)) return
+    peer.seen.add(signal.n)
+    if (peer.seen.size > REMEMBERED_SIGNALS) peer.seen.delete(peer.seen.values().next().value as number)
+    peer.gone = false
+    const { link } = peer
+    const current = link?.id === signal.link
+    switch (signal.type) {
+      case 'offer':
+        return this.offered(peer, signal)
+      case 'answer':
+        if (!current || !link.initiator || link.answered) return
+        link.answered = true
+        link.session = signal.session
+        return link.signal({ type: 'answer', sdp: signal.sdp })
+      case 'candidate':
+        if (current) link.signal({ type: 'candidate', candidate: signal.candidate })
+        return
+      case 'busy':
+        // The answer to an offer, or to a call.
+        if (link ? !current || link.open : signal.link !== peer.lastLink) return
+        this.drop(peer)
+        return this.failed(peer, LONG_DELAY_MS)
+      case 'call':
+        return this.called(peer, signal.link)
+    }
+  }
+
+  /** Notes which life of its page a peer is in. False when it is a former one: then nothing of it counts any more. */
+  meet(peer: Peer, session: string): boolean {
+    if (peer.session === session) return true
+    if (peer.retired.includes(session)) return false
+    if (peer.session !== undefined) {
+      peer.retired.push(peer.session)
+      if (peer.retired.length > REMEMBERED_SESSIONS) peer.retired.shift()
+    }
+    const restarted = peer.session !== undefined
+    peer.session = session
+    peer.attempt = 0
+    peer.seen.clear()
+    if (restarted) this.options.onNewSession(peer)
+    // The page behind this link is gone, whatever the link says.
+    if (peer.link?.session !== undefined && peer.link.session !== session) {
+      this.drop(peer)
+      this.consider(peer)
+    }
+    return true
+  }
+
+  private called(peer: Peer, deadLink: string): void {
+    const { self } = this.options
+    // Otherwise the call is older than the link that we have or make.
+    if (self < peer.node || (peer.link && peer.link.id !== deadLink)) return
+    peer.failures = 0
+    this.drop(peer)
+    if (this.welcome(peer)) this.consider(peer)
+    else this.say(peer, { type: 'busy', link: deadLink })
+  }
+
+  private offered(peer: Peer, { link, session, sdp }: { link: string; session: string; sdp: string }): void {
+    const { self } = this.options
+    const [owner, attempt] = link.split('.')
+    if (peer.node < self || owner !== session || !(Number(attempt) > peer.attempt)) return
+    peer.attempt = Number(attempt)
+    this.drop(peer)
+    if (!this.welcome(peer) || !mayCreateConnection(performance.now())) return this.say(peer, { type: 'busy', link })
+    const made = this.make(peer, link, false)
+    made.session = session
+    made.signal({ type: 'offer', sdp })
+  }
+
+  private welcome(peer: Peer): boolean {
+    const { allowDirect, maxPeers } = this.options
+    return performance.now() >= peer.blockedUntil && allowDirect(peer.node) && this.links < maxPeers
+  }
+
+  private make(peer: Peer, id: string, initiator: boolean): Link {
+    const { options } = this
+    const link = new Link({
+      id,
+      initiator,
+      iceServers: options.iceServers,
+      queueBytes: options.queueBytes,
+      onSignal: (signal) => this.say(peer, { ...signal, link: id }),
+      onOpen: () => {
+        this.disarm(peer)
+        peer.openedAt = performance.now()
+        peer.gone = false
+        options.onOpen(peer)
+      },
+      onFrame: (lane, relayed, frame) => options.onFrame(peer, lane, relayed, frame),
+      onClose: (code) => this.closed(peer, link, code),
+    })
+    peer.link = link
+    this.arm(peer, DIAL_TIMEOUT_MS, () => {
+      this.drop(peer)
+      this.failed(peer)
+    })
+    return link
+  }
+
+  private closed(peer: Peer, link: Link, code: string): void {
+    if (peer.link !== link) return
+    if (code === 'ERR_PC_CONSTRUCTOR') connectionWasRefused(performance.now())
+    if (code === 'ERR_WEBRTC_SUPPORT') this.options.onWarning('this browser has no WebRTC: no peer can be reached')
+    this.disarm(peer)
+    peer.link = undefined
+    peer.lastLink = link.id
+    if (!link.wasOpen) return this.failed(peer)
+    if (performance.now() - peer.openedAt > GOOD_AFTER_MS) peer.failures = 0
+    this.options.onClosed(peer)
+    // Both sides notice at about the same time: the dialer goes first, the other one calls if nothing comes.
+    const delay = peer.failures++ === 0 ? (this.options.self > peer.node ? 0 : 300) + Math.random() * 100 : backoff(peer.failures)
+    this.arm(peer, delay, () => this.consider(peer))
+  }
+
+  private failed(peer: Peer, delay = backoff(peer.failures)): void {
+    peer.failures++
+    this.arm(peer, delay, () => this.consider(peer))
+    this.options.onFailed(peer)
+  }
+
+  private say(peer: Peer, signal: Outgoing): void {
+    this.options.sendSignal(peer, { ...signal, session: this.options.session, n: ++peer.sent })
+  }
+
+  private arm(peer: Peer, delayMs: number, then: () => void): void {
+    this.disarm(peer)
+    if (!this.active) return
+    peer.timer = setTimeout(() => {
+      peer.timer = undefined
+      then()
+    }, delayMs)
+  }
+
+  private disarm(peer: Peer): void {
+    clearTimeout(peer.timer)
+    peer.timer = undefined
+  }
+}
+
+/** Half of it is chance, so that a room that lost its server does not come back all at once. */
+function backoff(failures: number): number {
+  const limit = failures > PATIENT_FAILURES ? LONG_DELAY_MS : MAX_DELAY_MS
+  return (0.5 + Math.random() / 2) * Math.min(limit, FIRST_DELAY_MS * 2 ** failures)
+}

@@ -1,0 +1,145 @@
+/**
+ * One connection to one peer: a simple-peer and its data channel, with our packets and flow on it. Made for one attempt
+ * and never revived; redialing makes a new one. Relied on by the dialer.
+ *
+ * simple-peer says 'connect' only after it has polled statistics; the channel is open earlier, so its own events count.
+ * The `disconnected` state of ICE means nothing here: most cuts heal by themselves, and simple-peer gives up at `failed`.
+ * Invariant: `onOpen` at most once, then frames, then `onClose` once; nothing after `close()`.
+ */
+import SimplePeer from 'simple-peer/simplepeer.min.js'
+import { Flow, LOW_BUFFERED_BYTES, type QueueBytes } from './flow.js'
+import { type LinkLane, PacketReader } from './packets.js'
+import type { PeerSignal } from './signals.js'
+
+const MAX_MALFORMED = 5
+
+export interface LinkOptions {
+  /** `<session>.<attempt>` of the initiator: what all signals of this attempt refer to. */
+  id: string
+  initiator: boolean
+  iceServers: RTCIceServer[]
+  queueBytes: QueueBytes
+  onSignal(signal: PeerSignal): void
+  onOpen(): void
+  onFrame(lane: LinkLane, relayed: boolean, frame: Uint8Array): void
+  /** Closed by the peer or by a failure; `code` is simple-peer's, like ERR_ICE_CONNECTION_FAILURE. */
+  onClose(code: string): void
+}
+
+/** simple-peer's own channel and connection: needed for their earlier and additional events. */
+interface PeerInside {
+  _channel?: RTCDataChannel | null
+  _pc?: RTCPeerConnection | null
+}
+
+export class Link {
+  readonly id: string
+  readonly initiator: boolean
+  open = false
+  wasOpen = false
+  /** The peer's session, as soon as it has said so. */
+  session: string | undefined
+  /** An answer changes a link only once. */
+  answered = false
+  private closed = false
+  private malformed = 0
+  private code = ''
+  private readonly peer: SimplePeer.Instance
+  private readonly flow: Flow
+  private readonly reader: PacketReader
+
+  /** Never throws: a browser that makes no more connections is reported by `onClose`. */
+  constructor(private readonly options: LinkOptions) {
+    const { id, initiator, iceServers, queueBytes, onSignal, onFrame } = options
+    this.id = id
+    this.initiator = initiator
+    this.flow = new Flow(queueBytes)
+    this.reader = new PacketReader({
+      onFrame: (lane, relayed, frame) => {
+        if (!this.closed) onFrame(lane, relayed, frame)
+      },
+      onConsumed: (bytes) => this.flow.consumed(bytes),
+      onCredit: (bytes) => this.flow.granted(bytes),
+    })
+    const peer = new SimplePeer({ initiator, config: { iceServers } })
+    this.peer = peer
+    peer.on('signal', (signal) => {
+      if (!this.closed) onSignal(signal as PeerSignal)
+    })
+    peer.on('error', (error: Error & { code?: string }) => {
+      this.code = error.code ?? error.message
+    })
+    peer.on('close', () => {
+      if (this.closed) return
+      this.closed = true
+      this.open = false
+      options.onClose(this.code)
+    })
+    const { _channel, _pc } = peer as PeerInside
+    if (_channel) this.watch(_channel)
+    // simple-peer's own handler comes first and has set the channel up when ours runs.
+    else _pc?.addEventListener('datachannel', ({ channel }) => this.watch(channel))
+  }
+
+  /** Takes a description or candidate of the peer, checked before. */
+  signal(signal: PeerSignal): void {
+    if (!this.closed) this.peer.signal(signal as SimplePeer.SignalData)
+  }
+
+  /** False when the queue is full. */
+  send(lane: LinkLane, frame: Uint8Array, relayed = false): boolean {
+    return this.open && this.flow.push(lane, frame, relayed)
+  }
+
+  /** What waits for the peer, in bytes. */
+  get queued(): number {
+    return this.flow.queued
+  }
+
+  /** Sends what was queued in this turn, as far as it may go, and closes; the peer notices at once. */
+  close(): void {
+    if (this.closed) return
+    if (this.open) this.flow.flush()
+    this.closed = true
+    this.open = false
+    this.peer.destroy()
+  }
+
+  private watch(channel: RTCDataChannel): void {
+    channel.bufferedAmountLowThreshold = LOW_BUFFERED_BYTES
+    channel.addEventListener('bufferedamountlow', () => {
+      if (this.open) this.flow.flush()
+    })
+    // Instead of simple-peer's handler, which wraps every message for a Node stream that nobody reads here.
+    channel.onmessage = ({ data }) => {
+      this.opened(channel)
+      this.receive(data)
+    }
+    if (channel.readyState === 'open') this.opened(channel)
+    else channel.addEventListener('open', () => this.opened(channel))
+  }
+
+  private opened(channel: RTCDataChannel): void {
+    if (this.open || this.closed) return
+    this.open = true
+    this.wasOpen = true
+    this.options.onOpen()
+    this.flow.open({
+      get bufferedAmount() {
+        return channel.bufferedAmount
+      },
+      // A channel that does not take a packet is closing; its 'close' event follows.
+      send: (packet) => {
+        if (channel.readyState === 'open') channel.send(packet as Uint8Array<ArrayBuffer>)
+      },
+    })
+  }
+
+  private receive(data: unknown): void {
+    if (this.closed) return
+    if (data instanceof ArrayBuffer && this.reader.read(new Uint8Array(data))) return
+    if (++this.malformed < MAX_MALFORMED) return
+    this.close()
+    this.options.onClose('malformed packets')
+  }
+}

@@ -1,0 +1,352 @@
+/**
+ * The transport of a tab (DESIGN §9): direct links to the peers of the room as far as `maxPeers` allows, ways around
+ * through common neighbours where there is none, and signaling through the mesh itself when the server is away. This
+ * file decides which way frames take and tells the application what is up; dialer, link and relay do the work.
+ *
+ * Invariant: frames of one lane from one node arrive in order and at most once, whatever path they take: paths are
+ * numbered by their sender, and what comes late on a former path is dropped.
+ */
+import type { Lane, Transport, TransportHandlers } from '../../core/environment.js'
+import type { NodeId } from '../../core/ids.js'
+import { invariant } from '../../core/invariant.js'
+import type { Signaling } from '../signaling-client.js'
+import { Dialer } from './dialer.js'
+import { type QueueBytes, defaultQueueBytes } from './flow.js'
+import { BACKGROUND, CONTROL, FOREGROUND, type LinkLane, MAX_FRAME_BYTES } from './packets.js'
+import { Peer } from './peer.js'
+import { type Control, Neighbours, decodeControl, encodeControl, isId, unwrapRelayed, wrapRelayed } from './relay.js'
+import type { Signal } from './signals.js'
+
+/** How long a direct link may take before a new peer is reached by relay. */
+const PATIENCE_MS = 2000
+const REJECTED_MS = 60_000
+const NEAR_INTERVAL_MS = 250
+/** Peers that are neither present, wanted nor linked are forgotten when there are more than this. */
+const MAX_REMEMBERED_PEERS = 1000
+
+export interface MeshOptions {
+  self: NodeId
+  /** Started and closed by the mesh. */
+  signaling: Signaling
+  iceServers?: RTCIceServer[]
+  /** Direct links at most. Beyond, peers are reached through common neighbours. */
+  maxPeers?: number
+  /** What may wait for one peer, in bytes and by lane. */
+  queueBytes?: QueueBytes
+  /** Nodes that may not be linked directly are reached by relay only. Default: all may. */
+  allowDirect?: (node: NodeId) => boolean
+  onWarning?: (message: string) => void
+}
+
+export interface Mesh extends Transport {
+  /** How each node that is up is reached now: 'direct', or the neighbour that relays. */
+  paths(): Map<NodeId, 'direct' | NodeId>
+}
+
+export function createMesh(options: MeshOptions): Mesh {
+  const { self, signaling, maxPeers = 24, allowDirect = () => true, onWarning = () => {} } = options
+  const session = sessionId()
+  const peers = new Map<NodeId, Peer>()
+  const neighbours = new Neighbours()
+  let handlers: TransportHandlers | undefined
+  let nearTimer: ReturnType<typeof setTimeout> | undefined
+  let nearSentAt = Number.NEGATIVE_INFINITY
+
+  const dialer = new Dialer({
+    self,
+    session,
+    iceServers: options.iceServers ?? [],
+    maxPeers,
+    queueBytes: options.queueBytes ?? defaultQueueBytes,
+    peers,
+    worthDialing: (peer) => !peer.gone && (peer.present || peer.wanted) && isChosen(peer),
+    allowDirect,
+    reaches: (node) => signaling.reaches(node) || neighbours.towards(node) !== undefined,
+    sendSignal,
+    onOpen(peer) {
+      peer.pathOut++
+      peer.linkPath = undefined
+      refresh(peer)
+      sendNear(peer)
+      tellNear()
+    },
+    onFrame(peer, lane, relayed, frame) {
+      if (lane === CONTROL) return controlled(peer, frame)
+      if (relayed) return passed(peer, lane, frame)
+      deliver(peer, frame)
+    },
+    onClosed(peer) {
+      neighbours.delete(peer.node)
+      refreshAll()
+      tellNear()
+    },
+    onFailed(peer) {
+      endPatience(peer)
+    },
+    onNewSession(peer) {
+      peer.pathIn = 0
+      peer.linkPath = undefined
+      // What the application knows of it ended with its former page.
+      if (peer.up) setUp(peer, false)
+    },
+    onWarning,
+  })
+
+  /** Every pair ranks itself the same on both sides, so that in a large room both choose each other. */
+  function isChosen(peer: Peer): boolean {
+    const rank = pairRank(self, peer.node)
+    let candidates = 0
+    let better = 0
+    for (const other of peers.values()) {
+      if (other.gone || !(other.present || other.wanted)) continue
+      candidates++
+      if (pairRank(self, other.node) < rank) better++
+    }
+    // A third of the links is left for peers that choose us, and for those that nobody else leads to.
+    return candidates <= maxPeers || better < Math.ceil((maxPeers * 2) / 3) || (!peer.up && peer.patience === undefined)
+  }
+
+  function peerOf(node: NodeId): Peer {
+    const known = peers.get(node)
+    if (known) return known
+    if (peers.size >= MAX_REMEMBERED_PEERS) {
+      for (const peer of peers.values()) {
+        if (!peer.present && !peer.wanted && !peer.link && !peer.up && peer.timer === undefined) forget(peer)
+      }
+    }
+    const peer = new Peer(node)
+    peers.set(node, peer)
+    peer.patience = setTimeout(endPatience, PATIENCE_MS, peer)
+    return peer
+  }
+
+  function forget(peer: Peer): void {
+    clearTimeout(peer.patience)
+    peers.delete(peer.node)
+  }
+
+  function endPatience(peer: Peer): void {
+    clearTimeout(peer.patience)
+    peer.patience = undefined
+    refresh(peer)
+    dialer.consider(peer)
+  }
+
+  /** Finds the way to the peer as it is now, and tells the application when it appears or ends. */
+  function refresh(peer: Peer): void {
+    const direct = peer.link?.open === true
+    const relay = !direct && !peer.gone && performance.now() >= peer.blockedUntil && (peer.up || peer.patience === undefined)
+    const via = relay && (peer.up || peer.wanted || peer.present) ? neighbours.towards(peer.node, peer.via) : undefined
+    if (via !== undefined && via !== peer.via) peer.pathOut++
+    peer.via = via
+    const up = dialer.active && (direct || via !== undefined)
+    if (up !== peer.up) setUp(peer, up)
+  }
+
+  function setUp(peer: Peer, up: boolean): void {
+    peer.up = up
+    if (up) handlers?.onUp(peer.node)
+    else handlers?.onDown(peer.node)
+  }
+
+  function refreshAll(): void {
+    for (const peer of [...peers.values()]) {
+      refresh(peer)
+      dialer.consider(peer)
+    }
+  }
+
+  function deliver(peer: Peer, frame: Uint8Array): void {
+    try {
+      handlers?.onFrame(peer.node, frame)
+    } catch (error) {
+      // The application's mistake is reported as such, and does not cost the other frames of the packet.
+      queueMicrotask(() => {
+        throw error
+      })
+    }
+  }
+
+  function sendControl(to: Peer | undefined, control: Control): void {
+    to?.link?.send(CONTROL, encodeControl(control))
+  }
+
+  function sendNear(peer: Peer): void {
+    const nodes = [...peers.values()].filter((other) => other.link?.open && other !== peer).map((other) => other.node)
+    sendControl(peer, { type: 'near', nodes, path: peer.pathOut })
+  }
+
+  /** Tells all neighbours, now or soon, whom this node is linked to. */
+  function tellNear(): void {
+    if (nearTimer !== undefined) return
+    const wait = nearSentAt + NEAR_INTERVAL_MS - performance.now()
+    const tell = () => {
+      nearTimer = undefined
+      nearSentAt = performance.now()
+      for (const peer of peers.values()) sendNear(peer)
+    }
+    if (wait <= 0) tell()
+    else nearTimer = setTimeout(tell, wait)
+  }
+
+  function sendSignal(peer: Peer, signal: Signal): void {
+    const { node } = peer
+    const reached = signaling.reaches(node)
+    if (reached) signaling.send(node, signal)
+    // After a failure on both ways: the server may be one that answers nothing any more.
+    if (reached && peer.failures === 0) return
+    const via = neighbours.towards(node)
+    if (via !== undefined) sendControl(peers.get(via), { type: 'carry', to: node, from: self, signal })
+  }
+
+  function controlled(from: Peer, bytes: Uint8Array): void {
+    const control = decodeControl(bytes)
+    if (control?.type === 'near') {
+      from.linkPath = control.path
+      from.pathIn = Math.max(from.pathIn, control.path)
+      neighbours.set(from.node, control.nodes)
+      refreshAll()
+    } else if (control?.type === 'bye') {
+      from.gone = true
+      dialer.drop(from)
+    } else if (control?.type === 'carry') {
+      if (control.to === self) {
+        if (control.from !== self) dialer.receive(peerOf(control.from), control.signal)
+      } else if (control.from === from.node) {
+        peers.get(control.to)?.link?.send(CONTROL, bytes)
+      }
+    }
+  }
+
+  /** A relayed frame: ours, or to be passed on. */
+  function passed(carrier: Peer, lane: LinkLane, wrapped: Uint8Array): void {
+    const relayed = unwrapRelayed(wrapped)
+    if (!relayed) return
+    const { header, frame } = relayed
+    if (header.to !== self) {
+      if (header.from === carrier.node) peers.get(header.to)?.link?.send(lane, wrapped, true)
+      return
+    }
+    if (header.from === self || header.from === carrier.node) return
+    const origin = peerOf(header.from)
+    if (performance.now() < origin.blockedUntil || !dialer.meet(origin, header.session) || header.path < origin.pathIn) return
+    // Its sender has given up the link that we still have.
+    if (origin.link?.open && origin.linkPath !== undefined && header.path > origin.linkPath) {
+      dialer.drop(origin)
+      dialer.consider(origin)
+    }
+    origin.pathIn = header.path
+    origin.gone = false
+    neighbours.add(carrier.node, origin.node)
+    if (!origin.up) endPatience(origin)
+    if (origin.up) deliver(origin, frame)
+  }
+
+  function wake(): void {
+    dialer.active = handlers !== undefined
+    signaling.wake()
+    dialer.wake()
+  }
+
+  function wakeWhenVisible(): void {
+    if (document.visibilityState === 'visible') wake()
+  }
+
+  /** Says goodbye to everybody. A page that goes into the back/forward cache comes back by `wake`. */
+  function sleep(): void {
+    for (const peer of peers.values()) sendControl(peer, { type: 'bye' })
+    dialer.active = false
+    for (const peer of [...peers.values()]) {
+      dialer.drop(peer)
+      refresh(peer)
+    }
+  }
+
+  const { addEventListener = () => {}, removeEventListener = () => {} } = globalThis
+  const events: [type: string, listener: () => void][] = [
+    ['online', wake],
+    ['pageshow', wake],
+    ['pagehide', sleep],
+  ]
+
+  return {
+    start(given) {
+      handlers = given
+      dialer.active = true
+      for (const [type, listener] of events) addEventListener(type, listener)
+      globalThis.document?.addEventListener('visibilitychange', wakeWhenVisible)
+      signaling.start({
+        onPresent(node) {
+          if (!isId(node) || node === self) return
+          const peer = peerOf(node)
+          peer.present = true
+          peer.gone = false
+          dialer.consider(peer)
+          refresh(peer)
+        },
+        onAbsent(node) {
+          const peer = peers.get(node)
+          if (peer) peer.present = false
+        },
+        onMessage(from, payload) {
+          if (isId(from) && from !== self) dialer.receive(peerOf(from), payload)
+        },
+        onOpen: () => dialer.wake(),
+      })
+    },
+
+    send(to: NodeId, frame: Uint8Array, lane: Lane) {
+      invariant(frame.length <= MAX_FRAME_BYTES, `a frame has at most ${MAX_FRAME_BYTES} bytes, not ${frame.length}`)
+      const peer = peers.get(to)
+      if (!peer?.up) return false
+      const linkLane = lane === 'foreground' ? FOREGROUND : BACKGROUND
+      if (peer.link?.open) return peer.link.send(linkLane, frame)
+      const carrier = peer.via === undefined ? undefined : peers.get(peer.via)?.link
+      if (!carrier) return false
+      return carrier.send(linkLane, wrapRelayed({ to, from: self, session, path: peer.pathOut }, frame), true)
+    },
+
+    want(nodes) {
+      const wanted = new Set(nodes)
+      wanted.delete(self)
+      for (const node of wanted) peerOf(node)
+      for (const peer of peers.values()) peer.wanted = wanted.has(peer.node)
+      refreshAll()
+    },
+
+    reject(node, reason) {
+      if (node === self) return
+      onWarning(`the link to ${node} is dropped: ${reason}`)
+      const peer = peerOf(node)
+      dialer.block(peer, REJECTED_MS)
+      refresh(peer)
+    },
+
+    stop() {
+      sleep()
+      handlers = undefined
+      clearTimeout(nearTimer)
+      for (const peer of peers.values()) clearTimeout(peer.patience)
+      peers.clear()
+      for (const [type, listener] of events) removeEventListener(type, listener)
+      globalThis.document?.removeEventListener('visibilitychange', wakeWhenVisible)
+      signaling.close()
+    },
+
+    paths() {
+      const up = [...peers.values()].filter((peer) => peer.up)
+      return new Map(up.map((peer) => [peer.node, peer.via ?? 'direct']))
+    },
+  }
+}
+
+function sessionId(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => (byte % 36).toString(36)).join('')
+}
+
+/** FNV-1a over both ids in one order. */
+function pairRank(a: NodeId, b: NodeId): number {
+  let hash = 0x811c9dc5
+  for (const char of a < b ? a + b : b + a) hash = Math.imul(hash ^ char.charCodeAt(0), 0x01000193)
+  return hash >>> 0
+}

@@ -1,0 +1,205 @@
+/**
+ * The tab's side of signaling: one WebSocket per server, all of them at once, each reconnecting by itself. Tells who is
+ * present in the room and carries opaque messages to them, sealed and opened by hooks. Relied on by the mesh; relies on
+ * the protocol of `signaling/protocol.ts`.
+ *
+ * Invariant: a lost connection changes nothing that is known. Presence is corrected when a server answers again, so a
+ * dead server does not make peers disappear.
+ */
+import type { ServerMessage } from '../../signaling/protocol.js'
+import type { NodeId } from '../core/ids.js'
+
+const FIRST_DELAY_MS = 500
+const MAX_DELAY_MS = 30_000
+/** A connection that lived so long was a good one: the next back-off starts from the beginning. */
+const GOOD_AFTER_MS = 5000
+const CONNECT_TIMEOUT_MS = 10_000
+
+export interface SignalingHandlers {
+  /** The node is in the room; called again when it comes with a new connection. */
+  onPresent(node: NodeId): void
+  onAbsent(node: NodeId): void
+  onMessage(from: NodeId, payload: unknown): void
+  /** A server answered the join: now is a good moment for what failed before. */
+  onOpen(): void
+}
+
+/** What the mesh needs of signaling. */
+export interface Signaling {
+  start(handlers: SignalingHandlers): void
+  /** True while a server that answers says that the node is in the room. */
+  reaches(node: NodeId): boolean
+  /** Does nothing for a node that is not reached; promises nothing for one that is. */
+  send(to: NodeId, payload: unknown): void
+  /** Connects at once where it waits for a back-off. */
+  wake(): void
+  close(): void
+}
+
+export interface SignalingClientOptions {
+  /** WebSocket URLs; null never connects. */
+  urls: string | readonly string[] | null
+  /** The room's name as the server may see it. */
+  room: string
+  self: NodeId
+  /** Seals a message for one peer; what it returns is all that a server sees. Default: JSON. */
+  seal?: (payload: unknown, to: NodeId) => string | Promise<string>
+  /** Undoes `seal`; throws or rejects for what was not sealed by a peer of this room. */
+  open?: (sealed: string, from: NodeId) => unknown
+  onWarning?: (message: string) => void
+  /** For platforms without a global one. */
+  WebSocket?: typeof WebSocket
+}
+
+interface Server {
+  readonly url: string
+  socket: WebSocket | undefined
+  /** Answered our join, so messages may be sent. */
+  joined: boolean
+  present: Set<NodeId>
+  failures: number
+  timer: ReturnType<typeof setTimeout> | undefined
+}
+
+/** @throws TypeError for a URL that is none */
+export function createSignalingClient(options: SignalingClientOptions): Signaling {
+  const { room, self, onWarning = () => {}, WebSocket: Socket = globalThis.WebSocket } = options
+  const seal = options.seal ?? ((payload) => JSON.stringify(payload))
+  const open = options.open ?? ((sealed) => JSON.parse(sealed))
+  const servers = [...new Set([options.urls ?? []].flat())].map(
+    (url): Server => ({
+      url: new URL(url).href.replace(/^http/, 'ws'),
+      socket: undefined,
+      joined: false,
+      present: new Set(),
+      failures: 0,
+      timer: undefined,
+    }),
+  )
+  let handlers: SignalingHandlers | undefined
+  // Sealing may take its time, but messages stay in the order in which they were sent and received.
+  let sending = Promise.resolve()
+  let receiving = Promise.resolve()
+
+  const isPresent = (node: NodeId) => servers.some((server) => server.present.has(node))
+
+  const carriers = (node: NodeId) =>
+    servers.filter((server) => server.joined && server.socket?.readyState === 1 && server.present.has(node))
+
+  function appears(server: Server, node: NodeId): void {
+    if (node === self) return
+    server.present.add(node)
+    handlers?.onPresent(node)
+  }
+
+  function disappears(server: Server, node: NodeId): void {
+    if (server.present.delete(node) && !isPresent(node)) handlers?.onAbsent(node)
+  }
+
+  function receive(server: Server, message: ServerMessage): void {
+    switch (message.type) {
+      case 'peers': {
+        server.joined = true
+        const ids = message.ids as NodeId[]
+        for (const node of [...server.present]) if (!ids.includes(node)) disappears(server, node)
+        handlers?.onOpen()
+        for (const node of ids) appears(server, node)
+        break
+      }
+      case 'joined':
+        return appears(server, message.id as NodeId)
+      case 'left':
+        return disappears(server, message.id as NodeId)
+      case 'signal': {
+        const from = message.from as NodeId
+        receiving = receiving
+          .then(() => open(message.data, from))
+          .then((payload) => handlers?.onMessage(from, payload))
+          .catch((error) => onWarning(`a signaling message of ${from} could not be opened: ${error}`))
+        break
+      }
+      case 'error':
+        onWarning(`the signaling server ${server.url} closes the connection: ${message.message}`)
+    }
+  }
+
+  function connect(server: Server): void {
+    clearTimeout(server.timer)
+    const former = server.socket
+    let socket: WebSocket
+    try {
+      socket = new Socket(server.url)
+    } catch (error) {
+      // A page under https may not connect to ws:, and a Content Security Policy may forbid the address.
+      onWarning(`no connection to the signaling server ${server.url} can be made: ${error}`)
+      return
+    }
+    server.socket = socket
+    server.joined = false
+    former?.close()
+    const startedAt = performance.now()
+    server.timer = setTimeout(() => socket.close(), CONNECT_TIMEOUT_MS)
+    socket.onopen = () => {
+      clearTimeout(server.timer)
+      socket.send(JSON.stringify({ type: 'join', room, id: self }))
+    }
+    socket.onmessage = ({ data }) => {
+      if (server.socket !== socket) return
+      let message: ServerMessage
+      try {
+        message = JSON.parse(data)
+      } catch {
+        return onWarning(`the signaling server ${server.url} sent something that is not JSON`)
+      }
+      receive(server, message)
+    }
+    // 'error' says nothing that 'close' does not.
+    socket.onclose = ({ code }) => {
+      if (server.socket !== socket) return
+      clearTimeout(server.timer)
+      server.socket = undefined
+      server.joined = false
+      if (performance.now() - startedAt > GOOD_AFTER_MS) server.failures = 0
+      // 4409: somebody else came with our node id. Fighting for it would never end, so try again much later.
+      const limit = code === 4409 ? Number.POSITIVE_INFINITY : FIRST_DELAY_MS * 2 ** server.failures++
+      const delay = (code === 4409 ? 1 : Math.random()) * Math.min(MAX_DELAY_MS, limit)
+      server.timer = setTimeout(connect, delay, server)
+    }
+  }
+
+  // Sockets that look open may have died with the former network; the server lets the newer connection win.
+  const online = () => servers.forEach(connect)
+
+  return {
+    start(given) {
+      handlers = given
+      online()
+      globalThis.addEventListener?.('online', online)
+    },
+    reaches: (node) => carriers(node).length > 0,
+    send(to, payload) {
+      if (carriers(to).length === 0) return
+      sending = sending
+        .then(() => seal(payload, to))
+        .then((data) => {
+          const text = JSON.stringify({ type: 'send', to, data })
+          for (const { socket } of carriers(to)) socket?.send(text)
+        })
+        .catch((error) => onWarning(`a signaling message for ${to} could not be sealed: ${error}`))
+    },
+    wake() {
+      for (const server of servers) if (!server.socket) connect(server)
+    },
+    close() {
+      handlers = undefined
+      globalThis.removeEventListener?.('online', online)
+      for (const server of servers) {
+        const { socket } = server
+        server.socket = undefined
+        server.joined = false
+        clearTimeout(server.timer)
+        socket?.close()
+      }
+    },
+  }
+}
