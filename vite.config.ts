@@ -14,6 +14,7 @@ export default defineConfig({
         test: {
           name: 'browser',
           include: ['test/browser/**/*.test.ts'],
+          globalSetup: 'test/browser/support/build-page.ts',
           testTimeout: 90_000,
           hookTimeout: 60_000,
           // A ring of tabs keeps two cores busy: side by side, files would only measure each other.

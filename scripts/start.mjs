@@ -3,24 +3,19 @@
  *   PORT=9000 npm start                    that port or none
  *   node scripts/start.mjs --no-build      dist/ as it is
  */
-import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { buildStamp, dist, root } from './paths.mjs'
+import { buildIfStale } from './fresh.mjs'
+import { dist } from './paths.mjs'
 import { serveFolder } from './static.mjs'
 
 const DEFAULT_PORT = 8080
 const PORTS_TRIED = 20
-/** Only this machine, by either of the addresses that `localhost` may mean. */
+/** Only this machine. */
 const HOST = 'localhost'
 const SIGNALING_PATH = '/signal'
 
-const built = process.argv.includes('--no-build') || (await isFresh())
-if (!built) {
-  console.log('building …')
-  const { build } = await import('./build.mjs')
-  await build()
-}
+if (!process.argv.includes('--no-build')) await buildIfStale()
 
 const server = serveFolder(join(dist, 'page'))
 const port = await listen()
@@ -40,18 +35,6 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
     server.close(() => process.exit(0))
     server.closeAllConnections()
   })
-}
-
-/** Whether nothing that goes into the build is newer than the build. */
-async function isFresh() {
-  const stamp = await stat(buildStamp).catch(() => undefined)
-  if (!stamp) return false
-  const files = ['index.html', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build.mjs']
-  for (const folder of ['src', 'signaling']) {
-    for (const name of await readdir(join(root, folder), { recursive: true })) files.push(join(folder, name))
-  }
-  const times = await Promise.all(files.map(async (file) => (await stat(join(root, file))).mtimeMs))
-  return times.every((time) => time <= stamp.mtimeMs)
 }
 
 /** The port that it listens on: PORT, or the first free one from the default on. */

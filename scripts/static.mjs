@@ -28,6 +28,8 @@ const types = new Map(
 const headers = {
   'content-security-policy': [
     "default-src 'self'",
+    "script-src 'self'",
+    "style-src 'self'",
     "connect-src 'self' ws: wss:",
     "img-src 'self' data:",
     "object-src 'none'",

@@ -1,5 +1,5 @@
 /**
- * `npm test`: makes sure that there is a Chromium and a Firefox, then runs the tests; arguments go to vitest
+ * `npm test`: makes sure that there are a Chromium, a Firefox and a build, then runs the tests; arguments go to vitest
  * (`npm test -- test/unit`, `npm test -- --project browser -t 'partition'`).
  */
 import { spawnSync } from 'node:child_process'
@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { browserVariable, findBrowser } from './browsers.mjs'
+import { buildIfStale } from './fresh.mjs'
 import { root } from './paths.mjs'
 
 /** What Debian calls the packages. */
@@ -26,6 +27,7 @@ for (const browser of missing) {
 }
 if (missing.length > 0) process.exit(1)
 
+await buildIfStale()
 const vitest = join(packageFolder('vitest'), 'vitest.mjs')
 const { status } = run(process.execPath, [vitest, 'run', ...process.argv.slice(2)])
 process.exit(status ?? 1)

@@ -1,0 +1,8 @@
+/** What browser tests find in a tab: every public entry, as an application would import it. */
+import * as index from '../../../../src/index.js'
+import * as merge from '../../../../src/merge/index.js'
+import * as testing from '../../../../src/testing/index.js'
+
+export type Tabring = typeof index & typeof testing & { merge: typeof merge }
+
+Object.assign(window, { tabring: { ...index, ...testing, merge } })
