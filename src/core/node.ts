@@ -89,6 +89,7 @@ export class Node {
   readonly transfers: Transfers
   readonly antiEntropy: AntiEntropy
   readonly scrub: Scrub
+  readonly exchange: Exchange
   private readonly gossip: Gossip
   private readonly settling: Settling
   private readonly minter: Minter
@@ -135,10 +136,10 @@ export class Node {
     this.gossip = new Gossip(this.membership, this.peers, clock, random, tuning.gossipIntervalMs)
     this.interests = new Interests(this.replica, this.peers, clock)
     this.handoff = new Handoff(this.replica, this.routing, this.peers, this.background, clock, tuning, onError)
-    const exchange = new Exchange(this.replica, this.peers, this.background, clock, tuning)
-    this.transfers = new Transfers(this.duties, exchange, this.replica, this.routing, this.membership, this.peers, this.background, clock, onError)
+    this.exchange = new Exchange(this.replica, this.peers, this.background, clock, tuning)
+    this.transfers = new Transfers(this.duties, this.exchange, this.replica, this.routing, this.membership, this.peers, this.background, clock, onError)
     this.antiEntropy = new AntiEntropy(
-      exchange, this.duties, this.routing, this.membership, this.peers, clock, random, tuning,
+      this.exchange, this.duties, this.routing, this.membership, this.peers, clock, random, tuning,
       () => this.transfers.fill(),
       onError,
     )

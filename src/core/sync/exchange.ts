@@ -72,10 +72,10 @@ export class Exchange {
     return result
   }
 
-  /** Whether the peer's copies of these partitions are equal to this node's; undefined when it does not answer. */
-  async isEqual(peer: NodeId, partitions: Partition[]): Promise<boolean | undefined> {
+  /** The partitions in which the peer's copies differ from this node's; undefined when it does not answer. */
+  async differing(peer: NodeId, partitions: Partition[]): Promise<Partition[] | undefined> {
     try {
-      return (await this.differingPartitions(peer, partitions, 'sync')).length === 0
+      return await this.differingPartitions(peer, partitions, 'sync')
     } catch (error) {
       if (error instanceof PeerSilent) return undefined
       throw error

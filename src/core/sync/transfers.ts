@@ -112,7 +112,7 @@ export class Transfers {
       if (!complete) return false
     }
     const root = this.replica.forest.root(partition)
-    for (const home of homes) if (!(await this.exchange.isEqual(home, [partition]))) return false
+    for (const home of homes) if ((await this.exchange.differing(home, [partition]))?.length !== 0) return false
     // Nothing was added since the homes were asked: what is removed now is what they hold.
     if (!sameDigest(root, this.replica.forest.root(partition)) || this.duties.isHome(partition)) return false
     const containers = this.replica.forest.recordsIn(partition)

@@ -1,0 +1,62 @@
+/** Where a key lives: asks its homes and the first stand-ins what they hold of it. For people who look at the ring, and for tests. */
+import type { Node } from '../node.js'
+import type { NodeId, Partition, StoreKey } from '../ids.js'
+import { type Container, EMPTY_CONTAINER } from '../versions/container.js'
+import { digestOf, decodeContainer } from '../versions/encoding.js'
+
+/** One version at one place. */
+export interface TracedVersion {
+  /** The dot: who wrote it and the how-manieth write of that actor to this key it is. */
+  actor: string
+  counter: number
+  deleted: boolean
+  bytes: number
+}
+
+export interface TracedPlace {
+  node: NodeId
+  reachable: boolean
+  /** It did answer, and holds the key. */
+  holds: boolean
+  versions: TracedVersion[]
+  /** The causal context: how far each actor's writes are known there. */
+  clock: Record<string, number>
+  /** Equal at two places exactly when both hold the same versions; '' without any. */
+  digest: string
+}
+
+export interface Trace {
+  key: string
+  partition: Partition
+  homes: TracedPlace[]
+  standIns: TracedPlace[]
+}
+
+export async function traceKey(node: Node, key: StoreKey, standIns = 2): Promise<Omit<Trace, 'key'>> {
+  const { routing } = node
+  const homes = routing.homes(key)
+  const behind = routing.preferenceList(key).slice(homes.length, homes.length + standIns)
+  const look = (place: NodeId) => tracePlace(node, key, place)
+  return { partition: node.partitionOf(key), homes: await Promise.all(homes.map(look)), standIns: await Promise.all(behind.map(look)) }
+}
+
+async function tracePlace(node: Node, key: StoreKey, place: NodeId): Promise<TracedPlace> {
+  const container = await containerAt(node, key, place)
+  const { siblings, context } = container ?? EMPTY_CONTAINER
+  const holds = context.vector.size + context.cloud.size > 0
+  const { high, low } = digestOf(key, container ?? EMPTY_CONTAINER)
+  return {
+    node: place,
+    reachable: node.routing.isReachable(place),
+    holds,
+    versions: siblings.map(({ dot, value }) => ({ ...dot, deleted: value === undefined, bytes: value?.length ?? 0 })),
+    clock: Object.fromEntries(context.vector),
+    digest: holds ? high.toString(16).padStart(8, '0') + low.toString(16).padStart(8, '0') : '',
+  }
+}
+
+async function containerAt(node: Node, key: StoreKey, place: NodeId): Promise<Container | undefined> {
+  if (place === node.options.node) return (await node.replica.read([key]))[0]
+  const reply = await node.peers.request(place, { type: 'Read', key, full: true }, node.options.tuning.requestTimeoutMs)
+  return reply?.type === 'ReadResult' && reply.container ? decodeContainer(reply.container) : undefined
+}

@@ -1,0 +1,273 @@
+/**
+ * The verbs. A bucket is a name space with its own n, r, w, merge and time to live; the store's own verbs are those of its unnamed bucket.
+ */
+import { type StoreKey, bucketPrefix, storeKey } from '../core/ids.js'
+import type { Node } from '../core/node.js'
+import type { PutOutcome } from '../core/requests/put.js'
+import { type CausalContext, EMPTY_CONTEXT } from '../core/versions/context.js'
+import { encodeToken } from '../core/versions/token.js'
+import { type Context, type Entry, type Quorum, type Receipt, readContext, toEntry } from './entry.js'
+import { ClosedError, OptionError, QuorumError, SiblingLimitError, ValueError } from './errors.js'
+import type { Lifetime } from './lifetime.js'
+import { type BucketSettings, checkKey, checkQuorum } from './options.js'
+import { Scan, type ScanOptions, readScanOptions } from './scan.js'
+import type { Session } from './session.js'
+import { publicError } from './storage-errors.js'
+import { encodeValue } from './values.js'
+import { type WatchTarget, readWatchTarget, watch } from './watch.js'
+
+export interface CallOptions {
+  /** sloppy: stand-ins count, and the answer says so. strict: only homes count, and too few reject. Default sloppy. */
+  quorum?: 'sloppy' | 'strict'
+  signal?: AbortSignal
+}
+
+export interface GetCallOptions extends CallOptions {
+  r?: number
+}
+
+export interface PutCallOptions extends CallOptions {
+  w?: number
+  /** Descends from exactly this; null: from nothing. Left out: from what this handle has read or written. */
+  context?: Context | null
+  /** strict: the coordinator's copy is flushed to disk; all: every copy; relaxed: none. Default strict. */
+  durability?: 'strict' | 'relaxed' | 'all'
+}
+
+/** What all buckets of one store share. */
+export interface StoreInside {
+  node: Node
+  room: string
+  session: Session
+  lifetime: Lifetime
+  wallTime: () => number
+  onConflict: (bucket: string, entry: Entry) => void
+  onError: (error: unknown) => void
+}
+
+/** Operations of one putMany or getMany on the way at once. */
+const WINDOW = 256
+
+// biome-ignore lint/suspicious/noExplicitAny: values are whatever the application says they are.
+export class Bucket<V = any> {
+  private readonly updates = new Map<StoreKey, Promise<unknown>>()
+
+  /** @internal */
+  constructor(
+    private readonly inside: StoreInside,
+    private readonly settings: BucketSettings,
+  ) {}
+
+  get name(): string {
+    return this.settings.name
+  }
+
+  /**
+   * Reads a key: asks its n homes, answers after r, merges what they say (§4.5). Answers with what can be reached; see `entry.quorum`.
+   * @throws QuorumError (strict), StorageError, KeyError, ClosedError
+   */
+  async get(key: string, options: GetCallOptions = {}): Promise<Entry<V>> {
+    const name = this.key(key)
+    const r = this.quorumSize(options.r, this.settings.r, 'r')
+    const strictQuorum = readQuorumMode(options.quorum)
+    options.signal?.throwIfAborted()
+    return this.inside.lifetime.whileOpen(this.read(name, r, strictQuorum), options.signal)
+  }
+
+  /**
+   * Writes a key. Resolves once it is durable in at least one place; the receipt says which quorum it got.
+   * @throws QuorumError (strict; the outcome is unknown), StorageError, ValueError, ValueTooLargeError, KeyError, ContextError, ClosedError
+   */
+  async put(key: string, value: V, options: PutCallOptions = {}): Promise<Receipt> {
+    return this.write(key, encodeValue(value), options)
+  }
+
+  /** Deletes a key: a version without a value. As `put`. */
+  async delete(key: string, options: PutCallOptions = {}): Promise<Receipt> {
+    return this.write(key, undefined, options)
+  }
+
+  /** Gets, lets `change` make the next value, and puts it with the context of what was read. Updates of one key wait for each other. */
+  async update(key: string, change: (value: V | undefined, entry: Entry<V>) => V | Promise<V>, options: GetCallOptions & Omit<PutCallOptions, 'context'> = {}): Promise<Receipt> {
+    const name = this.key(key)
+    const former = this.updates.get(name) ?? Promise.resolve()
+    const update = former.catch(() => {}).then(async () => {
+      const entry = await this.get(key, { r: options.r, quorum: options.quorum, signal: options.signal })
+      const next = await change(entry.value, entry)
+      if (next === undefined) throw new ValueError('update: the function returned undefined. Return the next value, or use delete().')
+      const { w, quorum, durability, signal } = options
+      return this.put(key, next, { w, quorum, durability, signal, context: entry.context })
+    })
+    this.updates.set(name, update)
+    try {
+      return await this.inside.lifetime.whileOpen(update, options.signal)
+    } finally {
+      if (this.updates.get(name) === update) this.updates.delete(name)
+    }
+  }
+
+  /** Entries in the order of the keys. */
+  async getMany(keys: Iterable<string>, options: GetCallOptions = {}): Promise<Entry<V>[]> {
+    return this.many(keys, (key) => this.get(key, options))
+  }
+
+  /** Receipts in the order of the pairs. When one put fails, the others go on; the first failure rejects. */
+  async putMany(pairs: Iterable<readonly [string, V]> | AsyncIterable<readonly [string, V]>, options: Omit<PutCallOptions, 'context'> = {}): Promise<Receipt[]> {
+    return this.many(pairs, ([key, value]) => this.put(key, value, options))
+  }
+
+  /** First the present entry (all entries, for a prefix or a whole bucket), then each change, wherever it was made. Slow readers get the latest state per key. */
+  watch(target: WatchTarget = { prefix: '' }, options: { signal?: AbortSignal } = {}): AsyncGenerator<Entry<V>, void, undefined> {
+    this.checkOpen()
+    const { prefix, key } = readWatchTarget(target)
+    return watch(
+      {
+        interest: key === undefined ? { prefix: this.prefix() + prefix } : { key: this.key(key) },
+        inside: this.inside,
+        read: (name) => this.read(name, this.settings.r, false),
+        scan: () => this.scan({ prefix }),
+        storeKey: (name) => this.key(name),
+      },
+      options.signal,
+    )
+  }
+
+  /** The callback form of `watch`. @returns a function that ends it. */
+  subscribe(target: WatchTarget, listener: (entry: Entry<V>) => void): () => void {
+    if (typeof listener !== 'function') throw new OptionError('listener', 'give a function that takes an entry.')
+    const end = new AbortController()
+    const run = async () => {
+      for await (const entry of this.watch(target, { signal: end.signal })) {
+        try {
+          listener(entry)
+        } catch (error) {
+          this.inside.onError(error)
+        }
+      }
+    }
+    run().catch((error) => {
+      if (!end.signal.aborted && !(error instanceof ClosedError)) this.inside.onError(error)
+    })
+    return () => end.abort()
+  }
+
+  /** Every live key of the bucket in order, over the whole ring. `complete` tells, after the loop, whether every partition was reached. */
+  scan(options: ScanOptions = {}): Scan<V> {
+    this.checkOpen()
+    const { n, r, merge } = this.settings
+    const { room, node, wallTime } = this.inside
+    return new Scan(
+      readScanOptions(options, this.prefix()),
+      (range) => node.scan(range, n, { r, strictQuorum: false }),
+      (name, container) => toEntry(room, name, this.inside.session.saw(name, container), { met: true, sloppy: false, answers: r, needed: r }, merge, wallTime()),
+      (work) => this.inside.lifetime.whileOpen(work, options.signal),
+    )
+  }
+
+  /** Where a key of this bucket lives. @internal */
+  key(key: unknown): StoreKey {
+    this.checkOpen()
+    checkKey(key)
+    return storeKey(this.settings.n, this.settings.name, key)
+  }
+
+  private prefix(): string {
+    return bucketPrefix(this.settings.n, this.settings.name)
+  }
+
+  private async read(name: StoreKey, r: number, strictQuorum: boolean): Promise<Entry<V>> {
+    const { node, session, room, wallTime, onConflict } = this.inside
+    const outcome = await node.get(name, { r, strictQuorum }).catch((error) => {
+      throw publicError(error)
+    })
+    const { met, sloppy, answers, needed } = outcome
+    if (strictQuorum && !met) throw new QuorumError(`${answers} of ${needed} home nodes answered the get of ${JSON.stringify(name.slice(this.prefix().length))}.`, answers, needed, 'none')
+    const entry = toEntry(room, name, session.saw(name, outcome.container), { met, sloppy, answers, needed }, this.settings.merge, wallTime())
+    if (entry.conflict) onConflict(this.settings.name, entry)
+    return entry
+  }
+
+  private async write(key: string, value: Uint8Array | undefined, options: PutCallOptions): Promise<Receipt> {
+    const name = this.key(key)
+    const w = this.quorumSize(options.w, this.settings.w, 'w')
+    const strictQuorum = readQuorumMode(options.quorum)
+    const { durability = 'strict' } = options
+    if (!['strict', 'relaxed', 'all'].includes(durability)) throw new OptionError('durability', "give 'strict', 'relaxed' or 'all'.")
+    options.signal?.throwIfAborted()
+    const known = this.knownContext(name, options.context)
+    // Awaited only where the disk has to be asked: otherwise the dot is minted in the caller's own turn, in the order of the calls.
+    const context = known ?? (await this.ownContext(name))
+    const { node, session, wallTime } = this.inside
+    const expiresAt = value && this.settings.ttl !== null ? wallTime() + this.settings.ttl : 0
+    const { container, outcome } = node.write(name, { value, expiresAt }, context, { w, strictQuorum, durability })
+    session.began(name, container.context)
+    const result = outcome.then((reached) => {
+      const receipt = this.receipt(key, name, container.context, reached, strictQuorum)
+      session.saw(name, container)
+      return receipt
+    })
+    return this.inside.lifetime.whileOpen(result, options.signal)
+  }
+
+  private knownContext(name: StoreKey, given: Context | null | undefined): CausalContext | undefined {
+    const { session, node, room } = this.inside
+    if (given === null) return EMPTY_CONTEXT
+    if (given !== undefined) return readContext(room, name, given)
+    if (session.knows(name) || node.replica.certainlyAbsent(name)) return session.contextOf(name)
+    return undefined
+  }
+
+  private async ownContext(name: StoreKey): Promise<CausalContext> {
+    const { session, node } = this.inside
+    const own = await node.ownContext(name).catch((error) => {
+      throw publicError(error)
+    })
+    // Another call may have come first meanwhile: its write is part of what this one descends from.
+    session.began(name, own)
+    return session.contextOf(name)
+  }
+
+  private receipt(key: string, name: StoreKey, context: CausalContext, reached: PutOutcome, strictQuorum: boolean): Receipt {
+    const { met, sloppy, answers, needed, acks, hintedFor, refused, storageError } = reached
+    if (refused) throw new SiblingLimitError(key, this.inside.node.options.tuning.maxSiblings)
+    if (storageError !== undefined && !met) throw publicError(storageError)
+    if (strictQuorum && !met) {
+      throw new QuorumError(`${answers} of ${needed} home nodes confirmed the put of ${JSON.stringify(key)} in time. Its outcome is unknown: it may still take effect.`, answers, needed, 'unknown')
+    }
+    const quorum: Quorum = { met, sloppy, answers, needed }
+    return { key, context: encodeToken(this.inside.room, name, context), quorum, acks, hintedFor }
+  }
+
+  private quorumSize(given: unknown, byDefault: number, name: string): number {
+    if (given === undefined) return byDefault
+    checkQuorum(given, this.settings.n, name)
+    return given
+  }
+
+  private async many<T, R>(items: Iterable<T> | AsyncIterable<T>, work: (item: T) => Promise<R>): Promise<R[]> {
+    const results: Promise<R>[] = []
+    let running = 0
+    let wake: () => void = () => {}
+    for await (const item of items) {
+      if (running >= WINDOW) await new Promise<void>((resolve) => { wake = resolve })
+      running++
+      const result = work(item)
+      results.push(result)
+      const ended = () => {
+        running--
+        wake()
+      }
+      result.then(ended, ended)
+    }
+    return Promise.all(results)
+  }
+
+  private checkOpen(): void {
+    this.inside.lifetime.check()
+  }
+}
+
+function readQuorumMode(given: unknown): boolean {
+  if (given !== undefined && given !== 'sloppy' && given !== 'strict') throw new OptionError('quorum', "give 'sloppy' or 'strict'.")
+  return given === 'strict'
+}

@@ -1,0 +1,80 @@
+/** Containers as applications see them: entries with decoded values, and the tokens that stand for causal contexts. */
+import { type StoreKey, parseStoreKey } from '../core/ids.js'
+import { invariant } from '../core/invariant.js'
+import { type Container, isLiveSibling } from '../core/versions/container.js'
+import type { CausalContext } from '../core/versions/context.js'
+import { MalformedError } from '../core/versions/encoding.js'
+import { decodeToken, encodeToken } from '../core/versions/token.js'
+import { ContextError } from './errors.js'
+import type { Merge } from './options.js'
+import { decodeValue } from './values.js'
+
+/** An opaque causal context: bytes that may be stored and given back to a put of the same key. */
+export type Context = Uint8Array
+
+export interface Quorum {
+  /** r (or w) answers were obtained. */
+  met: boolean
+  /** Some of them came from stand-ins, not from the key's home nodes. */
+  sloppy: boolean
+  answers: number
+  needed: number
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: values are whatever the application says they are.
+export interface Entry<V = any> {
+  key: string
+  /** One version, or the bucket's merge of all; undefined when absent or deleted. Without a merge, the first sibling. */
+  value: V | undefined
+  /** Every concurrent version, in an order that is the same everywhere. */
+  siblings: V[]
+  conflict: boolean
+  context: Context
+  quorum: Quorum
+}
+
+export interface Receipt {
+  key: string
+  context: Context
+  quorum: Quorum
+  /** Nodes whose disk holds it at this moment. */
+  acks: string[]
+  /** Home nodes that will get it by hinted handoff. */
+  hintedFor: string[]
+}
+
+export function toEntry(room: string, storeKey: StoreKey, container: Container, quorum: Quorum, merge: Merge | undefined, wallTime: number): Entry {
+  const siblings = container.siblings.filter((sibling) => isLiveSibling(sibling, wallTime)).map((sibling) => decodeValue(sibling.value as Uint8Array))
+  const [first] = siblings
+  return {
+    key: userKey(storeKey),
+    value: merge && siblings.length > 1 ? merge(siblings) : first,
+    siblings,
+    conflict: siblings.length > 1,
+    context: encodeToken(room, storeKey, container.context),
+    quorum,
+  }
+}
+
+export function userKey(storeKey: StoreKey): string {
+  const parsed = parseStoreKey(storeKey)
+  invariant(parsed, 'a store key has the form <n>/<bucket>\\0<key>')
+  return parsed.key
+}
+
+/** @throws ContextError */
+export function readContext(room: string, storeKey: StoreKey, given: unknown): CausalContext {
+  try {
+    return decodeToken(room, storeKey, asBytes(given))
+  } catch (cause) {
+    if (!(cause instanceof MalformedError)) throw cause
+    throw new ContextError(`The context given for the key ${JSON.stringify(userKey(storeKey))} is ${cause.message}.`, { cause })
+  }
+}
+
+function asBytes(given: unknown): Uint8Array {
+  if (given instanceof Uint8Array) return given
+  if (given instanceof ArrayBuffer) return new Uint8Array(given)
+  if (Array.isArray(given) && given.every((byte) => Number.isInteger(byte) && byte >= 0 && byte < 256)) return Uint8Array.from(given)
+  throw new MalformedError('no context: it must be the bytes that a get or a receipt gave')
+}

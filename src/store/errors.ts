@@ -1,0 +1,106 @@
+/** Every error that applications meet: one class per cause that a caller can act on, with a stable `code`. */
+
+export class TabringError extends Error {
+  /** Stable, for programs; messages are for people and may change. */
+  readonly code: string
+  constructor(code: string, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.name = new.target.name
+    this.code = code
+  }
+}
+
+/**
+ * With `quorum: 'strict'`: fewer home nodes answered than asked for. For a put the outcome is unknown, never 'failed': the version may
+ * survive and show up later.
+ */
+export class QuorumError extends TabringError {
+  constructor(
+    message: string,
+    readonly answers: number,
+    readonly needed: number,
+    readonly outcome: 'unknown' | 'none',
+  ) {
+    super('quorum', message)
+  }
+}
+
+/** A value that cannot be kept as it is: a function, a class instance, a cycle, … */
+export class ValueError extends TabringError {
+  constructor(message: string, options?: { cause?: unknown }) {
+    super('value', message, options)
+  }
+}
+
+/** A value of more than 1 MiB when encoded. */
+export class ValueTooLargeError extends TabringError {
+  constructor(
+    readonly bytes: number,
+    readonly limit: number,
+  ) {
+    super('value-too-large', `The value takes ${bytes} bytes; at most ${limit} are possible. Split it over several keys.`)
+  }
+}
+
+/** A key or bucket name that is not one: empty, too long, not text. */
+export class KeyError extends TabringError {
+  constructor(message: string) {
+    super('key', message)
+  }
+}
+
+/** A context of another key or room, or a damaged one. */
+export class ContextError extends TabringError {
+  constructor(message: string, options?: { cause?: unknown }) {
+    super('context', message, options)
+  }
+}
+
+/** A peer of the same room runs with other room parameters (n, buckets, partitions, protocol): no link to it is possible. */
+export class ConfigMismatchError extends TabringError {
+  constructor(message: string) {
+    super('config-mismatch', message)
+  }
+}
+
+/** A key has so many concurrent versions that another one is refused; put with the context of a get to resolve them. */
+export class SiblingLimitError extends TabringError {
+  constructor(key: string, limit: number) {
+    super('sibling-limit', `The key ${JSON.stringify(key)} has ${limit} unresolved versions. Get it and put the merged value.`)
+  }
+}
+
+/** This tab's disk failed. `reason` says how; `cause` holds the DOMException. */
+export class StorageError extends TabringError {
+  constructor(
+    readonly reason: 'quota' | 'blocked' | 'corrupt' | 'closed' | 'unavailable' | 'unknown',
+    message: string,
+    options?: { cause?: unknown },
+  ) {
+    super('storage', message, options)
+  }
+}
+
+/** The store was closed. */
+export class ClosedError extends TabringError {
+  constructor(message = 'The store is closed.') {
+    super('closed', message)
+  }
+}
+
+/** The secret is not usable, or a peer does not know it. */
+export class SecretError extends TabringError {
+  constructor(message: string) {
+    super('secret', message)
+  }
+}
+
+/** An option that makes no sense. `option` is its path, e.g. 'replication.n'. */
+export class OptionError extends TabringError {
+  constructor(
+    readonly option: string,
+    message: string,
+  ) {
+    super('option', `Option '${option}': ${message}`)
+  }
+}

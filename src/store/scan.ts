@@ -1,0 +1,83 @@
+/** `scan`: every live key in order, over the whole ring, as an async iterable that knows afterwards whether it saw everything. */
+import type { StoreKey } from '../core/ids.js'
+import type { Scan as RingScan, ScanRange } from '../core/requests/scan.js'
+import type { Container } from '../core/versions/container.js'
+import type { Entry } from './entry.js'
+import { OptionError } from './errors.js'
+
+export interface ScanOptions {
+  /** Only keys that begin with this. */
+  prefix?: string
+  /** From this key on, inclusive. */
+  start?: string
+  /** Up to this key, exclusive. */
+  end?: string
+  limit?: number
+  /** From the last key to the first. */
+  reverse?: boolean
+  signal?: AbortSignal
+}
+
+export interface ScanPlan extends ScanRange {
+  limit: number
+}
+
+const TEXT_OPTIONS = ['prefix', 'start', 'end'] as const
+const OPTIONS = new Set<string>([...TEXT_OPTIONS, 'limit', 'reverse', 'signal'])
+
+/** @throws OptionError */
+export function readScanOptions(options: ScanOptions, bucketPrefix: string): ScanPlan {
+  for (const name of Object.keys(options)) if (!OPTIONS.has(name)) throw new OptionError(name, 'scan has no such option.')
+  for (const name of TEXT_OPTIONS) if (options[name] !== undefined && typeof options[name] !== 'string') throw new OptionError(name, 'give a text.')
+  const { prefix = '', start, end, limit = Number.POSITIVE_INFINITY, reverse = false } = options
+  if (limit !== Number.POSITIVE_INFINITY && !(Number.isInteger(limit) && limit >= 0)) throw new OptionError('limit', 'give a whole number.')
+  if (typeof reverse !== 'boolean') throw new OptionError('reverse', 'give true or false.')
+  const from = start !== undefined && start > prefix ? bucketPrefix + start : bucketPrefix + prefix
+  const afterPrefix = successorOfPrefix(bucketPrefix + prefix)
+  const to = end !== undefined && bucketPrefix + end < afterPrefix ? bucketPrefix + end : afterPrefix
+  return { from, to, reverse, limit }
+}
+
+/** The first text, in UTF-16 order, that is greater than all texts with this prefix. A bucket's prefix ends in \0, so there is one. */
+function successorOfPrefix(prefix: string): string {
+  let end = prefix.length
+  while (prefix.charCodeAt(end - 1) === 0xffff) end--
+  return prefix.slice(0, end - 1) + String.fromCharCode(prefix.charCodeAt(end - 1) + 1)
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: values are whatever the application says they are.
+export class Scan<V = any> implements AsyncIterable<Entry<V>> {
+  /** True once the scan has ended and every partition was answered for by a home that has all of it. */
+  complete = false
+
+  /** @internal */
+  constructor(
+    private readonly plan: ScanPlan,
+    private readonly begin: (range: ScanRange) => RingScan,
+    private readonly toEntry: (key: StoreKey, container: Container) => Entry<V>,
+    /** Rejects when the store closes or the scan is aborted. */
+    private readonly whileOpen: <T>(work: Promise<T>) => Promise<T>,
+  ) {}
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Entry<V>, void, undefined> {
+    const { limit, ...range } = this.plan
+    this.complete = false
+    const scan = this.begin(range)
+    if (range.from >= range.to || limit === 0) {
+      this.complete = true
+      return
+    }
+    const entries = scan.entries()
+    let yielded = 0
+    while (yielded < limit) {
+      const next = await this.whileOpen(entries.next())
+        if (next.done) break
+      const entry = this.toEntry(next.value.key, next.value.container)
+      if (entry.siblings.length === 0) continue
+      yielded++
+      this.complete = scan.complete && yielded === limit
+      yield entry
+    }
+    this.complete = scan.complete
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * What one store handle has read and written: the causality that applications need not carry around. A put without a context descends from it, and
+ * no get falls behind it (read your writes, monotonic reads). Contexts are kept for very many keys, versions themselves for as
+ * many as fit.
+ */
+import type { StoreKey } from '../core/ids.js'
+import { type Container, EMPTY_CONTAINER, mergeContainers } from '../core/versions/container.js'
+import { type CausalContext, EMPTY_CONTEXT, joinContexts } from '../core/versions/context.js'
+
+const MAX_CONTEXTS = 100_000
+const MAX_BYTES = 16 * 1024 * 1024
+
+export class Session {
+  private readonly contexts = new Map<StoreKey, CausalContext>()
+  private readonly seen = new Map<StoreKey, { container: Container; bytes: number }>()
+  private bytes = 0
+
+  knows(key: StoreKey): boolean {
+    return this.contexts.has(key)
+  }
+
+  contextOf(key: StoreKey): CausalContext {
+    return this.contexts.get(key) ?? EMPTY_CONTEXT
+  }
+
+  /** A write has begun: the next one descends from it, whether this one has been confirmed yet or not. */
+  began(key: StoreKey, context: CausalContext): void {
+    const joined = joinContexts(this.contextOf(key), context)
+    this.contexts.delete(key)
+    this.contexts.set(key, joined)
+    if (this.contexts.size > MAX_CONTEXTS) for (const [oldest] of this.contexts) return this.forget([oldest])
+  }
+
+  /** Versions that the application has seen, or whose write was confirmed to it. @returns these together with all seen before. */
+  saw(key: StoreKey, container: Container): Container {
+    const former = this.seen.get(key)
+    const merged = mergeContainers(former?.container ?? EMPTY_CONTAINER, container)
+    this.drop(key)
+    const bytes = merged.siblings.reduce((sum, sibling) => sum + 200 + (sibling.value?.length ?? 0), 0)
+    this.seen.set(key, { container: merged, bytes })
+    this.bytes += bytes
+    for (const [oldest] of this.seen) {
+      if (this.bytes <= MAX_BYTES || oldest === key) break
+      this.drop(oldest)
+    }
+    this.began(key, merged.context)
+    return merged
+  }
+
+  forget(keys: StoreKey[]): void {
+    for (const key of keys) {
+      this.contexts.delete(key)
+      this.drop(key)
+    }
+  }
+
+  private drop(key: StoreKey): void {
+    const former = this.seen.get(key)
+    if (!former) return
+    this.bytes -= former.bytes
+    this.seen.delete(key)
+  }
+}

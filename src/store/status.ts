@@ -1,0 +1,84 @@
+/** What an application can know of its node and of the others: plain data, made when it is asked for. */
+import type { ReplicationFactor } from '../core/ids.js'
+import type { Node } from '../core/node.js'
+import type { MemberRecord } from '../core/membership/records.js'
+
+export interface Status {
+  node: string
+  device: string
+  room: string
+  name: string
+  /** False after `disconnect()`, and while the browser says that there is no network. */
+  online: boolean
+  /** Members that answer now. */
+  peers: number
+  /** Members of the ring, this node and those that are away included; not those that left. */
+  members: number
+  /** Partitions of which this node is a home. */
+  partitionsHeld: number
+  /** Partitions whose data this node is still fetching. */
+  partitionsFilling: number
+  /** Keys with a value on this node's disk. */
+  keysHeld: number
+  /** Hints on this node's disk, for whatever home. */
+  hintsPending: number
+  /** Bytes of all versions on this node's disk. */
+  bytesStored: number
+  /** Every write made here has reached all of its homes. */
+  synced: boolean
+}
+
+export interface Member {
+  node: string
+  name: string
+  device: string
+  /** unreachable: belongs to the ring but does not answer this node now. */
+  state: 'up' | 'unreachable' | 'asleep' | 'left'
+  connected: boolean
+  /** Round trip in milliseconds, smoothed; null before the first, and for this node. */
+  rtt: number | null
+  /** Partitions (of the default replication) of which it is a home. */
+  partitions: number
+  /** Milliseconds since 1970 of the last sign of life; null when there was none. */
+  lastSeen: number | null
+}
+
+export function statusOf(node: Node, room: string, online: boolean): Status {
+  const { membership, replica, duties, peers, options } = node
+  return {
+    node: options.node,
+    device: options.device,
+    room,
+    name: options.name,
+    online,
+    peers: peers.reachable().length,
+    members: membership.all().filter((record) => record.state !== 'left').length,
+    partitionsHeld: duties.held().length,
+    partitionsFilling: duties.filling().length,
+    keysHeld: replica.forest.live,
+    hintsPending: replica.hints.pending,
+    bytesStored: replica.forest.bytes,
+    synced: node.synced,
+  }
+}
+
+export function membersOf(node: Node, n: ReplicationFactor, wallTime: number): Member[] {
+  return node.membership.all().map((record) => memberOf(node, record, n, wallTime))
+}
+
+export function memberOf(node: Node, record: MemberRecord, n: ReplicationFactor, wallTime: number): Member {
+  const { membership, peers, options } = node
+  const self = record.node === options.node
+  const connected = self || peers.isReachable(record.node)
+  const age = membership.evidenceAge(record.node)
+  return {
+    node: record.node,
+    name: record.name,
+    device: record.device,
+    state: record.state === 'up' && !connected ? 'unreachable' : record.state,
+    connected,
+    rtt: self ? null : (peers.rtt(record.node) ?? null),
+    partitions: record.state === 'up' ? membership.placementFor(n).partitionsOf(record.node).length : 0,
+    lastSeen: self || connected ? wallTime : age < 0 ? null : wallTime - age,
+  }
+}

@@ -1,0 +1,18 @@
+/** What the core reports, as what applications are told. */
+import { StorageFailure } from '../core/environment.js'
+import { MalformedError } from '../core/versions/encoding.js'
+import { StorageError } from './errors.js'
+
+const ADVICE: Record<StorageFailure['kind'], string> = {
+  quota: 'There is no room left on this device for this site.',
+  blocked: 'Another tab holds the database open in another version.',
+  corrupt: 'The database is damaged.',
+  closed: 'The database was closed.',
+  unknown: 'The database failed.',
+}
+
+export function publicError(error: unknown): unknown {
+  if (error instanceof StorageFailure) return new StorageError(error.kind, `${ADVICE[error.kind]} (${error.message})`, { cause: error.cause ?? error })
+  if (error instanceof MalformedError) return new StorageError('corrupt', `A record of this tab's disk is damaged: ${error.message}.`, { cause: error })
+  return error
+}

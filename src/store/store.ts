@@ -1,0 +1,270 @@
+/** The store: one node with the verbs of its unnamed bucket, named buckets, and everything to see how the node fares. */
+import type { Node } from '../core/node.js'
+import type { MetricsSnapshot } from '../core/metrics.js'
+import { type Trace, traceKey } from '../core/requests/trace.js'
+import { Bucket, type GetCallOptions, type PutCallOptions, type StoreInside } from './bucket.js'
+import type { Entry, Receipt } from './entry.js'
+import { ConfigMismatchError } from './errors.js'
+import { handEverythingOver } from './leave.js'
+import { Lifetime } from './lifetime.js'
+import { type BucketSettings, type Settings, checkBucketName } from './options.js'
+import type { Scan, ScanOptions } from './scan.js'
+import { Session } from './session.js'
+import { type Member, type Status, memberOf, membersOf, statusOf } from './status.js'
+import { publicError } from './storage-errors.js'
+import { type VerifyReport, verifyNode } from './verify.js'
+import type { WatchTarget } from './watch.js'
+
+export interface StoreEvents {
+  status: Status
+  member: Member
+  /** A key has several versions. */
+  conflict: { bucket: string; key: string; siblings: number }
+  /** Data moved to where it belongs: hints to a returning home, partitions to a new one. */
+  handoff: { kind: 'hints' | 'transfer' | 'leave'; node: string; keys: number; left: number }
+  /** A read found stale homes and brought them up to date. */
+  repair: { key: string; nodes: string[] }
+  /** A Merkle comparison moved something. */
+  sync: { node: string; pulled: number; pushed: number }
+  /** Something went wrong that no call of the application was waiting for. */
+  error: unknown
+}
+
+/** What the platform does for a store: links on and off, and the end. */
+export interface StoreControls {
+  connect(): void
+  disconnect(): void
+  isConnected(): boolean
+  wallTime(): number
+  /** Gives up the identity's lock and closes the disk. */
+  close(): Promise<void>
+  /** Deletes the disk and forgets the identity. */
+  forget(): Promise<void>
+}
+
+const STATUS_INTERVAL_MS = 50
+
+export class Store extends EventTarget {
+  private readonly lifetime = new Lifetime()
+  private readonly inside: StoreInside
+  private readonly root: Bucket
+  private readonly buckets = new Map<string, Bucket>()
+  private statusTimer: ReturnType<typeof setTimeout> | undefined
+  private mismatch: ConfigMismatchError | undefined
+  private closing: Promise<void> | undefined
+
+  /** @internal Use `openStore`. */
+  constructor(
+    private readonly node: Node,
+    private readonly settings: Settings,
+    private readonly controls: StoreControls,
+  ) {
+    super()
+    const session = new Session()
+    this.inside = {
+      node,
+      room: settings.room,
+      session,
+      lifetime: this.lifetime,
+      wallTime: () => controls.wallTime(),
+      onConflict: (bucket, entry) => this.emit('conflict', { bucket, key: entry.key, siblings: entry.siblings.length }),
+      onError: (error) => this.emit('error', publicError(error)),
+    }
+    this.root = new Bucket(this.inside, { name: '', merge: undefined, ttl: null, ...settings.defaults })
+    node.events.on('forgetting', (keys) => session.forget(keys))
+    this.forwardEvents()
+  }
+
+  // --- the verbs of the unnamed bucket
+
+  get<V = any>(key: string, options?: GetCallOptions): Promise<Entry<V>> {
+    return this.root.get(key, options)
+  }
+  put<V = any>(key: string, value: V, options?: PutCallOptions): Promise<Receipt> {
+    return this.root.put(key, value, options)
+  }
+  delete(key: string, options?: PutCallOptions): Promise<Receipt> {
+    return this.root.delete(key, options)
+  }
+  update<V = any>(key: string, change: (value: V | undefined, entry: Entry<V>) => V | Promise<V>, options?: GetCallOptions & Omit<PutCallOptions, 'context'>): Promise<Receipt> {
+    return this.root.update(key, change, options)
+  }
+  getMany<V = any>(keys: Iterable<string>, options?: GetCallOptions): Promise<Entry<V>[]> {
+    return this.root.getMany(keys, options)
+  }
+  putMany<V = any>(pairs: Iterable<readonly [string, V]> | AsyncIterable<readonly [string, V]>, options?: Omit<PutCallOptions, 'context'>): Promise<Receipt[]> {
+    return this.root.putMany(pairs, options)
+  }
+  watch<V = any>(target?: WatchTarget, options?: { signal?: AbortSignal }): AsyncGenerator<Entry<V>, void, undefined> {
+    return this.root.watch(target, options)
+  }
+  subscribe<V = any>(target: WatchTarget, listener: (entry: Entry<V>) => void): () => void {
+    return this.root.subscribe(target, listener)
+  }
+  scan<V = any>(options?: ScanOptions): Scan<V> {
+    return this.root.scan(options)
+  }
+
+  /** A name space with its own n, r, w, merge and ttl, as given to `openStore`, or with the store's defaults. */
+  bucket<V = any>(name: string): Bucket<V> {
+    this.lifetime.check()
+    checkBucketName(name)
+    let bucket = this.buckets.get(name)
+    if (!bucket) {
+      const settings: BucketSettings = this.settings.buckets.get(name) ?? { name, merge: undefined, ttl: null, ...this.settings.defaults }
+      bucket = new Bucket(this.inside, settings)
+      this.buckets.set(name, bucket)
+    }
+    return bucket
+  }
+
+  // --- links
+
+  /** Resolves when `peers` other members (default 1) are connected. Rejects with ConfigMismatchError if one runs with other parameters. */
+  async ready(options: { peers?: number; signal?: AbortSignal } = {}): Promise<void> {
+    const { peers = 1, signal } = options
+    await this.until(() => {
+      if (this.node.peers.reachable().length >= peers) return true
+      if (this.mismatch) throw this.mismatch
+      return false
+    }, signal)
+  }
+
+  /** Goes offline on purpose: every link and the signaling connection are closed, everything else keeps working. */
+  disconnect(): void {
+    this.lifetime.check()
+    this.controls.disconnect()
+    this.statusChanged()
+  }
+
+  connect(): void {
+    this.lifetime.check()
+    this.mismatch = undefined
+    this.controls.connect()
+    this.statusChanged()
+  }
+
+  // --- knowing what goes on
+
+  get status(): Status {
+    return statusOf(this.node, this.settings.room, this.controls.isConnected())
+  }
+
+  get members(): Member[] {
+    return membersOf(this.node, this.settings.defaults.n, this.controls.wallTime())
+  }
+
+  /** Resolves when every write made here has reached all of its homes. */
+  async flush(options: { signal?: AbortSignal } = {}): Promise<void> {
+    await this.until(() => this.node.synced, options.signal)
+  }
+
+  /** Reads this node's disk again, checks it, compares it with all peers; with `repair`, mends what can be mended. */
+  async verify(options: { repair?: boolean } = {}): Promise<VerifyReport> {
+    this.lifetime.check()
+    return this.lifetime.whileOpen(verifyNode(this.node, options.repair ?? false))
+  }
+
+  /** Where a key lives, and which versions are where. */
+  async trace(key: string): Promise<Trace> {
+    const name = this.root.key(key)
+    return { key, ...(await this.lifetime.whileOpen(traceKey(this.node, name))) }
+  }
+
+  metrics(): MetricsSnapshot {
+    return this.node.metrics.snapshot()
+  }
+
+  // --- the end
+
+  /** Hands everything this node holds to the others and forgets the node; the store is closed then. 'handoff' events tell the progress. */
+  async leave(options: { signal?: AbortSignal } = {}): Promise<void> {
+    this.lifetime.check()
+    const progress = ({ partitionsLeft, hintsLeft }: { partitionsLeft: number; hintsLeft: number }) =>
+      this.emit('handoff', { kind: 'leave', node: this.node.options.node, keys: this.node.replica.forest.records, left: partitionsLeft + hintsLeft })
+    await this.lifetime.whileOpen(handEverythingOver(this.node, progress, options.signal), options.signal)
+    await this.end(() => this.controls.forget())
+  }
+
+  /** Says goodbye and closes. What is acknowledged is durable; what other homes still lack stays in this node's hints. */
+  close(): Promise<void> {
+    return this.end(() => this.controls.close())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  private end(finish: () => Promise<void>): Promise<void> {
+    this.closing ??= (async () => {
+      this.lifetime.end()
+      clearTimeout(this.statusTimer)
+      await this.node.stop()
+      await finish()
+    })()
+    return this.closing
+  }
+
+  private async until(condition: () => boolean, signal: AbortSignal | undefined): Promise<void> {
+    this.lifetime.check()
+    signal?.throwIfAborted()
+    if (condition()) return
+    let stop = () => {}
+    const reached = new Promise<void>((resolve, reject) => {
+      const look = () => {
+        try {
+          if (condition()) resolve()
+        } catch (error) {
+          reject(error)
+        }
+      }
+      const stops = [this.node.events.on('status', look), this.node.events.on('mismatch', () => queueMicrotask(look))]
+      stop = () => {
+        for (const end of stops) end()
+      }
+    })
+    await this.lifetime.whileOpen(reached, signal).finally(() => stop())
+  }
+
+  private forwardEvents(): void {
+    const { events, replica } = this.node
+    const storeKeyOf = (key: string) => key.slice(key.indexOf('\0') + 1)
+    events.on('status', () => this.statusChanged())
+    replica.events.on('changed', () => this.statusChanged())
+    events.on('member', (record) => this.emit('member', memberOf(this.node, record, this.settings.defaults.n, this.controls.wallTime())))
+    events.on('handoff', ({ node, keys, left }) => this.emit('handoff', { kind: 'hints', node, keys, left }))
+    events.on('transfer', ({ node, keys, left }) => this.emit('handoff', { kind: 'transfer', node, keys, left }))
+    events.on('repair', ({ key, nodes }) => this.emit('repair', { key: storeKeyOf(key), nodes }))
+    events.on('sync', ({ peer, pulled, pushed }) => this.emit('sync', { node: peer, pulled, pushed }))
+    events.on('error', (error) => this.emit('error', publicError(error)))
+    events.on('mismatch', ({ node, theirs }) => {
+      this.mismatch = new ConfigMismatchError(`The peer ${node} runs with other room parameters: ${theirs}. Here: ${this.node.peers.self.config}.`)
+      this.emit('error', this.mismatch)
+    })
+  }
+
+  /** At most one status event in a while, and always one after the last change. */
+  private statusChanged(): void {
+    if (this.statusTimer !== undefined || this.lifetime.isOver) return
+    this.statusTimer = setTimeout(() => {
+      this.statusTimer = undefined
+      if (!this.lifetime.isOver) this.emit('status', this.status)
+    }, STATUS_INTERVAL_MS)
+  }
+
+  override addEventListener<K extends keyof StoreEvents & string>(type: K, listener: (event: CustomEvent<StoreEvents[K]>) => void, options?: boolean | AddEventListenerOptions): void
+  override addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void
+  override addEventListener(type: string, listener: unknown, options?: boolean | AddEventListenerOptions): void {
+    super.addEventListener(type, listener as EventListener, options)
+  }
+
+  override removeEventListener<K extends keyof StoreEvents & string>(type: K, listener: (event: CustomEvent<StoreEvents[K]>) => void, options?: boolean | EventListenerOptions): void
+  override removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | EventListenerOptions): void
+  override removeEventListener(type: string, listener: unknown, options?: boolean | EventListenerOptions): void {
+    super.removeEventListener(type, listener as EventListener, options)
+  }
+
+  private emit<K extends keyof StoreEvents & string>(type: K, detail: StoreEvents[K]): void {
+    this.dispatchEvent(new CustomEvent(type, { detail }))
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * Values as bytes: what structured data formats carry, through MessagePack with extensions for bigint, Map and Set. Encoded once, at the
+ * put; opaque everywhere else. What would come back different from how it went in is refused.
+ */
+import { ExtensionCodec, decode, encode } from '@msgpack/msgpack'
+import { ValueError, ValueTooLargeError } from './errors.js'
+
+export const MAX_VALUE_BYTES = 1024 * 1024
+const MAX_DEPTH = 64
+
+const codec = new ExtensionCodec()
+const options = { extensionCodec: codec, maxDepth: 2 * MAX_DEPTH + 8 }
+codec.register({
+  type: 1,
+  encode: (value) => (typeof value === 'bigint' ? encode(value.toString(10)) : null),
+  decode: (bytes) => BigInt(decode(bytes) as string),
+})
+codec.register({
+  type: 2,
+  encode: (value) => (value instanceof Map ? encode([...value], options) : null),
+  decode: (bytes) => new Map(decode(bytes, options) as [unknown, unknown][]),
+})
+codec.register({
+  type: 3,
+  encode: (value) => (value instanceof Set ? encode([...value], options) : null),
+  decode: (bytes) => new Set(decode(bytes, options) as unknown[]),
+})
+
+/** @throws ValueError, ValueTooLargeError */
+export function encodeValue(value: unknown): Uint8Array {
+  validate(value, 'the value', 0)
+  const bytes = encode(value, { ...options, ignoreUndefined: true })
+  if (bytes.length > MAX_VALUE_BYTES) throw new ValueTooLargeError(bytes.length, MAX_VALUE_BYTES)
+  return bytes
+}
+
+/** @throws ValueError when the bytes are damaged. */
+export function decodeValue(bytes: Uint8Array): unknown {
+  try {
+    // A copy: byte arrays in the result are views of what is decoded, and belong to the application from here on.
+    return decode(bytes.slice(), options)
+  } catch (cause) {
+    throw new ValueError('The stored value cannot be read.', { cause })
+  }
+}
+
+function validate(value: unknown, path: string, depth: number): void {
+  if (depth > MAX_DEPTH) throw new ValueError(`${path} is nested more than ${MAX_DEPTH} levels deep (or contains itself).`)
+  switch (typeof value) {
+    case 'string':
+    case 'number':
+    case 'boolean':
+    case 'bigint':
+      return
+    case 'object':
+      return value === null ? undefined : validateObject(value, path, depth)
+    default:
+      throw new ValueError(`${path} is ${typeof value === 'undefined' ? 'undefined' : `a ${typeof value}`}, which cannot be stored.`)
+  }
+}
+
+function validateObject(value: object, path: string, depth: number): void {
+  if (value instanceof Uint8Array) return
+  if (value instanceof Date) {
+    if (Number.isNaN(value.getTime())) throw new ValueError(`${path} is an invalid Date.`)
+    return
+  }
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) validate(value[i], `${path}[${i}]`, depth + 1)
+    return
+  }
+  if (value instanceof Set) {
+    for (const item of value) validate(item, `an item of ${path}`, depth + 1)
+    return
+  }
+  if (value instanceof Map) {
+    for (const [key, item] of value) {
+      validate(key, `a key of ${path}`, depth + 1)
+      validate(item, `${path}.get(${String(key)})`, depth + 1)
+    }
+    return
+  }
+  const prototype: unknown = Object.getPrototypeOf(value)
+  // By its own prototype's absence, not by identity: objects may come from another realm (an iframe).
+  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
+    throw new ValueError(`${path} is a ${value.constructor?.name ?? 'class instance'}; only plain objects can be stored.`)
+  }
+  for (const [name, item] of Object.entries(value)) {
+    if (name === '__proto__') throw new ValueError(`${path} has a property named __proto__, which cannot be stored.`)
+    // As in JSON: a property without a value is no property.
+    if (item !== undefined) validate(item, `${path}.${name}`, depth + 1)
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * `watch`: the present state, then changes. Changes are digests of keys; the entry is read when the consumer asks for the next one, so a
+ * slow consumer gets the latest state per key and never a queue of old ones.
+ */
+import type { StoreKey } from '../core/ids.js'
+import type { Interest } from '../core/requests/interests.js'
+import type { StoreInside } from './bucket.js'
+import type { Entry } from './entry.js'
+import { OptionError } from './errors.js'
+import { checkKey } from './options.js'
+
+/** One key, or all keys with a prefix. */
+export type WatchTarget = string | { prefix: string }
+
+export interface WatchContext {
+  interest: Interest
+  inside: StoreInside
+  read: (key: StoreKey) => Promise<Entry>
+  scan: () => AsyncIterable<Entry>
+  storeKey: (key: string) => StoreKey
+}
+
+/** @throws KeyError, OptionError */
+export function readWatchTarget(target: WatchTarget): { key?: string; prefix: string } {
+  if (typeof target === 'object' && target !== null) {
+    if (typeof target.prefix !== 'string') throw new OptionError('prefix', 'give a text.')
+    return { prefix: target.prefix }
+  }
+  checkKey(target)
+  return { key: target, prefix: '' }
+}
+
+export async function* watch(context: WatchContext, signal: AbortSignal | undefined): AsyncGenerator<Entry, void, undefined> {
+  const { interest, inside, read, scan, storeKey } = context
+  const { lifetime } = inside
+  const { interests } = inside.node
+  /** Keys that may have changed since they were last yielded. */
+  const pending = new Set<StoreKey>()
+  /** What was last yielded, by its context: equal bytes are an equal state. */
+  const yielded = new Map<StoreKey, string>()
+  let rescan = interest.prefix !== undefined
+  let wake: () => void = () => {}
+  const add = (key: StoreKey) => {
+    pending.add(key)
+    wake()
+  }
+  if (interest.key !== undefined) pending.add(interest.key)
+  const stops = [
+    interests.add(interest),
+    interests.events.on('changed', ({ key }) => {
+      if (key === interest.key || (interest.prefix !== undefined && key.startsWith(interest.prefix))) add(key)
+    }),
+    // A link was down for a while: what changed behind it was not told.
+    interests.events.on('missed', () => {
+      if (interest.key !== undefined) add(interest.key)
+      else rescan = true
+      wake()
+    }),
+  ]
+  let ended = false
+  const end = () => {
+    ended = true
+    wake()
+  }
+  stops.push(lifetime.onEnd(end), () => signal?.removeEventListener('abort', end))
+  signal?.addEventListener('abort', end)
+
+  function* fresh(entry: Entry): Generator<Entry> {
+    const key = storeKey(entry.key)
+    const state = String(entry.context)
+    // A key that was never there is shown once, when it alone is watched; under a prefix only keys that are, or were, there.
+    if (yielded.get(key) === state || (interest.key === undefined && entry.siblings.length === 0 && !yielded.has(key))) return
+    yielded.set(key, state)
+    yield entry
+  }
+
+  try {
+    for (;;) {
+      signal?.throwIfAborted()
+      lifetime.check()
+      if (rescan) {
+        rescan = false
+        for await (const entry of scan()) yield* fresh(entry)
+        continue
+      }
+      const [key] = pending
+      if (key !== undefined) {
+        pending.delete(key)
+        yield* fresh(await lifetime.whileOpen(read(key), signal))
+        continue
+      }
+      await new Promise<void>((resolve) => {
+        wake = resolve
+        if (ended) resolve()
+      })
+    }
+  } finally {
+    for (const stop of stops) stop()
+  }
+}
