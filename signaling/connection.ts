@@ -31,7 +31,8 @@ export function serve(socket: WebSocket, rooms: Rooms, limits: SignalingLimits):
   const heartbeat = setInterval(() => {
     const now = performance.now()
     if (now - heardAt > limits.idleMs) refuse(socket, 'idle', `nothing was heard for ${limits.idleMs} ms`)
-    else if (!member && now - connectedAt > limits.idleMs) refuse(socket, 'idle', `no room was joined within ${limits.idleMs} ms`)
+    else if (!member && now - connectedAt > limits.idleMs)
+      refuse(socket, 'idle', `no room was joined within ${limits.idleMs} ms`)
     else if (socket.readyState === socket.OPEN) socket.ping()
   }, limits.heartbeatMs)
 
@@ -47,7 +48,8 @@ export function serve(socket: WebSocket, rooms: Rooms, limits: SignalingLimits):
       replaced: () => refuse(socket, 'replaced', `node ${id} has joined again with a newer connection`),
     }
     const refusal = rooms.join(toRoom, newcomer)
-    if (refusal === 'room-full') return refuse(socket, refusal, `the room has ${limits.peersPerRoom} peers, and takes no more`)
+    if (refusal === 'room-full')
+      return refuse(socket, refusal, `the room has ${limits.peersPerRoom} peers, and takes no more`)
     if (refusal) return refuse(socket, refusal, `the server has ${limits.rooms} rooms, and takes no more`)
     room = toRoom
     member = newcomer
@@ -59,12 +61,22 @@ export function serve(socket: WebSocket, rooms: Rooms, limits: SignalingLimits):
     if (socket.readyState !== socket.OPEN) return
     const bytes = data as Buffer
     if (bytes.length > limits.messageBytes) {
-      return refuse(socket, 'too-large', `a message of ${bytes.length} bytes; at most ${limits.messageBytes} are accepted`)
+      return refuse(
+        socket,
+        'too-large',
+        `a message of ${bytes.length} bytes; at most ${limits.messageBytes} are accepted`,
+      )
     }
     if (!mayRead()) {
-      return refuse(socket, 'rate', `more than ${limits.messagesPerSecond} messages a second (${limits.messageBurst} at once)`)
+      return refuse(
+        socket,
+        'rate',
+        `more than ${limits.messagesPerSecond} messages a second (${limits.messageBurst} at once)`,
+      )
     }
-    const message = binary ? { type: 'malformed' as const, why: 'a binary frame' } : parseClientMessage(bytes.toString('utf8'))
+    const message = binary
+      ? { type: 'malformed' as const, why: 'a binary frame' }
+      : parseClientMessage(bytes.toString('utf8'))
     if (message.type === 'malformed') refuse(socket, 'malformed', message.why)
     else if (message.type === 'join') join(message.room, message.id)
     else if (room !== undefined && member) rooms.relay(room, member, message.to, message.data)

@@ -4,7 +4,7 @@
  * It mounts on any `node:http` server by its upgrade event and leaves other paths alone, so it can share a port with
  * a page or a development server.
  */
-import type { IncomingMessage, Server as HttpServer } from 'node:http'
+import type { Server as HttpServer, IncomingMessage } from 'node:http'
 import type { Server as HttpsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer } from 'ws'
@@ -39,7 +39,12 @@ export function attachSignaling(server: HttpServer | HttpsServer, options: Signa
   const sockets = new WebSocketServer({ noServer: true, maxPayload: limits.messageBytes * 4, perMessageDeflate: false })
 
   function addressOf(request: IncomingMessage): string {
-    const forwarded = trustProxy ? String(request.headers['x-forwarded-for'] ?? '').split(',').at(-1)?.trim() : undefined
+    const forwarded = trustProxy
+      ? String(request.headers['x-forwarded-for'] ?? '')
+          .split(',')
+          .at(-1)
+          ?.trim()
+      : undefined
     return forwarded || (request.socket.remoteAddress ?? '')
   }
 

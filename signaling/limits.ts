@@ -40,7 +40,8 @@ export function checkLimits(given: Partial<SignalingLimits>): SignalingLimits {
   for (const name of Object.keys(defaultLimits) as (keyof SignalingLimits)[]) {
     const value = given[name]
     if (value === undefined) continue
-    if (!Number.isFinite(value) || value <= 0) throw new RangeError(`${name} must be a positive number, and it is ${value}`)
+    if (!Number.isFinite(value) || value <= 0)
+      throw new RangeError(`${name} must be a positive number, and it is ${value}`)
     limits[name] = value
   }
   if (limits.heartbeatMs >= limits.idleMs) {
@@ -50,7 +51,11 @@ export function checkLimits(given: Partial<SignalingLimits>): SignalingLimits {
 }
 
 /** True as long as calls stay below `perSecond` on average and `burst` at once; `now` in milliseconds. */
-export function rateLimit(perSecond: number, burst: number, now: () => number = () => performance.now()): () => boolean {
+export function rateLimit(
+  perSecond: number,
+  burst: number,
+  now: () => number = () => performance.now(),
+): () => boolean {
   let tokens = burst
   let filledAt = now()
   return () => {

@@ -6,8 +6,7 @@
 
 export type ClientMessage =
   /** The first message of a connection, and the only one of its kind. */
-  | { type: 'join'; room: string; id: string }
-  | { type: 'send'; to: string; data: string }
+  { type: 'join'; room: string; id: string } | { type: 'send'; to: string; data: string }
 
 export type ServerMessage =
   /** The answer to `join`: who is in the room besides the new peer. */
@@ -51,12 +50,15 @@ export function parseClientMessage(text: string): ClientMessage | { type: 'malfo
   if (typeof message !== 'object' || message === null) return { type: 'malformed', why: 'not an object' }
   const { type, room, id, to, data } = message as Record<string, unknown>
   if (type === 'join') {
-    if (!isName(room, MAX_ROOM_LENGTH)) return { type: 'malformed', why: `room must be a string of 1 to ${MAX_ROOM_LENGTH} characters` }
-    if (!isName(id, MAX_ID_LENGTH)) return { type: 'malformed', why: `id must be a string of 1 to ${MAX_ID_LENGTH} characters` }
+    if (!isName(room, MAX_ROOM_LENGTH))
+      return { type: 'malformed', why: `room must be a string of 1 to ${MAX_ROOM_LENGTH} characters` }
+    if (!isName(id, MAX_ID_LENGTH))
+      return { type: 'malformed', why: `id must be a string of 1 to ${MAX_ID_LENGTH} characters` }
     return { type, room, id }
   }
   if (type === 'send') {
-    if (!isName(to, MAX_ID_LENGTH)) return { type: 'malformed', why: `to must be a string of 1 to ${MAX_ID_LENGTH} characters` }
+    if (!isName(to, MAX_ID_LENGTH))
+      return { type: 'malformed', why: `to must be a string of 1 to ${MAX_ID_LENGTH} characters` }
     if (typeof data !== 'string') return { type: 'malformed', why: 'data must be a string' }
     return { type, to, data }
   }

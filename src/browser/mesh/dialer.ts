@@ -229,7 +229,8 @@ export class Dialer {
     if (performance.now() - peer.openedAt > GOOD_AFTER_MS) peer.failures = 0
     this.options.onClosed(peer)
     // Both sides notice at about the same time: the dialer goes first, the other one calls if nothing comes.
-    const delay = peer.failures++ === 0 ? (this.options.self > peer.node ? 0 : 300) + Math.random() * 100 : backoff(peer.failures)
+    const delay =
+      peer.failures++ === 0 ? (this.options.self > peer.node ? 0 : 300) + Math.random() * 100 : backoff(peer.failures)
     this.arm(peer, delay, () => this.consider(peer))
   }
 

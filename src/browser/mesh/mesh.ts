@@ -135,7 +135,8 @@ export function createMesh(options: MeshOptions): Mesh {
   /** Finds the way to the peer as it is now, and tells the application when it appears or ends. */
   function refresh(peer: Peer): void {
     const direct = peer.link?.open === true
-    const relay = !direct && !peer.gone && performance.now() >= peer.blockedUntil && (peer.up || peer.patience === undefined)
+    const relay =
+      !direct && !peer.gone && performance.now() >= peer.blockedUntil && (peer.up || peer.patience === undefined)
     const via = relay && (peer.up || peer.wanted || peer.present) ? neighbours.towards(peer.node, peer.via) : undefined
     if (via !== undefined && via !== peer.via) peer.pathOut++
     peer.via = via
@@ -229,7 +230,8 @@ export function createMesh(options: MeshOptions): Mesh {
     }
     if (header.from === self || header.from === carrier.node) return
     const origin = peerOf(header.from)
-    if (performance.now() < origin.blockedUntil || !dialer.meet(origin, header.session) || header.path < origin.pathIn) return
+    if (performance.now() < origin.blockedUntil || !dialer.meet(origin, header.session) || header.path < origin.pathIn)
+      return
     // Its sender has given up the link that we still have.
     if (origin.link?.open && origin.linkPath !== undefined && header.path > origin.linkPath) {
       dialer.drop(origin)

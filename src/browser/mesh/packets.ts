@@ -129,7 +129,12 @@ export class PacketReader {
         this.handlers.onCredit(view.getUint32(start))
         continue
       }
-      const frame = this.piece(lane as LinkLane, head, packet.subarray(start, at), split ? view.getUint32(start - TOTAL_BYTES) : size)
+      const frame = this.piece(
+        lane as LinkLane,
+        head,
+        packet.subarray(start, at),
+        split ? view.getUint32(start - TOTAL_BYTES) : size,
+      )
       if (!frame) return false
       if (frame !== PENDING) this.handlers.onFrame(lane as LinkLane, (head & RELAYED) !== 0, frame)
       if (lane !== CONTROL) this.handlers.onConsumed(size)

@@ -36,7 +36,8 @@ export function checkSignal(value: unknown): Signal | undefined {
   const { candidate: line, sdpMid = null, sdpMLineIndex = null } = candidate
   if (!isText(line, 2048)) return undefined
   if (sdpMid !== null && !isText(sdpMid, 64)) return undefined
-  if (sdpMLineIndex !== null && !(typeof sdpMLineIndex === 'number' && sdpMLineIndex >= 0 && sdpMLineIndex < 64)) return undefined
+  if (sdpMLineIndex !== null && !(typeof sdpMLineIndex === 'number' && sdpMLineIndex >= 0 && sdpMLineIndex < 64))
+    return undefined
   return { ...head, type, candidate: { candidate: line, sdpMid, sdpMLineIndex } }
 }
 
