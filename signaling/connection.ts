@@ -37,7 +37,10 @@ export function serve(socket: WebSocket, rooms: Rooms, limits: SignalingLimits):
   }, limits.heartbeatMs)
 
   function join(toRoom: string, id: string): void {
-    if (member) return refuse(socket, 'malformed', 'this connection has joined a room already')
+    if (member) {
+      refuse(socket, 'malformed', 'this connection has joined a room already')
+      return
+    }
     const newcomer: Member = {
       id,
       deliver(message) {
@@ -48,9 +51,12 @@ export function serve(socket: WebSocket, rooms: Rooms, limits: SignalingLimits):
       replaced: () => refuse(socket, 'replaced', `node ${id} has joined again with a newer connection`),
     }
     const refusal = rooms.join(toRoom, newcomer)
-    if (refusal === 'room-full')
-      return refuse(socket, refusal, `the room has ${limits.peersPerRoom} peers, and takes no more`)
-    if (refusal) return refuse(socket, refusal, `the server has ${limits.rooms} rooms, and takes no more`)
+    if (refusal) {
+      const full =
+        refusal === 'room-full' ? `the room has ${limits.peersPerRoom} peers` : `the server has ${limits.rooms} rooms`
+      refuse(socket, refusal, `${full}, and takes no more`)
+      return
+    }
     room = toRoom
     member = newcomer
   }

@@ -107,9 +107,11 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
         break
       }
       case 'joined':
-        return appears(server, message.id as NodeId)
+        appears(server, message.id as NodeId)
+        return
       case 'left':
-        return disappears(server, message.id as NodeId)
+        disappears(server, message.id as NodeId)
+        return
       case 'signal': {
         const from = message.from as NodeId
         receiving = receiving

@@ -71,7 +71,10 @@ export function faultyTransport(inner: Transport, random: () => number = Math.ra
   /** Runs now or after the delay, but never before what went through the same pipe earlier. */
   function through(name: string, run: () => void): void {
     let pipe = pipes.get(name)
-    if (!pipe && delayMs === 0) return run()
+    if (!pipe && delayMs === 0) {
+      run()
+      return
+    }
     if (!pipe) {
       pipe = { waiting: [], timer: undefined }
       pipes.set(name, pipe)

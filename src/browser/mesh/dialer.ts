@@ -75,7 +75,10 @@ export class Dialer {
     if (!this.active || peer.link || peer.timer !== undefined || !this.welcome(peer)) return
     if (!options.worthDialing(peer) || !options.reaches(node)) return
     if (options.self > node) {
-      if (!mayCreateConnection(performance.now())) return this.failed(peer, LONG_DELAY_MS)
+      if (!mayCreateConnection(performance.now())) {
+        this.failed(peer, LONG_DELAY_MS)
+        return
+      }
       this.make(peer, `${options.session}.${++this.attempts}`, true)
     } else {
       this.arm(peer, CALL_TIMEOUT_MS, () => this.failed(peer))
@@ -126,12 +129,14 @@ export class Dialer {
     const current = link?.id === signal.link
     switch (signal.type) {
       case 'offer':
-        return this.offered(peer, signal)
+        this.offered(peer, signal)
+        return
       case 'answer':
         if (!current || !link.initiator || link.answered) return
         link.answered = true
         link.session = signal.session
-        return link.signal({ type: 'answer', sdp: signal.sdp })
+        link.signal({ type: 'answer', sdp: signal.sdp })
+        return
       case 'candidate':
         if (current) link.signal({ type: 'candidate', candidate: signal.candidate })
         return
@@ -139,9 +144,11 @@ export class Dialer {
         // The answer to an offer, or to a call.
         if (link ? !current || link.open : signal.link !== peer.lastLink) return
         this.drop(peer)
-        return this.failed(peer, LONG_DELAY_MS)
+        this.failed(peer, LONG_DELAY_MS)
+        return
       case 'call':
-        return this.called(peer, signal.link)
+        this.called(peer, signal.link)
+        return
     }
   }
 
@@ -182,7 +189,10 @@ export class Dialer {
     if (peer.node < self || owner !== session || !(Number(attempt) > peer.attempt)) return
     peer.attempt = Number(attempt)
     this.drop(peer)
-    if (!this.welcome(peer) || !mayCreateConnection(performance.now())) return this.say(peer, { type: 'busy', link })
+    if (!this.welcome(peer) || !mayCreateConnection(performance.now())) {
+      this.say(peer, { type: 'busy', link })
+      return
+    }
     const made = this.make(peer, link, false)
     made.session = session
     made.signal({ type: 'offer', sdp })
@@ -225,7 +235,10 @@ export class Dialer {
     this.disarm(peer)
     peer.link = undefined
     peer.lastLink = link.id
-    if (!link.wasOpen) return this.failed(peer)
+    if (!link.wasOpen) {
+      this.failed(peer)
+      return
+    }
     if (performance.now() - peer.openedAt > GOOD_AFTER_MS) peer.failures = 0
     this.options.onClosed(peer)
     // Both sides notice at about the same time: the dialer goes first, the other one calls if nothing comes.
