@@ -13,8 +13,8 @@ import { root } from './paths.mjs'
 /** What Debian calls the packages. */
 const debianPackage = { chromium: 'chromium', firefox: 'firefox-esr' }
 const DOWNLOAD_TIMEOUT_MS = 180_000
-/** Long enough to be told that there is no network, too short for nobody to answer. */
-const OFFLINE_RETRIES = { PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT: '10000' }
+/** How long Playwright waits for somebody to answer, in ms. */
+const DOWNLOAD_ENVIRONMENT = { PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT: '10000' }
 
 /** @type {('chromium' | 'firefox')[]} */
 const browsers = ['chromium', 'firefox']
@@ -39,18 +39,16 @@ process.exit(status ?? 1)
 function provide(browser) {
   if (findBrowser(browser)) return true
   console.log(`no ${browser} found: installing it …`)
-  if (browser === 'chromium') {
-    const playwright = join(packageFolder('playwright'), 'cli.js')
-    run(process.execPath, [playwright, 'install', 'chromium'], {
-      timeout: DOWNLOAD_TIMEOUT_MS,
-      env: { ...process.env, ...OFFLINE_RETRIES },
-    })
-    if (findBrowser(browser)) return true
-  }
+  // Debian's first: its package brings the system libraries that Playwright's download expects to be there.
   if (process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) {
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
     run('apt-get', ['update', '-qq'], { env })
     run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', debianPackage[browser]], { env })
+  }
+  if (browser === 'chromium' && !findBrowser(browser)) {
+    const playwright = join(packageFolder('playwright'), 'cli.js')
+    const env = { ...process.env, ...DOWNLOAD_ENVIRONMENT }
+    run(process.execPath, [playwright, 'install', 'chromium'], { timeout: DOWNLOAD_TIMEOUT_MS, env })
   }
   return findBrowser(browser) !== undefined
 }
