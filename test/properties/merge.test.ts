@@ -137,6 +137,11 @@ describe('union()', () => {
     expect(union()([[{ id: 1, n: 'a' }], [{ n: 'a', id: 1 }]])).toEqual([{ id: 1, n: 'a' }])
   })
 
+  test('tells 0 from -0, whichever comes first', () => {
+    expect(union<number[]>()([[0], [-0]])).toEqual([-0, 0])
+    expect(union<number[]>()([[-0], [0]])).toEqual([-0, 0])
+  })
+
   test('stays a Set when a sibling is one', () => {
     expect(union<Set<string> | string[]>()([['b'], new Set(['a'])])).toEqual(new Set(['a', 'b']))
   })
@@ -153,6 +158,12 @@ describe('max() and lww()', () => {
     const late = { at: 20, text: 'late' }
     expect(lww('at')([{ at: 3, text: 'early', extra: true }, late, { text: 'undated' }])).toBe(late)
   })
+})
+
+test('object() keeps what is no object until there is one', () => {
+  const merge = object<object>({})
+  expect(merge([3, 7] as never)).toBe(7)
+  expect(merge([3, { a: 1 }, 7] as never)).toEqual({ a: 1 })
 })
 
 /** Replicas of one value: each step changes one of them, or merges one into another. */
@@ -236,6 +247,11 @@ describe('orSet()', () => {
     const start = orSetAdd(undefined, 'ann', 'milk')
     const merged = orSet<string>()([orSetRemove(start, 'milk'), orSetAdd(start, 'bob', 'milk')])
     expect(orSetHas(merged, 'milk')).toBe(true)
+  })
+
+  test('does not grow by adding what is there', () => {
+    const once = orSetAdd(orSetAdd(undefined, 'ann', 'milk'), 'bob', 'milk')
+    expect(once).toEqual({ clock: { ann: 1, bob: 1 }, additions: [['bob', 1, 'milk']] })
   })
 
   test('does not grow by adding and removing', () => {
