@@ -145,7 +145,7 @@ export interface Storage {
 export class StorageFailure extends Error {
   override readonly name = 'StorageFailure'
   constructor(
-    readonly kind: 'quota' | 'blocked' | 'corrupt' | 'closed' | 'unknown',
+    readonly kind: 'quota' | 'blocked' | 'corrupt' | 'closed' | 'unavailable' | 'unknown',
     message: string,
     options?: { cause?: unknown },
   ) {

@@ -154,6 +154,13 @@ export class Store extends EventTarget {
     return membersOf(this.node, this.settings.defaults.n, this.controls.wallTime())
   }
 
+  /** Which nodes are the homes of each partition, in the store's default replication: the ring as this node knows it (§6.2). */
+  get ring(): { partitions: number; homes(index: number): readonly string[] } {
+    const { partitions } = this.settings.tuning
+    const placement = this.node.membership.placementFor(this.settings.defaults.n)
+    return { partitions, homes: (index) => placement.homes(index) }
+  }
+
   /** Resolves when every write made here has reached all of its homes. */
   async flush(options: { signal?: AbortSignal } = {}): Promise<void> {
     await this.until(() => this.node.synced, options.signal)

@@ -1,0 +1,147 @@
+/**
+ * Who this tab is. A browser profile keeps numbered slots per room, each with its own node id and database; a tab claims a free one under an
+ * exclusive Web Lock and only makes a new one when all are taken. So reloading, closing and reopening, or duplicating a tab never
+ * shares an identity and never strands one: the lock is released by the browser whatever becomes of the tab.
+ */
+import { type DBSchema, type IDBPDatabase, openDB } from 'idb'
+import { type DeviceId, NODE_ID_LENGTH, type NodeId } from '../core/ids.js'
+import { StorageFailure, type Random } from '../core/environment.js'
+
+interface SlotRow {
+  room: string
+  slot: number
+  node: NodeId
+  /** What its database held when it was last used, in bytes. */
+  bytes: number
+}
+
+interface RegistrySchema extends DBSchema {
+  /** By [room, slot]. */
+  slots: { key: [string, number]; value: SlotRow }
+  /** 'device': this profile's DeviceId. */
+  profile: { key: string; value: string }
+}
+
+export interface Slot {
+  node: NodeId
+  device: DeviceId
+  databaseName: string
+  /** Remembers how much this slot holds: fuller slots are claimed first. */
+  note(bytes: number): Promise<void>
+  /** Lets the next tab have it. */
+  release(): void
+  /** Removes the identity for good. */
+  forget(): Promise<void>
+}
+
+const REGISTRY = 'tabring'
+
+/** Claims a slot of this room for as long as the page lives. @throws StorageFailure when the platform lacks something. */
+export async function claimSlot(room: string, random: Random): Promise<Slot> {
+  if (typeof indexedDB === 'undefined') throw new StorageFailure('unavailable', 'IndexedDB is missing; private windows of some browsers have none')
+  if (typeof navigator === 'undefined' || !navigator.locks) {
+    throw new StorageFailure('unavailable', 'Web Locks are missing: open the page over https or from localhost, in a current browser')
+  }
+  const registry = await openRegistry()
+  try {
+    const device = await deviceOf(registry, random)
+    const known = await registry.getAll('slots', IDBKeyRange.bound([room], [room, []]))
+    const preferred = lastSlotOfThisTab(room)
+    known.sort((a, b) => Number(b.slot === preferred) - Number(a.slot === preferred) || b.bytes - a.bytes || a.slot - b.slot)
+    for (const row of known) {
+      const release = await tryLock(lockName(room, row.slot))
+      if (!release) continue
+      // It may have been forgotten between the look at the registry and the lock.
+      const still = await registry.get('slots', [room, row.slot])
+      if (still) return slotOf(still, device, release)
+      release()
+    }
+    for (let slot = known.reduce((next, row) => Math.max(next, row.slot + 1), 0); ; slot++) {
+      const release = await tryLock(lockName(room, slot))
+      if (!release) continue
+      // Another tab may have made, used and left this very slot since the list was read.
+      const row = (await registry.get('slots', [room, slot])) ?? { room, slot, node: random.id(NODE_ID_LENGTH) as NodeId, bytes: 0 }
+      await registry.put('slots', row, [room, slot])
+      return slotOf(row, device, release)
+    }
+  } finally {
+    registry.close()
+  }
+}
+
+function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
+  const { room, slot, node } = row
+  rememberSlot(room, slot)
+  const withRegistry = async (work: (registry: IDBPDatabase<RegistrySchema>) => Promise<unknown>) => {
+    const registry = await openRegistry()
+    await work(registry).finally(() => registry.close())
+  }
+  return {
+    node,
+    device,
+    databaseName: `tabring/${encodeURIComponent(room)}/${node}`,
+    note: (bytes) => withRegistry((registry) => registry.put('slots', { ...row, bytes }, [room, slot])),
+    release,
+    async forget() {
+      await withRegistry((registry) => registry.delete('slots', [room, slot]))
+      release()
+    },
+  }
+}
+
+function openRegistry(): Promise<IDBPDatabase<RegistrySchema>> {
+  return openDB<RegistrySchema>(REGISTRY, 1, {
+    upgrade(db) {
+      db.createObjectStore('slots')
+      db.createObjectStore('profile')
+    },
+  })
+}
+
+/** The first tab of a profile names it; two at once agree through the transaction. */
+async function deviceOf(registry: IDBPDatabase<RegistrySchema>, random: Random): Promise<DeviceId> {
+  const tx = registry.transaction('profile', 'readwrite')
+  const known = await tx.store.get('device')
+  const device = known ?? random.id(NODE_ID_LENGTH)
+  if (!known) await tx.store.put(device, 'device')
+  await tx.done
+  return device as DeviceId
+}
+
+function lockName(room: string, slot: number): string {
+  return `tabring/${room}/${slot}`
+}
+
+/** @returns a function that gives the lock back, or undefined when somebody else has it. */
+function tryLock(name: string): Promise<(() => void) | undefined> {
+  return new Promise((resolve, reject) => {
+    navigator.locks
+      .request(name, { ifAvailable: true }, (lock) => {
+        if (!lock) {
+          resolve(undefined)
+          return undefined
+        }
+        return new Promise<void>((release) => resolve(release))
+      })
+      .catch(reject)
+  })
+}
+
+/** A reload claims its old slot: only a preference, the lock decides (a duplicated tab has the same note). */
+function lastSlotOfThisTab(room: string): number | undefined {
+  try {
+    const noted = sessionStorage.getItem(lockName(room, -1))
+    return noted === null ? undefined : Number(noted)
+  } catch {
+    // Some embeddings forbid sessionStorage; then any free slot will do.
+    return undefined
+  }
+}
+
+function rememberSlot(room: string, slot: number): void {
+  try {
+    sessionStorage.setItem(lockName(room, -1), String(slot))
+  } catch {
+    // As above.
+  }
+}

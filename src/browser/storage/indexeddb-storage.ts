@@ -1,0 +1,88 @@
+/** The node's disk in a tab: `Storage` on IndexedDB. Reads here, writes in group-commit, the connection in database. */
+import { type Address, type Batch, type Durability, type HintRow, type KeyRange, LEAVES, type Storage, type StoredRecord, type StoredState } from '../../core/environment.js'
+import type { NodeId, Partition, StoreKey } from '../../core/ids.js'
+import { Database, type DatabaseEvents, type LeafRow } from './database.js'
+import { GroupCommit, toGroup } from './group-commit.js'
+import { leafPrefix, recordKey, storeKeyOf } from './layout.js'
+
+/** Rows read at once while looking for the end of a page. */
+const ROWS_AT_ONCE = 128
+
+export function openIndexedDbStorage(name: string, events: DatabaseEvents): Storage {
+  const database = new Database(name, events)
+  const leaves = new Map<number, LeafRow>()
+  const group = new GroupCommit(database, leaves)
+
+  return {
+    load: () =>
+      database.run(async (db): Promise<StoredState> => {
+        const tx = db.transaction(['leaves', 'meta', 'hints'])
+        const [rows, leafIds, names, values] = await Promise.all([
+          tx.objectStore('leaves').getAll(),
+          tx.objectStore('leaves').getAllKeys(),
+          tx.objectStore('meta').getAllKeys(),
+          tx.objectStore('meta').getAll(),
+        ])
+        leafIds.forEach((id, i) => leaves.set(id, rows[i] as LeafRow))
+        const hints: StoredState['hints'] = []
+        // In pages: the rows hold whole containers, and all of them at once may be much.
+        for (let after: string | undefined, page = true; page; ) {
+          const range = after === undefined ? undefined : IDBKeyRange.lowerBound(after, true)
+          const [keys, found] = await Promise.all([tx.objectStore('hints').getAllKeys(range, ROWS_AT_ONCE), tx.objectStore('hints').getAll(range, ROWS_AT_ONCE)])
+          keys.forEach((key, i) => hints.push({ key: key as StoreKey, homes: found[i]?.homes as NodeId[], own: found[i]?.own as boolean }))
+          after = keys.at(-1)
+          page = keys.length === ROWS_AT_ONCE
+        }
+        return { meta: new Map(names.map((metaName, i) => [metaName, values[i] as Uint8Array])), leafGroups: rows.map(toGroup), hints }
+      }),
+
+    commit: (batch: Batch, durability: Durability) => group.commit(batch, durability),
+
+    get: (addresses: Address[]) =>
+      database.run(async (db) => {
+        const store = db.transaction('records').objectStore('records')
+        const rows = await Promise.all(addresses.map((address) => store.get(recordKey(address))))
+        return rows.map((row) => row?.c)
+      }),
+
+    getHints: (keys: StoreKey[]): Promise<(HintRow | undefined)[]> =>
+      database.run((db) => {
+        const store = db.transaction('hints').objectStore('hints')
+        return Promise.all(keys.map((key) => store.get(key)))
+      }),
+
+    scanPartition: (partition: Partition, { fromLeaf = 0, toLeaf = LEAVES - 1, after, maxBytes }) =>
+      database.run(async (db) => {
+        const store = db.transaction('records').objectStore('records')
+        const end = toLeaf === LEAVES - 1 ? leafPrefix(partition + 1, 0) : leafPrefix(partition, toLeaf + 1)
+        const records: StoredRecord[] = []
+        let bytes = 0
+        for (let from = after ?? leafPrefix(partition, fromLeaf), open = after !== undefined; ; open = true) {
+          const range = IDBKeyRange.bound(from, end, open, true)
+          const [keys, rows] = await Promise.all([store.getAllKeys(range, ROWS_AT_ONCE), store.getAll(range, ROWS_AT_ONCE)])
+          for (let i = 0; i < keys.length; i++) {
+            const row = rows[i]
+            if (!row) continue
+            if (records.length > 0 && bytes + row.c.length > maxBytes) return { records, cursor: from }
+            from = keys[i] as string
+            bytes += row.c.length
+            records.push({ key: storeKeyOf(from), container: row.c, digest: { high: row.h, low: row.l } })
+          }
+          if (keys.length < ROWS_AT_ONCE) return { records, cursor: undefined }
+        }
+      }),
+
+    scanKeys: ({ from, to, limit, reverse }: KeyRange) =>
+      database.run(async (db) => {
+        const store = db.transaction('names').objectStore('names')
+        const range = IDBKeyRange.bound(from, to, false, true)
+        if (!reverse) return (await store.getAllKeys(range, limit)) as StoreKey[]
+        const keys: StoreKey[] = []
+        for (let cursor = await store.openKeyCursor(range, 'prev'); cursor && keys.length < limit; cursor = await cursor.continue()) keys.push(cursor.key as StoreKey)
+        return keys
+      }),
+
+    close: () => database.close(),
+    destroy: () => database.destroy(),
+  }
+}

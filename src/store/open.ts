@@ -1,0 +1,101 @@
+/** `openStore`: claims an identity, opens its disk, starts the node and lets the network come when it comes. The one place where the store meets the browser. */
+import { Links } from '../browser/links.js'
+import { createMesh } from '../browser/mesh/mesh.js'
+import { browserClock, browserRandom } from '../browser/platform.js'
+import { createSignalingClient } from '../browser/signaling-client.js'
+import { type Slot, claimSlot } from '../browser/slots.js'
+import { openIndexedDbStorage } from '../browser/storage/indexeddb-storage.js'
+import type { ReplicationFactor } from '../core/ids.js'
+import { Node } from '../core/node.js'
+import { StorageFailure, type Storage } from '../core/environment.js'
+import { type OpenOptions, type Settings, describeConfig, readOptions } from './options.js'
+import { publicError } from './storage-errors.js'
+import { Store } from './store.js'
+
+const NOTE_SIZE_EVERY_MS = 10_000
+
+/** The switchable links of each store, for `tabring/testing`. */
+export const linksOf = new WeakMap<Store, Links>()
+
+/**
+ * Opens a node of a room in this tab. Resolves as soon as its own disk is open; it never waits for the network.
+ * @throws OptionError and other errors of bad options, StorageError when the disk cannot be opened or the platform lacks something
+ */
+export async function openStore(options: OpenOptions): Promise<Store> {
+  const settings = readOptions(options)
+  const { signal } = options
+  signal?.throwIfAborted()
+  const slot = await claimSlot(settings.room, browserRandom).catch((error) => {
+    throw publicError(error instanceof StorageFailure ? error : new StorageFailure('unknown', String(error), { cause: error }))
+  })
+  let lost: (reason: string) => void = () => {}
+  const storage = openIndexedDbStorage(slot.databaseName, { onLost: (reason) => lost(reason) })
+  try {
+    signal?.throwIfAborted()
+    const store = await startStore(settings, slot, storage, (listener) => {
+      lost = listener
+    })
+    signal?.throwIfAborted()
+    return store
+  } catch (error) {
+    await storage.close()
+    slot.release()
+    throw publicError(error)
+  }
+}
+
+async function startStore(settings: Settings, slot: Slot, storage: Storage, onLost: (listener: (reason: string) => void) => void): Promise<Store> {
+  const { node: self } = slot
+  const links = new Links(() =>
+    createMesh({
+      self,
+      signaling: createSignalingClient({ urls: settings.signaling, room: settings.room, self }),
+      iceServers: settings.iceServers,
+      maxPeers: settings.maxPeers,
+    }),
+  )
+  const replication = new Set<ReplicationFactor>([settings.defaults.n, ...[...settings.buckets.values()].map((bucket) => bucket.n)])
+  const node = await Node.start(
+    {
+      node: self,
+      device: slot.device,
+      name: settings.name,
+      capacity: settings.capacity,
+      config: describeConfig(settings),
+      replication: [...replication],
+      tuning: settings.tuning,
+    },
+    { clock: browserClock, random: browserRandom, storage, transport: links },
+  )
+  // Fuller slots are claimed first: the data of a reopened browser comes back first.
+  const noting = setInterval(() => void slot.note(node.replica.forest.bytes).catch(() => {}), NOTE_SIZE_EVERY_MS)
+  const goodbye = () => links.disconnect()
+  const welcome = (event: PageTransitionEvent) => event.persisted && links.connect()
+  addEventListener('pagehide', goodbye)
+  addEventListener('pageshow', welcome)
+  const end = () => {
+    clearInterval(noting)
+    removeEventListener('pagehide', goodbye)
+    removeEventListener('pageshow', welcome)
+  }
+  const store = new Store(node, settings, {
+    connect: () => links.connect(),
+    disconnect: () => links.disconnect(),
+    isConnected: () => links.connected && navigator.onLine,
+    wallTime: () => browserClock.wallTime(),
+    async close() {
+      end()
+      await slot.note(node.replica.forest.bytes).catch(() => {})
+      await storage.close()
+      slot.release()
+    },
+    async forget() {
+      end()
+      await storage.destroy()
+      await slot.forget()
+    },
+  })
+  linksOf.set(store, links)
+  onLost((reason) => node.events.emit('error', new StorageFailure('closed', `this node's database was ${reason} from outside`)))
+  return store
+}
