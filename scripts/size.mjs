@@ -18,8 +18,13 @@ const output = await build({
     write: false,
     target: 'es2022',
     minify: true,
-    lib: { entry: join(root, 'src/index.ts'), formats: ['es'] },
-    rolldownOptions: { external: [/^idb(\/|$)/, /^simple-peer(\/|$)/] },
+    modulePreload: false,
+    // As an application's build: in library mode Vite leaves the white space in.
+    rolldownOptions: {
+      input: join(root, 'src/index.ts'),
+      external: [/^idb(\/|$)/, /^simple-peer(\/|$)/],
+      preserveEntrySignatures: 'strict',
+    },
   },
 })
 

@@ -6,10 +6,16 @@ import type { BrowserContext, CDPSession, JSHandle, Page } from 'playwright'
 import type { BrowserName } from './browser.js'
 import type { Tabring } from './page/main.js'
 
-type StoreOf<Module> = Module extends { openStore(...options: never[]): Promise<infer Opened> } ? Opened : never
-type OptionsOf<Module> = Module extends { openStore(options: infer Options): unknown } ? Options : never
-export type Store = StoreOf<Tabring>
-export type StoreOptions = OptionsOf<Tabring>
+export type Store = Awaited<ReturnType<Tabring['openStore']>>
+export type StoreOptions = Parameters<Tabring['openStore']>[0]
+
+declare global {
+  interface Window {
+    /** Every public entry, for what runs inside the page. */
+    tabring: Tabring
+    store: Store
+  }
+}
 
 /** Options as data; or, for merges and such, a function that runs in the page and cannot see the test's variables. */
 export type TabOptions = Partial<StoreOptions> | ((tabring: Tabring) => Partial<StoreOptions>)
@@ -176,12 +182,9 @@ export class Tab {
 
   /** Resolves when this many other members are connected. */
   async ready(peers: number, { timeoutMs = WAIT_MS }: WaitOptions = {}): Promise<void> {
-    await this.waitFor(
-      `${peers} connected peers`,
-      (store, wanted) => (store as unknown as { status: { peers: number } }).status.peers >= wanted,
-      peers,
-      { timeoutMs },
-    )
+    await this.waitFor(`${peers} connected peers`, (store, wanted) => store.status.peers >= wanted, peers, {
+      timeoutMs,
+    })
   }
 
   /** Asks `predicate` in the page again and again until it is truthy; `what` says in the failure what did not come. */
@@ -257,7 +260,7 @@ export class Tab {
   }
 
   #read<Result>(property: string): Promise<Result> {
-    return this.evaluate((store, name) => (store as Record<string, unknown>)[name] as Result, property)
+    return this.evaluate((store, name) => (store as unknown as Record<string, Result>)[name] as Result, property)
   }
 
   #listen(page: Page): void {
