@@ -1,3 +1,6 @@
+export type { MetricsSnapshot } from './core/metrics.js'
+export type { Trace, TracedPlace, TracedVersion } from './core/requests/trace.js'
+export type { Tuning } from './core/tuning.js'
 export { Bucket, type CallOptions, type GetCallOptions, type PutCallOptions } from './store/bucket.js'
 export type { Context, Entry, Quorum, Receipt } from './store/entry.js'
 export {
@@ -21,6 +24,3 @@ export type { Member, Status } from './store/status.js'
 export { Store, type StoreEvents } from './store/store.js'
 export type { VerifyReport } from './store/verify.js'
 export type { WatchTarget } from './store/watch.js'
-export type { MetricsSnapshot } from './core/metrics.js'
-export type { Trace, TracedPlace, TracedVersion } from './core/requests/trace.js'
-export type { Tuning } from './core/tuning.js'

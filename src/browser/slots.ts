@@ -4,8 +4,8 @@
  * shares an identity and never strands one: the lock is released by the browser whatever becomes of the tab.
  */
 import { type DBSchema, type IDBPDatabase, openDB } from 'idb'
+import { type Random, StorageFailure } from '../core/environment.js'
 import { type DeviceId, NODE_ID_LENGTH, type NodeId } from '../core/ids.js'
-import { StorageFailure, type Random } from '../core/environment.js'
 
 interface SlotRow {
   room: string
@@ -38,16 +38,22 @@ const REGISTRY = 'tabring'
 
 /** Claims a slot of this room for as long as the page lives. @throws StorageFailure when the platform lacks something. */
 export async function claimSlot(room: string, random: Random): Promise<Slot> {
-  if (typeof indexedDB === 'undefined') throw new StorageFailure('unavailable', 'IndexedDB is missing; private windows of some browsers have none')
+  if (typeof indexedDB === 'undefined')
+    throw new StorageFailure('unavailable', 'IndexedDB is missing; private windows of some browsers have none')
   if (typeof navigator === 'undefined' || !navigator.locks) {
-    throw new StorageFailure('unavailable', 'Web Locks are missing: open the page over https or from localhost, in a current browser')
+    throw new StorageFailure(
+      'unavailable',
+      'Web Locks are missing: open the page over https or from localhost, in a current browser',
+    )
   }
   const registry = await openRegistry()
   try {
     const device = await deviceOf(registry, random)
     const known = await registry.getAll('slots', IDBKeyRange.bound([room], [room, []]))
     const preferred = lastSlotOfThisTab(room)
-    known.sort((a, b) => Number(b.slot === preferred) - Number(a.slot === preferred) || b.bytes - a.bytes || a.slot - b.slot)
+    known.sort(
+      (a, b) => Number(b.slot === preferred) - Number(a.slot === preferred) || b.bytes - a.bytes || a.slot - b.slot,
+    )
     for (const row of known) {
       const release = await tryLock(lockName(room, row.slot))
       if (!release) continue
@@ -60,7 +66,12 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
       const release = await tryLock(lockName(room, slot))
       if (!release) continue
       // Another tab may have made, used and left this very slot since the list was read.
-      const row = (await registry.get('slots', [room, slot])) ?? { room, slot, node: random.id(NODE_ID_LENGTH) as NodeId, bytes: 0 }
+      const row = (await registry.get('slots', [room, slot])) ?? {
+        room,
+        slot,
+        node: random.id(NODE_ID_LENGTH) as NodeId,
+        bytes: 0,
+      }
       await registry.put('slots', row, [room, slot])
       return slotOf(row, device, release)
     }

@@ -3,7 +3,21 @@
  * Containers travel as the bytes that are stored.
  */
 import type { DeviceId, NodeId, Partition, StoreKey } from './ids.js'
-import { type Body, type Shape, bytes, count, flag, list, oneOf, optional, pair, real, record, shape, text } from './wire.js'
+import {
+  type Body,
+  type Shape,
+  bytes,
+  count,
+  flag,
+  list,
+  oneOf,
+  optional,
+  pair,
+  real,
+  record,
+  shape,
+  text,
+} from './wire.js'
 
 /** Frames hold at most 4 MiB; a container of many large siblings comes close. */
 export const MAX_CONTAINER_BYTES = 3_900_000
@@ -74,7 +88,11 @@ export const shapes = {
   /** `filling`: partitions of which this node is a home but may lack data. */
   ScanPage: shape(19, { entries, more: flag, filling: partitions }),
 
-  Gossip: shape(20, { digests: list(pair(node, count), 4096), /** Milliseconds since the last sign of life, per digest; -1 is never. */ heard: list(real, 4096), hash: digest }),
+  Gossip: shape(20, {
+    digests: list(pair(node, count), 4096),
+    /** Milliseconds since the last sign of life, per digest; -1 is never. */ heard: list(real, 4096),
+    hash: digest,
+  }),
   GossipReply: shape(21, { members: list(member, 4096), wanted: list(node, 4096) }),
   Members: shape(22, { members: list(member, 4096) }),
 

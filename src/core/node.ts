@@ -5,8 +5,23 @@
 import { decode, encode } from '@msgpack/msgpack'
 import { Background } from './background.js'
 import { Emitter } from './emitter.js'
-import { type Address, type CancelTimer, type Clock, type Random, type Storage, StorageFailure, type Transport } from './environment.js'
-import { type DeviceId, type NodeId, type Partition, type ReplicationFactor, type StoreKey, nodeOfActor } from './ids.js'
+import {
+  type Address,
+  type CancelTimer,
+  type Clock,
+  type Random,
+  type Storage,
+  StorageFailure,
+  type Transport,
+} from './environment.js'
+import {
+  type DeviceId,
+  type NodeId,
+  type Partition,
+  type ReplicationFactor,
+  type StoreKey,
+  nodeOfActor,
+} from './ids.js'
 import { Gossip } from './membership/gossip.js'
 import { Membership } from './membership/membership.js'
 import type { MemberRecord } from './membership/records.js'
@@ -128,23 +143,58 @@ export class Node {
     this.repairsSince = clock.now()
     this.minter = new Minter(node, random)
     this.background = new Background(clock)
-    this.membership = new Membership({ node, device, incarnation, state: 'up', capacity, name }, clock, tuning.partitions)
+    this.membership = new Membership(
+      { node, device, incarnation, state: 'up', capacity, name },
+      clock,
+      tuning.partitions,
+    )
     this.peers = new Peers(identity, clock, transport, tuning, onError)
     this.replica = new Replica(storage, address)
     this.routing = new Routing(node, this.membership, this.peers, address, tuning.partitions)
-    this.duties = new Duties(node, this.routing, this.membership, tuning.partitions, (partition) => this.replica.forest.recordsIn(partition), () => this.persistSoon())
+    this.duties = new Duties(
+      node,
+      this.routing,
+      this.membership,
+      tuning.partitions,
+      (partition) => this.replica.forest.recordsIn(partition),
+      () => this.persistSoon(),
+    )
     this.gossip = new Gossip(this.membership, this.peers, clock, random, tuning.gossipIntervalMs)
     this.interests = new Interests(this.replica, this.peers, clock)
     this.handoff = new Handoff(this.replica, this.routing, this.peers, this.background, clock, tuning, onError)
     this.exchange = new Exchange(this.replica, this.peers, this.background, clock, tuning)
-    this.transfers = new Transfers(this.duties, this.exchange, this.replica, this.routing, this.membership, this.peers, this.background, clock, onError)
+    this.transfers = new Transfers(
+      this.duties,
+      this.exchange,
+      this.replica,
+      this.routing,
+      this.membership,
+      this.peers,
+      this.background,
+      clock,
+      onError,
+    )
     this.antiEntropy = new AntiEntropy(
-      this.exchange, this.duties, this.routing, this.membership, this.peers, clock, random, tuning,
+      this.exchange,
+      this.duties,
+      this.routing,
+      this.membership,
+      this.peers,
+      clock,
+      random,
+      tuning,
       () => this.transfers.fill(),
       onError,
     )
     this.settling = new Settling(
-      this.replica, this.routing, this.membership, this.duties, this.peers, this.background, clock, tuning,
+      this.replica,
+      this.routing,
+      this.membership,
+      this.duties,
+      this.peers,
+      this.background,
+      clock,
+      tuning,
       (keys) => this.events.emit('forgetting', keys),
       onError,
     )
@@ -242,7 +292,12 @@ export class Node {
    * Writes one version of a key, descending from `context`. The dot is minted at once, so calls keep their order.
    * `outcome` tells how it went at the moment of decision (§4.5).
    */
-  write(key: StoreKey, written: Written, context: CausalContext, options: PutOptions): { container: Container; outcome: Promise<PutOutcome> } {
+  write(
+    key: StoreKey,
+    written: Written,
+    context: CausalContext,
+    options: PutOptions,
+  ): { container: Container; outcome: Promise<PutOutcome> } {
     const { value, expiresAt } = written
     const sibling = { dot: this.minter.mint(key), value, expiresAt, checksum: value ? checksumOf(value) : 0 }
     const container = writtenContainer(context, sibling)
@@ -331,7 +386,17 @@ export class Node {
     if (this.stopped) return
     this.stopped = true
     this.persisting?.()
-    for (const part of [this.gossip, this.handoff, this.transfers, this.antiEntropy, this.settling, this.scrub, this.interests, this.background]) part.stop()
+    for (const part of [
+      this.gossip,
+      this.handoff,
+      this.transfers,
+      this.antiEntropy,
+      this.settling,
+      this.scrub,
+      this.interests,
+      this.background,
+    ])
+      part.stop()
     this.peers.stop()
     await this.persist()
   }
@@ -340,7 +405,8 @@ export class Node {
     const now = this.environment.clock.wallTime()
     const cloud = new Map<Container['siblings'][number]['dot']['actor'], Set<number>>()
     for (const { dot, expiresAt, value } of container.siblings) {
-      if (value && expiresAt > 0 && expiresAt <= now) cloud.set(dot.actor, (cloud.get(dot.actor) ?? new Set()).add(dot.counter))
+      if (value && expiresAt > 0 && expiresAt <= now)
+        cloud.set(dot.actor, (cloud.get(dot.actor) ?? new Set()).add(dot.counter))
     }
     const context = compact(new Map(), cloud)
     if (isEmpty(context)) return
@@ -350,7 +416,10 @@ export class Node {
 
   private mayRepair(): boolean {
     const now = this.environment.clock.now()
-    this.repairTokens = Math.min(REPAIRS_PER_SECOND, this.repairTokens + ((now - this.repairsSince) / 1000) * REPAIRS_PER_SECOND)
+    this.repairTokens = Math.min(
+      REPAIRS_PER_SECOND,
+      this.repairTokens + ((now - this.repairsSince) / 1000) * REPAIRS_PER_SECOND,
+    )
     this.repairsSince = now
     if (this.repairTokens < 1) {
       this.metrics.count('readRepairsSkipped')

@@ -56,7 +56,10 @@ export interface PeerEvents {
 }
 
 /** Answers a request; undefined where a message wants no reply. */
-export type Handler<K extends MessageType> = (message: MessageOf<K>, from: NodeId) => Message | undefined | Promise<Message | undefined>
+export type Handler<K extends MessageType> = (
+  message: MessageOf<K>,
+  from: NodeId,
+) => Message | undefined | Promise<Message | undefined>
 
 export class Peers {
   readonly events = new Emitter<PeerEvents>()
@@ -166,7 +169,15 @@ export class Peers {
 
   private sayHello(node: NodeId, answer: boolean): void {
     const { incarnation, device, config } = this.self
-    const hello: Message = { type: 'Hello', protocol: PROTOCOL, node: this.self.node, incarnation, device, config, answer }
+    const hello: Message = {
+      type: 'Hello',
+      protocol: PROTOCOL,
+      node: this.self.node,
+      incarnation,
+      device,
+      config,
+      answer,
+    }
     this.sendFrame(node, hello, 0, MAX_TTL_MS, 'foreground')
   }
 
@@ -232,7 +243,8 @@ export class Peers {
     const handler = this.handlers.get(message.type) as Handler<MessageType> | undefined
     if (!handler) return
     const answer = (reply: Message | undefined) => {
-      if (reply && header.id > 0) this.sendFrame(from, reply, header.id, header.ttl, LANES[message.type] ?? 'background')
+      if (reply && header.id > 0)
+        this.sendFrame(from, reply, header.id, header.ttl, LANES[message.type] ?? 'background')
     }
     try {
       const result = handler(message as never, from)
@@ -357,4 +369,9 @@ function isReply(message: Message): boolean {
 }
 
 /** Replies to what a user waits for overtake; all other replies go with the background. */
-const LANES: Partial<Record<MessageType, Lane>> = { Store: 'foreground', Read: 'foreground', Scan: 'foreground', Gossip: 'foreground' }
+const LANES: Partial<Record<MessageType, Lane>> = {
+  Store: 'foreground',
+  Read: 'foreground',
+  Scan: 'foreground',
+  Gossip: 'foreground',
+}

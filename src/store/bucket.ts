@@ -88,16 +88,23 @@ export class Bucket<V = any> {
   }
 
   /** Gets, lets `change` make the next value, and puts it with the context of what was read. Updates of one key wait for each other. */
-  async update(key: string, change: (value: V | undefined, entry: Entry<V>) => V | Promise<V>, options: GetCallOptions & Omit<PutCallOptions, 'context'> = {}): Promise<Receipt> {
+  async update(
+    key: string,
+    change: (value: V | undefined, entry: Entry<V>) => V | Promise<V>,
+    options: GetCallOptions & Omit<PutCallOptions, 'context'> = {},
+  ): Promise<Receipt> {
     const name = this.key(key)
     const former = this.updates.get(name) ?? Promise.resolve()
-    const update = former.catch(() => {}).then(async () => {
-      const entry = await this.get(key, { r: options.r, quorum: options.quorum, signal: options.signal })
-      const next = await change(entry.value, entry)
-      if (next === undefined) throw new ValueError('update: the function returned undefined. Return the next value, or use delete().')
-      const { w, quorum, durability, signal } = options
-      return this.put(key, next, { w, quorum, durability, signal, context: entry.context })
-    })
+    const update = former
+      .catch(() => {})
+      .then(async () => {
+        const entry = await this.get(key, { r: options.r, quorum: options.quorum, signal: options.signal })
+        const next = await change(entry.value, entry)
+        if (next === undefined)
+          throw new ValueError('update: the function returned undefined. Return the next value, or use delete().')
+        const { w, quorum, durability, signal } = options
+        return this.put(key, next, { w, quorum, durability, signal, context: entry.context })
+      })
     this.updates.set(name, update)
     try {
       return await this.inside.lifetime.whileOpen(update, options.signal)
@@ -112,12 +119,18 @@ export class Bucket<V = any> {
   }
 
   /** Receipts in the order of the pairs. When one put fails, the others go on; the first failure rejects. */
-  async putMany(pairs: Iterable<readonly [string, V]> | AsyncIterable<readonly [string, V]>, options: Omit<PutCallOptions, 'context'> = {}): Promise<Receipt[]> {
+  async putMany(
+    pairs: Iterable<readonly [string, V]> | AsyncIterable<readonly [string, V]>,
+    options: Omit<PutCallOptions, 'context'> = {},
+  ): Promise<Receipt[]> {
     return this.many(pairs, ([key, value]) => this.put(key, value, options))
   }
 
   /** First the present entry (all entries, for a prefix or a whole bucket), then each change, wherever it was made. Slow readers get the latest state per key. */
-  watch(target: WatchTarget = { prefix: '' }, options: { signal?: AbortSignal } = {}): AsyncGenerator<Entry<V>, void, undefined> {
+  watch(
+    target: WatchTarget = { prefix: '' },
+    options: { signal?: AbortSignal } = {},
+  ): AsyncGenerator<Entry<V>, void, undefined> {
     this.checkOpen()
     const { prefix, key } = readWatchTarget(target)
     return watch(
@@ -159,7 +172,15 @@ export class Bucket<V = any> {
     return new Scan(
       readScanOptions(options, this.prefix()),
       (range) => node.scan(range, n, { r, strictQuorum: false }),
-      (name, container) => toEntry(room, name, this.inside.session.saw(name, container), { met: true, sloppy: false, answers: r, needed: r }, merge, wallTime()),
+      (name, container) =>
+        toEntry(
+          room,
+          name,
+          this.inside.session.saw(name, container),
+          { met: true, sloppy: false, answers: r, needed: r },
+          merge,
+          wallTime(),
+        ),
       (work) => this.inside.lifetime.whileOpen(work, options.signal),
     )
   }
@@ -181,8 +202,21 @@ export class Bucket<V = any> {
       throw publicError(error)
     })
     const { met, sloppy, answers, needed } = outcome
-    if (strictQuorum && !met) throw new QuorumError(`${answers} of ${needed} home nodes answered the get of ${JSON.stringify(name.slice(this.prefix().length))}.`, answers, needed, 'none')
-    const entry = toEntry(room, name, session.saw(name, outcome.container), { met, sloppy, answers, needed }, this.settings.merge, wallTime())
+    if (strictQuorum && !met)
+      throw new QuorumError(
+        `${answers} of ${needed} home nodes answered the get of ${JSON.stringify(name.slice(this.prefix().length))}.`,
+        answers,
+        needed,
+        'none',
+      )
+    const entry = toEntry(
+      room,
+      name,
+      session.saw(name, outcome.container),
+      { met, sloppy, answers, needed },
+      this.settings.merge,
+      wallTime(),
+    )
     if (entry.conflict) onConflict(this.settings.name, entry)
     return entry
   }
@@ -192,7 +226,8 @@ export class Bucket<V = any> {
     const w = this.quorumSize(options.w, this.settings.w, 'w')
     const strictQuorum = readQuorumMode(options.quorum)
     const { durability = 'strict' } = options
-    if (!['strict', 'relaxed', 'all'].includes(durability)) throw new OptionError('durability', "give 'strict', 'relaxed' or 'all'.")
+    if (!['strict', 'relaxed', 'all'].includes(durability))
+      throw new OptionError('durability', "give 'strict', 'relaxed' or 'all'.")
     options.signal?.throwIfAborted()
     const known = this.knownContext(name, options.context)
     // Awaited only where the disk has to be asked: otherwise the dot is minted in the caller's own turn, in the order of the calls.
@@ -227,12 +262,23 @@ export class Bucket<V = any> {
     return session.contextOf(name)
   }
 
-  private receipt(key: string, name: StoreKey, context: CausalContext, reached: PutOutcome, strictQuorum: boolean): Receipt {
+  private receipt(
+    key: string,
+    name: StoreKey,
+    context: CausalContext,
+    reached: PutOutcome,
+    strictQuorum: boolean,
+  ): Receipt {
     const { met, sloppy, answers, needed, acks, hintedFor, refused, storageError } = reached
     if (refused) throw new SiblingLimitError(key, this.inside.node.options.tuning.maxSiblings)
     if (storageError !== undefined && !met) throw publicError(storageError)
     if (strictQuorum && !met) {
-      throw new QuorumError(`${answers} of ${needed} home nodes confirmed the put of ${JSON.stringify(key)} in time. Its outcome is unknown: it may still take effect.`, answers, needed, 'unknown')
+      throw new QuorumError(
+        `${answers} of ${needed} home nodes confirmed the put of ${JSON.stringify(key)} in time. Its outcome is unknown: it may still take effect.`,
+        answers,
+        needed,
+        'unknown',
+      )
     }
     const quorum: Quorum = { met, sloppy, answers, needed }
     return { key, context: encodeToken(this.inside.room, name, context), quorum, acks, hintedFor }
@@ -249,7 +295,10 @@ export class Bucket<V = any> {
     let running = 0
     let wake: () => void = () => {}
     for await (const item of items) {
-      if (running >= WINDOW) await new Promise<void>((resolve) => { wake = resolve })
+      if (running >= WINDOW)
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
       running++
       const result = work(item)
       results.push(result)
@@ -268,6 +317,7 @@ export class Bucket<V = any> {
 }
 
 function readQuorumMode(given: unknown): boolean {
-  if (given !== undefined && given !== 'sloppy' && given !== 'strict') throw new OptionError('quorum', "give 'sloppy' or 'strict'.")
+  if (given !== undefined && given !== 'sloppy' && given !== 'strict')
+    throw new OptionError('quorum', "give 'sloppy' or 'strict'.")
   return given === 'strict'
 }

@@ -43,8 +43,17 @@ export interface Receipt {
   hintedFor: string[]
 }
 
-export function toEntry(room: string, storeKey: StoreKey, container: Container, quorum: Quorum, merge: Merge | undefined, wallTime: number): Entry {
-  const siblings = container.siblings.filter((sibling) => isLiveSibling(sibling, wallTime)).map((sibling) => decodeValue(sibling.value as Uint8Array))
+export function toEntry(
+  room: string,
+  storeKey: StoreKey,
+  container: Container,
+  quorum: Quorum,
+  merge: Merge | undefined,
+  wallTime: number,
+): Entry {
+  const siblings = container.siblings
+    .filter((sibling) => isLiveSibling(sibling, wallTime))
+    .map((sibling) => decodeValue(sibling.value as Uint8Array))
   const [first] = siblings
   return {
     key: userKey(storeKey),
@@ -68,13 +77,16 @@ export function readContext(room: string, storeKey: StoreKey, given: unknown): C
     return decodeToken(room, storeKey, asBytes(given))
   } catch (cause) {
     if (!(cause instanceof MalformedError)) throw cause
-    throw new ContextError(`The context given for the key ${JSON.stringify(userKey(storeKey))} is ${cause.message}.`, { cause })
+    throw new ContextError(`The context given for the key ${JSON.stringify(userKey(storeKey))} is ${cause.message}.`, {
+      cause,
+    })
   }
 }
 
 function asBytes(given: unknown): Uint8Array {
   if (given instanceof Uint8Array) return given
   if (given instanceof ArrayBuffer) return new Uint8Array(given)
-  if (Array.isArray(given) && given.every((byte) => Number.isInteger(byte) && byte >= 0 && byte < 256)) return Uint8Array.from(given)
+  if (Array.isArray(given) && given.every((byte) => Number.isInteger(byte) && byte >= 0 && byte < 256))
+    return Uint8Array.from(given)
   throw new MalformedError('no context: it must be the bytes that a get or a receipt gave')
 }

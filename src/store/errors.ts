@@ -38,7 +38,10 @@ export class ValueTooLargeError extends TabringError {
     readonly bytes: number,
     readonly limit: number,
   ) {
-    super('value-too-large', `The value takes ${bytes} bytes; at most ${limit} are possible. Split it over several keys.`)
+    super(
+      'value-too-large',
+      `The value takes ${bytes} bytes; at most ${limit} are possible. Split it over several keys.`,
+    )
   }
 }
 
@@ -66,7 +69,10 @@ export class ConfigMismatchError extends TabringError {
 /** A key has so many concurrent versions that another one is refused; put with the context of a get to resolve them. */
 export class SiblingLimitError extends TabringError {
   constructor(key: string, limit: number) {
-    super('sibling-limit', `The key ${JSON.stringify(key)} has ${limit} unresolved versions. Get it and put the merged value.`)
+    super(
+      'sibling-limit',
+      `The key ${JSON.stringify(key)} has ${limit} unresolved versions. Get it and put the merged value.`,
+    )
   }
 }
 

@@ -13,7 +13,11 @@ export interface LeaveProgress {
  * Resolves when all partitions and hints are at their new homes. Rejects with QuorumError when there is nobody to hand them to; waits for homes
  * that are away, as long as the signal allows.
  */
-export async function handEverythingOver(node: Node, progress: (left: LeaveProgress) => void, signal: AbortSignal | undefined): Promise<void> {
+export async function handEverythingOver(
+  node: Node,
+  progress: (left: LeaveProgress) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const others = node.membership.placed().filter((member) => member !== node.options.node)
   const nothingToLose = node.replica.forest.records === 0 && node.replica.hints.pending === 0
   if (others.every((member) => !node.peers.isReachable(member)) && !nothingToLose) {

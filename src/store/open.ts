@@ -5,9 +5,9 @@ import { browserClock, browserRandom } from '../browser/platform.js'
 import { createSignalingClient } from '../browser/signaling-client.js'
 import { type Slot, claimSlot } from '../browser/slots.js'
 import { openIndexedDbStorage } from '../browser/storage/indexeddb-storage.js'
+import { type Storage, StorageFailure } from '../core/environment.js'
 import type { ReplicationFactor } from '../core/ids.js'
 import { Node } from '../core/node.js'
-import { StorageFailure, type Storage } from '../core/environment.js'
 import { type OpenOptions, type Settings, describeConfig, readOptions } from './options.js'
 import { publicError } from './storage-errors.js'
 import { Store } from './store.js'
@@ -26,7 +26,9 @@ export async function openStore(options: OpenOptions): Promise<Store> {
   const { signal } = options
   signal?.throwIfAborted()
   const slot = await claimSlot(settings.room, browserRandom).catch((error) => {
-    throw publicError(error instanceof StorageFailure ? error : new StorageFailure('unknown', String(error), { cause: error }))
+    throw publicError(
+      error instanceof StorageFailure ? error : new StorageFailure('unknown', String(error), { cause: error }),
+    )
   })
   let lost: (reason: string) => void = () => {}
   const storage = openIndexedDbStorage(slot.databaseName, { onLost: (reason) => lost(reason) })
@@ -44,7 +46,12 @@ export async function openStore(options: OpenOptions): Promise<Store> {
   }
 }
 
-async function startStore(settings: Settings, slot: Slot, storage: Storage, onLost: (listener: (reason: string) => void) => void): Promise<Store> {
+async function startStore(
+  settings: Settings,
+  slot: Slot,
+  storage: Storage,
+  onLost: (listener: (reason: string) => void) => void,
+): Promise<Store> {
   const { node: self } = slot
   const links = new Links(() =>
     createMesh({
@@ -54,7 +61,10 @@ async function startStore(settings: Settings, slot: Slot, storage: Storage, onLo
       maxPeers: settings.maxPeers,
     }),
   )
-  const replication = new Set<ReplicationFactor>([settings.defaults.n, ...[...settings.buckets.values()].map((bucket) => bucket.n)])
+  const replication = new Set<ReplicationFactor>([
+    settings.defaults.n,
+    ...[...settings.buckets.values()].map((bucket) => bucket.n),
+  ])
   const node = await Node.start(
     {
       node: self,
@@ -96,6 +106,8 @@ async function startStore(settings: Settings, slot: Slot, storage: Storage, onLo
     },
   })
   linksOf.set(store, links)
-  onLost((reason) => node.events.emit('error', new StorageFailure('closed', `this node's database was ${reason} from outside`)))
+  onLost((reason) =>
+    node.events.emit('error', new StorageFailure('closed', `this node's database was ${reason} from outside`)),
+  )
   return store
 }

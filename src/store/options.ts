@@ -62,19 +62,36 @@ export interface Settings {
 }
 
 const OPEN_OPTIONS = new Set([
-  'room', 'secret', 'signaling', 'iceServers', 'name', 'replication', 'buckets', 'capacity', 'maxPeers', 'tuning', 'signal',
+  'room',
+  'secret',
+  'signaling',
+  'iceServers',
+  'name',
+  'replication',
+  'buckets',
+  'capacity',
+  'maxPeers',
+  'tuning',
+  'signal',
 ])
 
 /** @throws OptionError */
 export function readOptions(options: OpenOptions): Settings {
-  if (typeof options !== 'object' || options === null) throw new OptionError('options', 'openStore needs an object like { room: "my-app" }.')
-  for (const name of Object.keys(options)) if (!OPEN_OPTIONS.has(name)) throw new OptionError(name, 'there is no such option.')
+  if (typeof options !== 'object' || options === null)
+    throw new OptionError('options', 'openStore needs an object like { room: "my-app" }.')
+  for (const name of Object.keys(options))
+    if (!OPEN_OPTIONS.has(name)) throw new OptionError(name, 'there is no such option.')
   const { room, name = '', capacity = 1, maxPeers = 24, iceServers = [] } = options
-  if (typeof room !== 'string' || room.length === 0 || byteLength(room) > 256) throw new OptionError('room', 'give a text of 1 to 256 bytes.')
-  if (options.secret !== undefined) throw new SecretError('Rooms with a secret are not supported yet. Leave `secret` out to open a public room.')
-  if (typeof name !== 'string' || name.length > 256) throw new OptionError('name', 'give a text of at most 256 characters.')
-  if (typeof capacity !== 'number' || !(capacity >= 0.1 && capacity <= 10)) throw new OptionError('capacity', 'give a number from 0.1 to 10.')
-  if (!Number.isInteger(maxPeers) || maxPeers < 1 || maxPeers > 100) throw new OptionError('maxPeers', 'give a whole number from 1 to 100.')
+  if (typeof room !== 'string' || room.length === 0 || byteLength(room) > 256)
+    throw new OptionError('room', 'give a text of 1 to 256 bytes.')
+  if (options.secret !== undefined)
+    throw new SecretError('Rooms with a secret are not supported yet. Leave `secret` out to open a public room.')
+  if (typeof name !== 'string' || name.length > 256)
+    throw new OptionError('name', 'give a text of at most 256 characters.')
+  if (typeof capacity !== 'number' || !(capacity >= 0.1 && capacity <= 10))
+    throw new OptionError('capacity', 'give a number from 0.1 to 10.')
+  if (!Number.isInteger(maxPeers) || maxPeers < 1 || maxPeers > 100)
+    throw new OptionError('maxPeers', 'give a whole number from 1 to 100.')
   if (!Array.isArray(iceServers)) throw new OptionError('iceServers', 'give a list of RTCIceServer objects.')
   const defaults = readReplication(options.replication, { n: 3, r: 2, w: 2 }, 'replication')
   const buckets = new Map<string, BucketSettings>()
@@ -83,7 +100,13 @@ export function readOptions(options: OpenOptions): Settings {
     buckets.set(bucket, readBucket(bucket, bucketOptions, defaults))
   }
   return {
-    room, name, capacity, maxPeers, iceServers, defaults, buckets,
+    room,
+    name,
+    capacity,
+    maxPeers,
+    iceServers,
+    defaults,
+    buckets,
     signaling: readSignaling(options.signaling),
     tuning: readTuning(options.tuning),
   }
@@ -93,15 +116,19 @@ function readBucket(name: string, options: BucketOptions, defaults: Replication)
   const path = `buckets.${name}`
   if (typeof options !== 'object' || options === null) throw new OptionError(path, 'give an object.')
   const { merge, ttl = null } = options
-  if (merge !== undefined && typeof merge !== 'function') throw new OptionError(`${path}.merge`, 'give a function from siblings to one value.')
-  if (ttl !== null && (typeof ttl !== 'number' || !(ttl > 0))) throw new OptionError(`${path}.ttl`, 'give milliseconds above 0, or null.')
+  if (merge !== undefined && typeof merge !== 'function')
+    throw new OptionError(`${path}.merge`, 'give a function from siblings to one value.')
+  if (ttl !== null && (typeof ttl !== 'number' || !(ttl > 0)))
+    throw new OptionError(`${path}.ttl`, 'give milliseconds above 0, or null.')
   return { name, merge, ttl, ...readReplication(options, defaults, path) }
 }
 
 function readReplication(given: Partial<Replication> | undefined, defaults: Replication, path: string): Replication {
-  if (given !== undefined && (typeof given !== 'object' || given === null)) throw new OptionError(path, 'give an object like { n: 3, r: 2, w: 2 }.')
+  if (given !== undefined && (typeof given !== 'object' || given === null))
+    throw new OptionError(path, 'give an object like { n: 3, r: 2, w: 2 }.')
   const n = given?.n ?? defaults.n
-  if (n !== 'all' && !(Number.isInteger(n) && n >= 1 && n <= 20)) throw new OptionError(`${path}.n`, "give a whole number from 1 to 20, or 'all'.")
+  if (n !== 'all' && !(Number.isInteger(n) && n >= 1 && n <= 20))
+    throw new OptionError(`${path}.n`, "give a whole number from 1 to 20, or 'all'.")
   // Defaults follow a smaller n, so that { n: 1 } alone is a sensible choice.
   const bounded = (value: number) => (n === 'all' ? value : Math.min(value, n))
   const r = given?.r ?? bounded(defaults.r)
@@ -113,20 +140,23 @@ function readReplication(given: Partial<Replication> | undefined, defaults: Repl
 
 /** @throws OptionError */
 export function checkQuorum(value: unknown, n: ReplicationFactor, path: string): asserts value is number {
-  if (!Number.isInteger(value) || (value as number) < 1) throw new OptionError(path, 'give a whole number of at least 1.')
+  if (!Number.isInteger(value) || (value as number) < 1)
+    throw new OptionError(path, 'give a whole number of at least 1.')
   if (n !== 'all' && (value as number) > n) throw new OptionError(path, `give at most n, which is ${n}.`)
 }
 
 function readSignaling(given: OpenOptions['signaling']): string[] | null {
   if (given === null) return null
   if (given === undefined) {
-    if (typeof location === 'undefined') throw new OptionError('signaling', 'outside a page, give the address of a signaling server, or null.')
+    if (typeof location === 'undefined')
+      throw new OptionError('signaling', 'outside a page, give the address of a signaling server, or null.')
     return [`${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}/signal`]
   }
   const urls = Array.isArray(given) ? given : [given]
   return urls.map((url) => {
     const parsed = typeof url === 'string' ? parseUrl(url) : undefined
-    if (!parsed) throw new OptionError('signaling', `${JSON.stringify(url)} is not an address like wss://example.org/signal.`)
+    if (!parsed)
+      throw new OptionError('signaling', `${JSON.stringify(url)} is not an address like wss://example.org/signal.`)
     return parsed
   })
 }
@@ -147,11 +177,13 @@ function readTuning(given: Partial<Tuning> | undefined): Tuning {
     if (!(name in DEFAULT_TUNING)) throw new OptionError(`tuning.${name}`, 'there is no such option.')
     const wanted = typeof DEFAULT_TUNING[name as keyof Tuning]
     // biome-ignore lint/suspicious/useValidTypeof: compared with the type of the default.
-    if (typeof value !== wanted || (wanted === 'number' && !(value as number > 0))) throw new OptionError(`tuning.${name}`, `give a ${wanted}${wanted === 'number' ? ' above 0' : ''}.`)
+    if (typeof value !== wanted || (wanted === 'number' && !((value as number) > 0)))
+      throw new OptionError(`tuning.${name}`, `give a ${wanted}${wanted === 'number' ? ' above 0' : ''}.`)
     Object.assign(tuning, { [name]: value })
   }
   const { partitions } = tuning
-  if (!Number.isInteger(Math.log2(partitions)) || partitions > 4096) throw new OptionError('tuning.partitions', 'give a power of two, at most 4096.')
+  if (!Number.isInteger(Math.log2(partitions)) || partitions > 4096)
+    throw new OptionError('tuning.partitions', 'give a power of two, at most 4096.')
   return tuning
 }
 
@@ -163,18 +195,23 @@ export function describeConfig(settings: Settings): string {
 
 /** @throws KeyError */
 export function checkKey(key: unknown): asserts key is string {
-  if (typeof key !== 'string') throw new KeyError(`A key is a text; this is ${key === null ? 'null' : `a ${typeof key}`}.`)
+  if (typeof key !== 'string')
+    throw new KeyError(`A key is a text; this is ${key === null ? 'null' : `a ${typeof key}`}.`)
   if (key.length === 0) throw new KeyError('A key must not be empty.')
-  if (/\p{Surrogate}/u.test(key)) throw new KeyError('A key must be well-formed Unicode; this one holds half a surrogate pair.')
+  if (/\p{Surrogate}/u.test(key))
+    throw new KeyError('A key must be well-formed Unicode; this one holds half a surrogate pair.')
   const bytes = byteLength(key)
-  if (bytes > MAX_KEY_BYTES) throw new KeyError(`A key has at most ${MAX_KEY_BYTES} bytes in UTF-8; this one has ${bytes}.`)
+  if (bytes > MAX_KEY_BYTES)
+    throw new KeyError(`A key has at most ${MAX_KEY_BYTES} bytes in UTF-8; this one has ${bytes}.`)
 }
 
 /** @throws KeyError */
 export function checkBucketName(name: unknown): asserts name is string {
   if (typeof name !== 'string' || name.length === 0) throw new KeyError('A bucket name is a text that is not empty.')
-  if (name.includes('\0') || /\p{Surrogate}/u.test(name)) throw new KeyError(`The bucket name ${JSON.stringify(name)} holds characters that it must not.`)
-  if (byteLength(name) > MAX_BUCKET_BYTES) throw new KeyError(`A bucket name has at most ${MAX_BUCKET_BYTES} bytes in UTF-8.`)
+  if (name.includes('\0') || /\p{Surrogate}/u.test(name))
+    throw new KeyError(`The bucket name ${JSON.stringify(name)} holds characters that it must not.`)
+  if (byteLength(name) > MAX_BUCKET_BYTES)
+    throw new KeyError(`A bucket name has at most ${MAX_BUCKET_BYTES} bytes in UTF-8.`)
 }
 
 function byteLength(text: string): number {

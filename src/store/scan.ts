@@ -27,10 +27,13 @@ const OPTIONS = new Set<string>([...TEXT_OPTIONS, 'limit', 'reverse', 'signal'])
 
 /** @throws OptionError */
 export function readScanOptions(options: ScanOptions, bucketPrefix: string): ScanPlan {
-  for (const name of Object.keys(options)) if (!OPTIONS.has(name)) throw new OptionError(name, 'scan has no such option.')
-  for (const name of TEXT_OPTIONS) if (options[name] !== undefined && typeof options[name] !== 'string') throw new OptionError(name, 'give a text.')
+  for (const name of Object.keys(options))
+    if (!OPTIONS.has(name)) throw new OptionError(name, 'scan has no such option.')
+  for (const name of TEXT_OPTIONS)
+    if (options[name] !== undefined && typeof options[name] !== 'string') throw new OptionError(name, 'give a text.')
   const { prefix = '', start, end, limit = Number.POSITIVE_INFINITY, reverse = false } = options
-  if (limit !== Number.POSITIVE_INFINITY && !(Number.isInteger(limit) && limit >= 0)) throw new OptionError('limit', 'give a whole number.')
+  if (limit !== Number.POSITIVE_INFINITY && !(Number.isInteger(limit) && limit >= 0))
+    throw new OptionError('limit', 'give a whole number.')
   if (typeof reverse !== 'boolean') throw new OptionError('reverse', 'give true or false.')
   const from = start !== undefined && start > prefix ? bucketPrefix + start : bucketPrefix + prefix
   const afterPrefix = successorOfPrefix(bucketPrefix + prefix)
@@ -71,7 +74,7 @@ export class Scan<V = any> implements AsyncIterable<Entry<V>> {
     let yielded = 0
     while (yielded < limit) {
       const next = await this.whileOpen(entries.next())
-        if (next.done) break
+      if (next.done) break
       const entry = this.toEntry(next.value.key, next.value.container)
       if (entry.siblings.length === 0) continue
       yielded++

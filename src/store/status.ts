@@ -1,7 +1,7 @@
 /** What an application can know of its node and of the others: plain data, made when it is asked for. */
 import type { ReplicationFactor } from '../core/ids.js'
-import type { Node } from '../core/node.js'
 import type { MemberRecord } from '../core/membership/records.js'
+import type { Node } from '../core/node.js'
 
 export interface Status {
   node: string

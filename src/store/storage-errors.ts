@@ -13,7 +13,9 @@ const ADVICE: Record<StorageFailure['kind'], string> = {
 }
 
 export function publicError(error: unknown): unknown {
-  if (error instanceof StorageFailure) return new StorageError(error.kind, `${ADVICE[error.kind]} (${error.message})`, { cause: error.cause ?? error })
-  if (error instanceof MalformedError) return new StorageError('corrupt', `A record of this tab's disk is damaged: ${error.message}.`, { cause: error })
+  if (error instanceof StorageFailure)
+    return new StorageError(error.kind, `${ADVICE[error.kind]} (${error.message})`, { cause: error.cause ?? error })
+  if (error instanceof MalformedError)
+    return new StorageError('corrupt', `A record of this tab's disk is damaged: ${error.message}.`, { cause: error })
   return error
 }

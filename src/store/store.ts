@@ -1,6 +1,7 @@
 /** The store: one node with the verbs of its unnamed bucket, named buckets, and everything to see how the node fares. */
-import type { Node } from '../core/node.js'
+
 import type { MetricsSnapshot } from '../core/metrics.js'
+import type { Node } from '../core/node.js'
 import { type Trace, traceKey } from '../core/requests/trace.js'
 import { Bucket, type GetCallOptions, type PutCallOptions, type StoreInside } from './bucket.js'
 import type { Entry, Receipt } from './entry.js'
@@ -86,13 +87,20 @@ export class Store extends EventTarget {
   delete(key: string, options?: PutCallOptions): Promise<Receipt> {
     return this.root.delete(key, options)
   }
-  update<V = any>(key: string, change: (value: V | undefined, entry: Entry<V>) => V | Promise<V>, options?: GetCallOptions & Omit<PutCallOptions, 'context'>): Promise<Receipt> {
+  update<V = any>(
+    key: string,
+    change: (value: V | undefined, entry: Entry<V>) => V | Promise<V>,
+    options?: GetCallOptions & Omit<PutCallOptions, 'context'>,
+  ): Promise<Receipt> {
     return this.root.update(key, change, options)
   }
   getMany<V = any>(keys: Iterable<string>, options?: GetCallOptions): Promise<Entry<V>[]> {
     return this.root.getMany(keys, options)
   }
-  putMany<V = any>(pairs: Iterable<readonly [string, V]> | AsyncIterable<readonly [string, V]>, options?: Omit<PutCallOptions, 'context'>): Promise<Receipt[]> {
+  putMany<V = any>(
+    pairs: Iterable<readonly [string, V]> | AsyncIterable<readonly [string, V]>,
+    options?: Omit<PutCallOptions, 'context'>,
+  ): Promise<Receipt[]> {
     return this.root.putMany(pairs, options)
   }
   watch<V = any>(target?: WatchTarget, options?: { signal?: AbortSignal }): AsyncGenerator<Entry<V>, void, undefined> {
@@ -111,7 +119,12 @@ export class Store extends EventTarget {
     checkBucketName(name)
     let bucket = this.buckets.get(name)
     if (!bucket) {
-      const settings: BucketSettings = this.settings.buckets.get(name) ?? { name, merge: undefined, ttl: null, ...this.settings.defaults }
+      const settings: BucketSettings = this.settings.buckets.get(name) ?? {
+        name,
+        merge: undefined,
+        ttl: null,
+        ...this.settings.defaults,
+      }
       bucket = new Bucket(this.inside, settings)
       this.buckets.set(name, bucket)
     }
@@ -188,7 +201,12 @@ export class Store extends EventTarget {
   async leave(options: { signal?: AbortSignal } = {}): Promise<void> {
     this.lifetime.check()
     const progress = ({ partitionsLeft, hintsLeft }: { partitionsLeft: number; hintsLeft: number }) =>
-      this.emit('handoff', { kind: 'leave', node: this.node.options.node, keys: this.node.replica.forest.records, left: partitionsLeft + hintsLeft })
+      this.emit('handoff', {
+        kind: 'leave',
+        node: this.node.options.node,
+        keys: this.node.replica.forest.records,
+        left: partitionsLeft + hintsLeft,
+      })
     await this.lifetime.whileOpen(handEverythingOver(this.node, progress, options.signal), options.signal)
     await this.end(() => this.controls.forget())
   }
@@ -238,14 +256,18 @@ export class Store extends EventTarget {
     const storeKeyOf = (key: string) => key.slice(key.indexOf('\0') + 1)
     events.on('status', () => this.statusChanged())
     replica.events.on('changed', () => this.statusChanged())
-    events.on('member', (record) => this.emit('member', memberOf(this.node, record, this.settings.defaults.n, this.controls.wallTime())))
+    events.on('member', (record) =>
+      this.emit('member', memberOf(this.node, record, this.settings.defaults.n, this.controls.wallTime())),
+    )
     events.on('handoff', ({ node, keys, left }) => this.emit('handoff', { kind: 'hints', node, keys, left }))
     events.on('transfer', ({ node, keys, left }) => this.emit('handoff', { kind: 'transfer', node, keys, left }))
     events.on('repair', ({ key, nodes }) => this.emit('repair', { key: storeKeyOf(key), nodes }))
     events.on('sync', ({ peer, pulled, pushed }) => this.emit('sync', { node: peer, pulled, pushed }))
     events.on('error', (error) => this.emit('error', publicError(error)))
     events.on('mismatch', ({ node, theirs }) => {
-      this.mismatch = new ConfigMismatchError(`The peer ${node} runs with other room parameters: ${theirs}. Here: ${this.node.peers.self.config}.`)
+      this.mismatch = new ConfigMismatchError(
+        `The peer ${node} runs with other room parameters: ${theirs}. Here: ${this.node.peers.self.config}.`,
+      )
       this.emit('error', this.mismatch)
     })
   }
@@ -259,14 +281,30 @@ export class Store extends EventTarget {
     }, STATUS_INTERVAL_MS)
   }
 
-  override addEventListener<K extends keyof StoreEvents & string>(type: K, listener: (event: CustomEvent<StoreEvents[K]>) => void, options?: boolean | AddEventListenerOptions): void
-  override addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void
+  override addEventListener<K extends keyof StoreEvents & string>(
+    type: K,
+    listener: (event: CustomEvent<StoreEvents[K]>) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void
+  override addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void
   override addEventListener(type: string, listener: unknown, options?: boolean | AddEventListenerOptions): void {
     super.addEventListener(type, listener as EventListener, options)
   }
 
-  override removeEventListener<K extends keyof StoreEvents & string>(type: K, listener: (event: CustomEvent<StoreEvents[K]>) => void, options?: boolean | EventListenerOptions): void
-  override removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | EventListenerOptions): void
+  override removeEventListener<K extends keyof StoreEvents & string>(
+    type: K,
+    listener: (event: CustomEvent<StoreEvents[K]>) => void,
+    options?: boolean | EventListenerOptions,
+  ): void
+  override removeEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | EventListenerOptions,
+  ): void
   override removeEventListener(type: string, listener: unknown, options?: boolean | EventListenerOptions): void {
     super.removeEventListener(type, listener as EventListener, options)
   }

@@ -45,7 +45,8 @@ export function decodeValue(bytes: Uint8Array): unknown {
 }
 
 function validate(value: unknown, path: string, depth: number): void {
-  if (depth > MAX_DEPTH) throw new ValueError(`${path} is nested more than ${MAX_DEPTH} levels deep (or contains itself).`)
+  if (depth > MAX_DEPTH)
+    throw new ValueError(`${path} is nested more than ${MAX_DEPTH} levels deep (or contains itself).`)
   switch (typeof value) {
     case 'string':
     case 'number':
@@ -55,7 +56,9 @@ function validate(value: unknown, path: string, depth: number): void {
     case 'object':
       return value === null ? undefined : validateObject(value, path, depth)
     default:
-      throw new ValueError(`${path} is ${typeof value === 'undefined' ? 'undefined' : `a ${typeof value}`}, which cannot be stored.`)
+      throw new ValueError(
+        `${path} is ${typeof value === 'undefined' ? 'undefined' : `a ${typeof value}`}, which cannot be stored.`,
+      )
   }
 }
 
@@ -83,7 +86,9 @@ function validateObject(value: object, path: string, depth: number): void {
   const prototype: unknown = Object.getPrototypeOf(value)
   // By its own prototype's absence, not by identity: objects may come from another realm (an iframe).
   if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
-    throw new ValueError(`${path} is a ${value.constructor?.name ?? 'class instance'}; only plain objects can be stored.`)
+    throw new ValueError(
+      `${path} is a ${value.constructor?.name ?? 'class instance'}; only plain objects can be stored.`,
+    )
   }
   for (const [name, item] of Object.entries(value)) {
     if (name === '__proto__') throw new ValueError(`${path} has a property named __proto__, which cannot be stored.`)

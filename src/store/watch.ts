@@ -30,7 +30,10 @@ export function readWatchTarget(target: WatchTarget): { key?: string; prefix: st
   return { key: target, prefix: '' }
 }
 
-export async function* watch(context: WatchContext, signal: AbortSignal | undefined): AsyncGenerator<Entry, void, undefined> {
+export async function* watch(
+  context: WatchContext,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Entry, void, undefined> {
   const { interest, inside, read, scan, storeKey } = context
   const { lifetime } = inside
   const { interests } = inside.node
@@ -69,7 +72,8 @@ export async function* watch(context: WatchContext, signal: AbortSignal | undefi
     const key = storeKey(entry.key)
     const state = String(entry.context)
     // A key that was never there is shown once, when it alone is watched; under a prefix only keys that are, or were, there.
-    if (yielded.get(key) === state || (interest.key === undefined && entry.siblings.length === 0 && !yielded.has(key))) return
+    if (yielded.get(key) === state || (interest.key === undefined && entry.siblings.length === 0 && !yielded.has(key)))
+      return
     yielded.set(key, state)
     yield entry
   }

@@ -112,7 +112,9 @@ export function toFailure(error: unknown): StorageFailure {
   const name = error instanceof DOMException ? error.name : ''
   const message = error instanceof Error && error.message ? error.message : name || String(error)
   if (name === 'QuotaExceededError') return new StorageFailure('quota', message, { cause: error })
-  if (name === 'VersionError') return new StorageFailure('blocked', 'the database belongs to a newer version of tabring', { cause: error })
-  if (name === 'DataError' || name === 'NotReadableError') return new StorageFailure('corrupt', message, { cause: error })
+  if (name === 'VersionError')
+    return new StorageFailure('blocked', 'the database belongs to a newer version of tabring', { cause: error })
+  if (name === 'DataError' || name === 'NotReadableError')
+    return new StorageFailure('corrupt', message, { cause: error })
   return new StorageFailure('unknown', message, { cause: error })
 }

@@ -81,8 +81,16 @@ export class GroupCommit {
       for (const { key } of batch.hints ?? []) hintKeys.add(key)
       meta ||= (batch.meta?.length ?? 0) > 0
     }
-    const scope: StoreName[] = [...(recordKeys.size > 0 ? (['records', 'names', 'leaves'] as const) : []), ...(hintKeys.size > 0 ? (['hints'] as const) : []), ...(meta ? (['meta'] as const) : [])]
-    if (scope.length === 0) return { leaves: new Map<number, LeafRow>(), results: jobs.map((job) => ({ job, changed: [], error: undefined })) }
+    const scope: StoreName[] = [
+      ...(recordKeys.size > 0 ? (['records', 'names', 'leaves'] as const) : []),
+      ...(hintKeys.size > 0 ? (['hints'] as const) : []),
+      ...(meta ? (['meta'] as const) : []),
+    ]
+    if (scope.length === 0)
+      return {
+        leaves: new Map<number, LeafRow>(),
+        results: jobs.map((job) => ({ job, changed: [], error: undefined })),
+      }
     const durability = jobs.some((job) => job.durability === 'strict') ? 'strict' : 'relaxed'
     const tx = db.transaction(scope, 'readwrite', { durability })
     // Its failure is taken at the end; until then it must not count as unhandled.
@@ -92,7 +100,13 @@ export class GroupCommit {
       ...[...recordKeys.keys()].map(async (key) => rows.records.set(key, await tx.objectStore('records').get(key))),
       ...[...hintKeys].map(async (key) => rows.hints.set(key, await tx.objectStore('hints').get(key))),
     ])
-    const written: Written = { records: new Set(), names: new Map(), hints: new Set(), leaves: new Set(), meta: new Map() }
+    const written: Written = {
+      records: new Set(),
+      names: new Map(),
+      hints: new Set(),
+      leaves: new Set(),
+      meta: new Map(),
+    }
     const results = jobs.map((job) => this.evaluate(job, rows, written))
     // Requests fail together with their transaction, whose failure is awaited below.
     const send = (request: Promise<unknown>) => void request.catch(() => {})
@@ -100,13 +114,15 @@ export class GroupCommit {
       const row = rows.records.get(key)
       send(row ? tx.objectStore('records').put(row, key) : tx.objectStore('records').delete(key))
     }
-    for (const [key, live] of written.names) send(live ? tx.objectStore('names').put(1, key) : tx.objectStore('names').delete(key))
+    for (const [key, live] of written.names)
+      send(live ? tx.objectStore('names').put(1, key) : tx.objectStore('names').delete(key))
     for (const key of written.hints) {
       const row = rows.hints.get(key)
       send(row ? tx.objectStore('hints').put(row, key) : tx.objectStore('hints').delete(key))
     }
     for (const id of written.leaves) send(tx.objectStore('leaves').put(rows.leaves.get(id) as LeafRow, id))
-    for (const [name, value] of written.meta) send(value ? tx.objectStore('meta').put(value, name) : tx.objectStore('meta').delete(name))
+    for (const [name, value] of written.meta)
+      send(value ? tx.objectStore('meta').put(value, name) : tx.objectStore('meta').delete(name))
     await tx.done
     return { leaves: rows.leaves, results }
   }
@@ -147,19 +163,36 @@ export class GroupCommit {
     }
   }
 
-  private updateLeaf(rows: Rows, written: Written, partition: number, leaf: number, former: RecordRow | undefined, row: RecordRow | undefined): number {
+  private updateLeaf(
+    rows: Rows,
+    written: Written,
+    partition: number,
+    leaf: number,
+    former: RecordRow | undefined,
+    row: RecordRow | undefined,
+  ): number {
     const group = Math.floor(leaf / LEAVES_PER_GROUP)
     const id = partition * GROUPS + group
     let entry = rows.leaves.get(id)
     if (!entry) {
-      const stored = this.leaves.get(id) ?? { p: partition, g: group, d: new Uint32Array(2 * LEAVES_PER_GROUP), records: 0, live: 0, bytes: 0 }
+      const stored = this.leaves.get(id) ?? {
+        p: partition,
+        g: group,
+        d: new Uint32Array(2 * LEAVES_PER_GROUP),
+        records: 0,
+        live: 0,
+        bytes: 0,
+      }
       // A copy: the row in memory must stay as it is on the disk if the transaction fails.
       entry = { ...stored, d: stored.d.slice() }
       rows.leaves.set(id, entry)
       written.leaves.add(id)
     }
     const at = 2 * (leaf % LEAVES_PER_GROUP)
-    for (const [side, sign] of [[former, -1], [row, 1]] as const) {
+    for (const [side, sign] of [
+      [former, -1],
+      [row, 1],
+    ] as const) {
       if (!side) continue
       xorInto(entry.d, at, { high: side.h, low: side.l })
       entry.records += sign
@@ -176,9 +209,18 @@ function xorInto(digests: Uint32Array, at: number, { high, low }: Digest): void 
 }
 
 function toRow(write: Exclude<RecordWrite, 'keep'>): RecordRow | undefined {
-  return write === 'remove' ? undefined : { c: write.container, h: write.digest.high, l: write.digest.low, v: write.live }
+  return write === 'remove'
+    ? undefined
+    : { c: write.container, h: write.digest.high, l: write.digest.low, v: write.live }
 }
 
 export function toGroup(row: LeafRow): LeafGroup {
-  return { partition: row.p as LeafGroup['partition'], group: row.g, digests: row.d, records: row.records, live: row.live, bytes: row.bytes }
+  return {
+    partition: row.p as LeafGroup['partition'],
+    group: row.g,
+    digests: row.d,
+    records: row.records,
+    live: row.live,
+    bytes: row.bytes,
+  }
 }

@@ -1,5 +1,15 @@
 /** The node's disk in a tab: `Storage` on IndexedDB. Reads here, writes in group-commit, the connection in database. */
-import { type Address, type Batch, type Durability, type HintRow, type KeyRange, LEAVES, type Storage, type StoredRecord, type StoredState } from '../../core/environment.js'
+import {
+  type Address,
+  type Batch,
+  type Durability,
+  type HintRow,
+  type KeyRange,
+  LEAVES,
+  type Storage,
+  type StoredRecord,
+  type StoredState,
+} from '../../core/environment.js'
 import type { NodeId, Partition, StoreKey } from '../../core/ids.js'
 import { Database, type DatabaseEvents, type LeafRow } from './database.js'
 import { GroupCommit, toGroup } from './group-commit.js'
@@ -28,12 +38,21 @@ export function openIndexedDbStorage(name: string, events: DatabaseEvents): Stor
         // In pages: the rows hold whole containers, and all of them at once may be much.
         for (let after: string | undefined, page = true; page; ) {
           const range = after === undefined ? undefined : IDBKeyRange.lowerBound(after, true)
-          const [keys, found] = await Promise.all([tx.objectStore('hints').getAllKeys(range, ROWS_AT_ONCE), tx.objectStore('hints').getAll(range, ROWS_AT_ONCE)])
-          keys.forEach((key, i) => hints.push({ key: key as StoreKey, homes: found[i]?.homes as NodeId[], own: found[i]?.own as boolean }))
+          const [keys, found] = await Promise.all([
+            tx.objectStore('hints').getAllKeys(range, ROWS_AT_ONCE),
+            tx.objectStore('hints').getAll(range, ROWS_AT_ONCE),
+          ])
+          keys.forEach((key, i) =>
+            hints.push({ key: key as StoreKey, homes: found[i]?.homes as NodeId[], own: found[i]?.own as boolean }),
+          )
           after = keys.at(-1)
           page = keys.length === ROWS_AT_ONCE
         }
-        return { meta: new Map(names.map((metaName, i) => [metaName, values[i] as Uint8Array])), leafGroups: rows.map(toGroup), hints }
+        return {
+          meta: new Map(names.map((metaName, i) => [metaName, values[i] as Uint8Array])),
+          leafGroups: rows.map(toGroup),
+          hints,
+        }
       }),
 
     commit: (batch: Batch, durability: Durability) => group.commit(batch, durability),
@@ -59,7 +78,10 @@ export function openIndexedDbStorage(name: string, events: DatabaseEvents): Stor
         let bytes = 0
         for (let from = after ?? leafPrefix(partition, fromLeaf), open = after !== undefined; ; open = true) {
           const range = IDBKeyRange.bound(from, end, open, true)
-          const [keys, rows] = await Promise.all([store.getAllKeys(range, ROWS_AT_ONCE), store.getAll(range, ROWS_AT_ONCE)])
+          const [keys, rows] = await Promise.all([
+            store.getAllKeys(range, ROWS_AT_ONCE),
+            store.getAll(range, ROWS_AT_ONCE),
+          ])
           for (let i = 0; i < keys.length; i++) {
             const row = rows[i]
             if (!row) continue
@@ -78,7 +100,12 @@ export function openIndexedDbStorage(name: string, events: DatabaseEvents): Stor
         const range = IDBKeyRange.bound(from, to, false, true)
         if (!reverse) return (await store.getAllKeys(range, limit)) as StoreKey[]
         const keys: StoreKey[] = []
-        for (let cursor = await store.openKeyCursor(range, 'prev'); cursor && keys.length < limit; cursor = await cursor.continue()) keys.push(cursor.key as StoreKey)
+        for (
+          let cursor = await store.openKeyCursor(range, 'prev');
+          cursor && keys.length < limit;
+          cursor = await cursor.continue()
+        )
+          keys.push(cursor.key as StoreKey)
         return keys
       }),
 

@@ -37,7 +37,8 @@ export class Gossip {
     this.timer = this.clock.setTimer(this.intervalMs * (0.8 + 0.4 * this.random.next()), () => {
       this.start()
       const reachable = this.peers.reachable()
-      for (const node of reachable) this.membership.saw(node, this.clock.now() - (this.peers.detector.lastHeard(node) ?? 0))
+      for (const node of reachable)
+        this.membership.saw(node, this.clock.now() - (this.peers.detector.lastHeard(node) ?? 0))
       const peer = reachable[Math.floor(this.random.next() * reachable.length)]
       if (peer) void this.exchange(peer)
     })
@@ -82,8 +83,12 @@ export class Gossip {
     const theirs = new Map(message.digests)
     if (equalBytes(message.hash, this.membership.hash())) return { type: 'GossipReply', members: [], wanted: [] }
     // Same versions but another hash: two records tie by number and differ in content; only sending all settles it.
-    const tie = this.membership.all().every((record) => theirs.get(record.node) === recordVersion(record)) && theirs.size === this.membership.all().length
-    const members = this.membership.all().filter((record) => tie || (theirs.get(record.node) ?? -1) < recordVersion(record))
+    const tie =
+      this.membership.all().every((record) => theirs.get(record.node) === recordVersion(record)) &&
+      theirs.size === this.membership.all().length
+    const members = this.membership
+      .all()
+      .filter((record) => tie || (theirs.get(record.node) ?? -1) < recordVersion(record))
     const wanted = message.digests.filter(([node, version]) => {
       const known = this.membership.get(node)
       return tie || !known || recordVersion(known) < version

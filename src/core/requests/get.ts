@@ -86,7 +86,10 @@ class Get {
     const targets = routing.targets(this.key).map((target) => target.node)
     // Nearest first: the first asked sends the value, the others only their digest.
     targets.sort((a, b) => routing.distance(a) - routing.distance(b))
-    const homesFirst = [...targets.filter((node) => this.homes.includes(node)), ...targets.filter((node) => !this.homes.includes(node))]
+    const homesFirst = [
+      ...targets.filter((node) => this.homes.includes(node)),
+      ...targets.filter((node) => !this.homes.includes(node)),
+    ]
     this.asked.add(routing.self)
     this.askSelf()
     for (const node of homesFirst) if (node !== routing.self) this.ask(node, !this.fullAsked)
@@ -111,7 +114,8 @@ class Get {
     const read = replica.certainlyAbsent(this.key) ? Promise.resolve([EMPTY_CONTAINER]) : replica.read([this.key])
     read
       .then(
-        ([container = EMPTY_CONTAINER]) => this.answers.set(routing.self, { digest: digestIfAny(this.key, container), container, complete }),
+        ([container = EMPTY_CONTAINER]) =>
+          this.answers.set(routing.self, { digest: digestIfAny(this.key, container), container, complete }),
         (error) => {
           this.storageError = error
         },
@@ -137,7 +141,11 @@ class Get {
     try {
       return {
         digest: digestsFromBytes(reply.digest)[0],
-        container: reply.container ? decodeContainer(reply.container) : reply.digest.length === 0 ? EMPTY_CONTAINER : undefined,
+        container: reply.container
+          ? decodeContainer(reply.container)
+          : reply.digest.length === 0
+            ? EMPTY_CONTAINER
+            : undefined,
         complete: reply.complete,
       }
     } catch (error) {
@@ -195,9 +203,12 @@ class Get {
 
   /** Digests that differ from what is known so far stand for versions to fetch. */
   private async fetchMissing(): Promise<void> {
-    for (const answer of this.answers.values()) if (answer.container) this.merged = mergeContainers(this.merged, answer.container)
+    for (const answer of this.answers.values())
+      if (answer.container) this.merged = mergeContainers(this.merged, answer.container)
     const known = digestIfAny(this.key, this.merged)
-    const unknown = [...this.answers].filter(([, answer]) => answer.digest && !answer.container && !(known && sameDigest(answer.digest, known)))
+    const unknown = [...this.answers].filter(
+      ([, answer]) => answer.digest && !answer.container && !(known && sameDigest(answer.digest, known)),
+    )
     await Promise.all(
       unknown.map(async ([node, answer]) => {
         const full = await this.requestFrom(node, true)
@@ -249,16 +260,29 @@ class Get {
     const digest = digestOf(this.key, this.merged)
     const stale = [...this.answers].filter(([node, answer]) => {
       if (!this.homes.includes(node)) return false
-      return answer.container ? !dominates(answer.container, this.merged) : !answer.digest || !sameDigest(answer.digest, digest)
+      return answer.container
+        ? !dominates(answer.container, this.merged)
+        : !answer.digest || !sameDigest(answer.digest, digest)
     })
     if (stale.length === 0 || !this.context.mayRepair()) return
     const bytes = encodeContainer(this.merged)
     await Promise.all(
       stale.map(async ([node]) => {
         if (node === routing.self) {
-          await replica.store([{ key: this.key, container: this.merged }], { asRecord: true, hintFor: [], own: false, durability: 'relaxed', maxSiblings: 0 })
+          await replica.store([{ key: this.key, container: this.merged }], {
+            asRecord: true,
+            hintFor: [],
+            own: false,
+            durability: 'relaxed',
+            maxSiblings: 0,
+          })
         } else {
-          await peers.request(node, { type: 'Store', entries: [[this.key, bytes]], hintFor: [], strict: false, fresh: false }, tuning.requestTimeoutMs, 'background')
+          await peers.request(
+            node,
+            { type: 'Store', entries: [[this.key, bytes]], hintFor: [], strict: false, fresh: false },
+            tuning.requestTimeoutMs,
+            'background',
+          )
         }
       }),
     )

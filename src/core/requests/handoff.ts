@@ -2,9 +2,10 @@
  * Hinted handoff (§4.6): hints wait in their own store and go to their home as soon as it answers again, before any other background work.
  * A hint is deleted when its home confirmed it, and re-routed when its home is no longer one (P25).
  */
+
+import type { Background } from '../background.js'
 import { Emitter } from '../emitter.js'
 import type { CancelTimer, Clock } from '../environment.js'
-import type { Background } from '../background.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import { BATCH_BYTES } from '../messages.js'
 import type { Peers } from '../peers.js'
@@ -98,8 +99,17 @@ export class Handoff {
       if (keys.length === 0) return
       await this.background.turn('hints')
       const entries = await this.batch(keys)
-      const message = { type: 'Store', entries: entries.map(({ key, bytes }) => [key, bytes] as [StoreKey, Uint8Array]), hintFor: [], strict: true, fresh: false } as const
-      const reply = entries.length === 0 ? undefined : await this.peers.request(home, { ...message, hintFor: [] }, DELIVERY_TIMEOUT_MS, 'background')
+      const message = {
+        type: 'Store',
+        entries: entries.map(({ key, bytes }) => [key, bytes] as [StoreKey, Uint8Array]),
+        hintFor: [],
+        strict: true,
+        fresh: false,
+      } as const
+      const reply =
+        entries.length === 0
+          ? undefined
+          : await this.peers.request(home, { ...message, hintFor: [] }, DELIVERY_TIMEOUT_MS, 'background')
       if (reply?.type !== 'Stored') return
       await this.replica.hintDelivered(entries, [home])
       this.events.emit('delivered', { home, keys: entries.length, left: this.replica.hints.keysFor(home, 1).length })

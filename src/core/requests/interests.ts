@@ -78,7 +78,8 @@ export class Interests {
   }
 
   private isWatched(key: StoreKey): boolean {
-    for (const interest of this.own) if (interest.key === key || (interest.prefix !== undefined && key.startsWith(interest.prefix))) return true
+    for (const interest of this.own)
+      if (interest.key === key || (interest.prefix !== undefined && key.startsWith(interest.prefix))) return true
     return false
   }
 

@@ -11,8 +11,8 @@ import type { CancelTimer, Clock, Durability } from '../environment.js'
 import type { NodeId } from '../ids.js'
 import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
-import { encodeContainer } from '../versions/encoding.js'
 import type { Tuning } from '../tuning.js'
+import { encodeContainer } from '../versions/encoding.js'
 import type { Entry, Replica } from './replica.js'
 import type { Routing } from './routing.js'
 
@@ -53,7 +53,11 @@ export interface PutContext {
  * @returns the outcome at the moment when it was decided, and a promise that resolves with the homes that confirmed when
  * every home has answered or been given up.
  */
-export function coordinatePut(entry: Entry, options: PutOptions, context: PutContext): { outcome: Promise<PutOutcome>; settled: Promise<void> } {
+export function coordinatePut(
+  entry: Entry,
+  options: PutOptions,
+  context: PutContext,
+): { outcome: Promise<PutOutcome>; settled: Promise<void> } {
   const put = new Put(entry, options, context)
   return { outcome: put.run(), settled: put.settled }
 }
@@ -171,7 +175,9 @@ class Put {
     const { routing, tuning } = this.context
     if (!this.resolve || !tuning.hintedHandoff) return
     const home = this.standIns.get(failed) ?? failed
-    const next = routing.preferenceList(this.entry.key).find((node) => !this.asked.has(node) && routing.isReachable(node))
+    const next = routing
+      .preferenceList(this.entry.key)
+      .find((node) => !this.asked.has(node) && routing.isReachable(node))
     if (!next || this.acks.has(home)) return
     this.asked.add(next)
     this.standIns.set(next, home)
@@ -228,9 +234,12 @@ class Put {
   private finish(): void {
     const { replica, routing, tuning, onError } = this.context
     const confirmed = this.homes.filter((home) => this.acks.has(home))
-    const unhinted = this.homes.filter((home) => home !== routing.self && !this.acks.has(home) && !this.hinted.has(home))
+    const unhinted = this.homes.filter(
+      (home) => home !== routing.self && !this.acks.has(home) && !this.hinted.has(home),
+    )
     const work: Promise<unknown>[] = []
-    if (replica.hints.has(this.entry.key) && confirmed.length > 0) work.push(replica.hintDelivered([this.entry], confirmed))
+    if (replica.hints.has(this.entry.key) && confirmed.length > 0)
+      work.push(replica.hintDelivered([this.entry], confirmed))
     if (unhinted.length > 0 && tuning.hintedHandoff && !this.refused && this.acks.size > 0) {
       const options = { asRecord: false, hintFor: unhinted, own: true, durability: 'strict', maxSiblings: 0 } as const
       work.push(replica.store([this.entry], options))

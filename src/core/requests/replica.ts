@@ -75,8 +75,11 @@ export class Replica {
   async store(entries: Entry[], options: StoreOptions): Promise<StoreKey[]> {
     const changes: (Entry & { digest: Digest })[] = []
     const refused = new Set<StoreKey>()
-    const records: RecordUpdate[] = options.asRecord ? entries.map((entry) => this.recordUpdate(entry, options.maxSiblings, changes, refused)) : []
-    const hints = options.hintFor.length > 0 ? entries.map((entry) => this.hints.tracked(hintUpdate(entry, options))) : []
+    const records: RecordUpdate[] = options.asRecord
+      ? entries.map((entry) => this.recordUpdate(entry, options.maxSiblings, changes, refused))
+      : []
+    const hints =
+      options.hintFor.length > 0 ? entries.map((entry) => this.hints.tracked(hintUpdate(entry, options))) : []
     await this.commit(records, hints, options.durability)
     for (const change of changes) this.events.emit('changed', change)
     return [...refused]
@@ -99,12 +102,17 @@ export class Replica {
 
   /** Gives a hint row other targets (its home left for good): re-routed, not dropped (P25). */
   async retargetHint(key: StoreKey, homes: readonly NodeId[]): Promise<void> {
-    const hint = this.hints.tracked({ key, apply: (current) => (current && homes.length > 0 ? { ...current, homes: [...homes] } : undefined) })
+    const hint = this.hints.tracked({
+      key,
+      apply: (current) => (current && homes.length > 0 ? { ...current, homes: [...homes] } : undefined),
+    })
     await this.commit([], [hint], 'relaxed')
   }
 
   /** Replaces records by a smaller form, or by nothing, where they are still exactly what was agreed on. */
-  async settle(agreed: { key: StoreKey; digest: Digest; to: (container: Container) => Container | undefined }[]): Promise<void> {
+  async settle(
+    agreed: { key: StoreKey; digest: Digest; to: (container: Container) => Container | undefined }[],
+  ): Promise<void> {
     const records = agreed.map(
       ({ key, digest, to }): RecordUpdate => ({
         address: this.addressOf(key),
@@ -128,14 +136,23 @@ export class Replica {
     await this.commit([{ address, apply }], [], 'relaxed')
   }
 
-  private recordUpdate({ key, container }: Entry, maxSiblings: number, changes: (Entry & { digest: Digest })[], refused: Set<StoreKey>): RecordUpdate {
+  private recordUpdate(
+    { key, container }: Entry,
+    maxSiblings: number,
+    changes: (Entry & { digest: Digest })[],
+    refused: Set<StoreKey>,
+  ): RecordUpdate {
     return {
       address: this.addressOf(key),
       apply: (current) => {
         const former = current ? decodeIfPossible(current) : EMPTY_CONTAINER
         if (current && dominates(former, container)) return 'keep'
         const merged = mergeContainers(former, container)
-        if (maxSiblings > 0 && merged.siblings.length > maxSiblings && merged.siblings.length > former.siblings.length) {
+        if (
+          maxSiblings > 0 &&
+          merged.siblings.length > maxSiblings &&
+          merged.siblings.length > former.siblings.length
+        ) {
           refused.add(key)
           return 'keep'
         }
@@ -146,7 +163,11 @@ export class Replica {
     }
   }
 
-  async commit(records: RecordUpdate[], hints: { update: HintUpdate; done: () => void }[], durability: Durability): Promise<void> {
+  async commit(
+    records: RecordUpdate[],
+    hints: { update: HintUpdate; done: () => void }[],
+    durability: Durability,
+  ): Promise<void> {
     if (records.length === 0 && hints.length === 0) return
     const groups = await this.storage.commit({ records, hints: hints.map((hint) => hint.update) }, durability)
     this.forest.update(groups)

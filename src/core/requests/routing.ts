@@ -1,7 +1,7 @@
 /** Which nodes a request goes to: the preference list of its key (§4.3), seen through this node's opinion on who answers. */
 import type { Address } from '../environment.js'
-import { invariant } from '../invariant.js'
 import type { NodeId, Partition, ReplicationFactor, StoreKey } from '../ids.js'
+import { invariant } from '../invariant.js'
 import type { Membership } from '../membership/membership.js'
 import type { Peers } from '../peers.js'
 import { partitionIndex, replicationOf } from '../ring/partitions.js'
@@ -51,7 +51,9 @@ export class Routing {
     const standIns = this.preferenceList(key)
       .slice(homes.length)
       .filter((node) => this.isReachable(node))
-    const targets: { node: NodeId; standsFor: NodeId | undefined }[] = homes.filter((home) => this.isReachable(home)).map((node) => ({ node, standsFor: undefined }))
+    const targets: { node: NodeId; standsFor: NodeId | undefined }[] = homes
+      .filter((home) => this.isReachable(home))
+      .map((node) => ({ node, standsFor: undefined }))
     for (const home of missing) {
       const node = standIns.shift()
       if (node) targets.push({ node, standsFor: home })

@@ -5,10 +5,10 @@
  */
 import type { NodeId, Partition, StoreKey } from '../ids.js'
 import type { Peers } from '../peers.js'
+import { sameDigest } from '../sync/merkle.js'
 import type { Tuning } from '../tuning.js'
 import type { Container } from '../versions/container.js'
 import { MalformedError, decodeContainer, digestOf } from '../versions/encoding.js'
-import { sameDigest } from '../sync/merkle.js'
 import type { Replica } from './replica.js'
 import type { Routing } from './routing.js'
 import { scanHere } from './serve.js'

@@ -1,8 +1,9 @@
 /** Where a key lives: asks its homes and the first stand-ins what they hold of it. For people who look at the ring, and for tests. */
-import type { Node } from '../node.js'
+
 import type { NodeId, Partition, StoreKey } from '../ids.js'
+import type { Node } from '../node.js'
 import { type Container, EMPTY_CONTAINER } from '../versions/container.js'
-import { digestOf, decodeContainer } from '../versions/encoding.js'
+import { decodeContainer, digestOf } from '../versions/encoding.js'
 
 /** One version at one place. */
 export interface TracedVersion {
@@ -37,7 +38,11 @@ export async function traceKey(node: Node, key: StoreKey, standIns = 2): Promise
   const homes = routing.homes(key)
   const behind = routing.preferenceList(key).slice(homes.length, homes.length + standIns)
   const look = (place: NodeId) => tracePlace(node, key, place)
-  return { partition: node.partitionOf(key), homes: await Promise.all(homes.map(look)), standIns: await Promise.all(behind.map(look)) }
+  return {
+    partition: node.partitionOf(key),
+    homes: await Promise.all(homes.map(look)),
+    standIns: await Promise.all(behind.map(look)),
+  }
 }
 
 async function tracePlace(node: Node, key: StoreKey, place: NodeId): Promise<TracedPlace> {

@@ -1,20 +1,93 @@
+/**
+ * Which nodes hold which partition: a pure function of the members, Q and n, the same on every node that has the same member list, with no
+ * history, no leader and no agreed state (§6.2 strategy 3: each node holds Q/S tokens). See `claims.ts` for how homes are
+ * chosen; here the rest of each preference list is put behind them (§4.3, §4.6).
+ */
 import type { DeviceId, NodeId, ReplicationFactor } from '../ids.js'
-export interface PlacementMember { node: NodeId; device: DeviceId; capacity: number }
+import { invariant } from '../invariant.js'
+import { claimHomes } from './claims.js'
+import { scoresOf } from './scores.js'
+
+export interface PlacementMember {
+  node: NodeId
+  device: DeviceId
+  /** Relative weight, above 0; 1 is normal. */
+  capacity: number
+}
+
+/** Indexes run from 0 to Q - 1, within one replication class. Everything is computed once or on first use; nothing may be changed. */
 export interface Placement {
+  /** The nodes that hold the partition, closest first: n of them, or all members when there are fewer. */
   homes(index: number): readonly NodeId[]
+  /** All members: the homes, then the stand-ins in the order in which they take over. */
   preferenceList(index: number): readonly NodeId[]
   isHome(node: NodeId, index: number): boolean
-  partitionsOf(node: NodeId): number[]
+  /** The partitions that the node is home of, rising. */
+  partitionsOf(node: NodeId): readonly number[]
 }
-function mix(a: number, b: number) { let h = Math.imul(a ^ 0x9e3779b9, 0x85ebca6b) ^ b; h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d); h = Math.imul(h ^ (h >>> 12), 0x297a2d39); return (h ^ (h >>> 15)) >>> 0 }
-export function placement(members: PlacementMember[], Q: number, n: ReplicationFactor): Placement {
-  const ids = members.map((m) => ({ node: m.node, h: [...m.node].reduce((s, c) => Math.imul(s, 31) + c.charCodeAt(0), 7) }))
-  const lists = Array.from({ length: Q }, (_, i) => ids.map((m) => ({ node: m.node, s: mix(m.h, i) })).sort((a, b) => b.s - a.s || (a.node < b.node ? -1 : 1)).map((m) => m.node))
-  const count = n === 'all' ? ids.length : Math.min(n, ids.length)
+
+/**
+ * Places Q partitions on the members. The order of the input does not matter.
+ *
+ * - Balance: no node has more than ⌈1.05 × its fair share⌉ homes.
+ * - Devices: the homes of a partition are on min(n, devices) distinct devices, and the first n stand-ins on new ones while there are any.
+ * - Movement: the score of a node never depends on the others, so a join moves hardly more than the newcomer's share and a leave hardly
+ *   more than what the leaver held; the displaced home becomes one of the first stand-ins.
+ */
+export function placement(members: readonly PlacementMember[], Q: number, n: ReplicationFactor): Placement {
+  const sorted = [...members].sort((a, b) => (a.node < b.node ? -1 : a.node > b.node ? 1 : 0))
+  sorted.forEach((member, i) => {
+    invariant(member.capacity > 0 && member.capacity < Number.POSITIVE_INFINITY, 'a capacity is a positive number')
+    invariant(member.node !== sorted[i - 1]?.node, 'a member is placed once')
+  })
+  const copies = Math.min(n === 'all' ? sorted.length : n, sorted.length)
+  const scores = sorted.map((member) => scoresOf(member.node, member.capacity, Q))
+  const claimed = claimHomes(sorted, scores, Q, copies)
+  const byCost = (index: number) => (a: number, b: number) =>
+    (scores[a]?.cost[index] ?? 0) - (scores[b]?.cost[index] ?? 0) || a - b
+  const positions = new Map(sorted.map((member, i) => [member.node, i]))
+  const names = (list: readonly number[]): readonly NodeId[] => list.map((i) => (sorted[i] as PlacementMember).node)
+
+  const homes = claimed.map((set, index) => set.sort(byCost(index)))
+  const homeNames = homes.map(names)
+  const lists: (readonly NodeId[] | undefined)[] = []
+  const held: number[][] = sorted.map(() => [])
+  homes.forEach((set, index) => {
+    for (const i of set) held[i]?.push(index)
+  })
+
   return {
-    preferenceList: (i) => lists[i] ?? [],
-    homes: (i) => (lists[i] ?? []).slice(0, count),
-    isHome: (node, i) => (lists[i] ?? []).slice(0, count).includes(node),
-    partitionsOf: (node) => lists.flatMap((l, i) => (l.slice(0, count).includes(node) ? [i] : [])),
+    homes: (index) => homeNames[index] ?? outside(index, Q),
+    preferenceList: (index) => {
+      const set = homes[index] ?? outside(index, Q)
+      const rest = sorted.map((_, i) => i).filter((i) => !set.includes(i))
+      lists[index] ??= names([...set, ...standIns(sorted, set, rest.sort(byCost(index)))])
+      return lists[index]
+    },
+    isHome: (node, index) => {
+      const position = positions.get(node)
+      return position !== undefined && (homes[index] ?? outside(index, Q)).includes(position)
+    },
+    partitionsOf: (node) => held[positions.get(node) ?? -1] ?? [],
   }
+}
+
+/**
+ * Stand-ins in order: as many as there are homes from devices that have no copy yet, because a second copy on one disk protects from little
+ * (§4.3); then all others, closest first.
+ */
+function standIns(members: readonly PlacementMember[], homes: readonly number[], rest: readonly number[]): number[] {
+  const used = new Set(homes.map((i) => members[i]?.device))
+  const first: number[] = []
+  for (const i of rest) {
+    if (first.length === homes.length) break
+    if (used.has(members[i]?.device)) continue
+    used.add(members[i]?.device)
+    first.push(i)
+  }
+  return [...first, ...rest.filter((i) => !first.includes(i))]
+}
+
+function outside(index: number, Q: number): never {
+  throw new RangeError(`tabring: partition index ${index} is not in 0..${Q - 1}`)
 }

@@ -71,7 +71,9 @@ export class AntiEntropy {
 
   /** Partitions that both this node and the peer should hold. */
   shared(peer: NodeId): Partition[] {
-    return [...this.duties.held(), ...this.duties.standingIn()].filter((partition) => this.routing.homesOf(partition).includes(peer))
+    return [...this.duties.held(), ...this.duties.standingIn()].filter((partition) =>
+      this.routing.homesOf(partition).includes(peer),
+    )
   }
 
   private later(node: NodeId, delayMs: number): void {
@@ -104,11 +106,16 @@ export class AntiEntropy {
    */
   private checkStandIns(): void {
     const away = new Set(
-      this.membership.placed().filter((node) => !this.routing.isReachable(node) && this.membership.silence(node) >= this.tuning.standInAfterMs),
+      this.membership
+        .placed()
+        .filter(
+          (node) => !this.routing.isReachable(node) && this.membership.silence(node) >= this.tuning.standInAfterMs,
+        ),
     )
     const wanted = new Set<Partition>()
     if (away.size > 0 && this.tuning.merkleSync) {
-      for (const n of this.duties.inUse()) for (const partition of this.duties.partitionsOf(n)) if (this.standsIn(partition, away)) wanted.add(partition)
+      for (const n of this.duties.inUse())
+        for (const partition of this.duties.partitionsOf(n)) if (this.standsIn(partition, away)) wanted.add(partition)
     }
     const former = this.duties.standingIn()
     if (former.length === wanted.size && former.every((partition) => wanted.has(partition))) return

@@ -59,7 +59,8 @@ export class Duties {
         this.homes.add(partition)
         if (alone) this.whole.add(partition)
         else if (joined.length > 0 && this.recordsIn(partition) === 0) this.whole.delete(partition)
-        else if (!before.has(partition) && before.size > 0 && !this.standIns.has(partition)) this.whole.delete(partition)
+        else if (!before.has(partition) && before.size > 0 && !this.standIns.has(partition))
+          this.whole.delete(partition)
       }
     }
     this.changed()
@@ -67,8 +68,10 @@ export class Duties {
 
   /** Takes over for homes that have been away too long; drops what is over. */
   setStandIns(partitions: Set<Partition>): void {
-    for (const partition of this.standIns) if (!partitions.has(partition) && !this.homes.has(partition)) this.whole.delete(partition)
-    for (const partition of partitions) if (!this.standIns.has(partition) && !this.homes.has(partition)) this.whole.delete(partition)
+    for (const partition of this.standIns)
+      if (!partitions.has(partition) && !this.homes.has(partition)) this.whole.delete(partition)
+    for (const partition of partitions)
+      if (!this.standIns.has(partition) && !this.homes.has(partition)) this.whole.delete(partition)
     this.standIns = partitions
   }
 

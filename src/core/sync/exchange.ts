@@ -92,7 +92,12 @@ export class Exchange {
   }
 
   /** This node has nothing there: pages of the whole partition, each acked by asking for the next (§6.2: partitions move as a whole). */
-  private async pullAll(peer: NodeId, partition: Partition, kind: BackgroundKind, result: ExchangeResult): Promise<void> {
+  private async pullAll(
+    peer: NodeId,
+    partition: Partition,
+    kind: BackgroundKind,
+    result: ExchangeResult,
+  ): Promise<void> {
     let after: string | undefined
     do {
       await this.background.turn(kind)
@@ -103,7 +108,13 @@ export class Exchange {
     } while (after !== undefined)
   }
 
-  private async descend(peer: NodeId, partitions: Partition[], kind: BackgroundKind, settle: boolean, result: ExchangeResult): Promise<void> {
+  private async descend(
+    peer: NodeId,
+    partitions: Partition[],
+    kind: BackgroundKind,
+    settle: boolean,
+    result: ExchangeResult,
+  ): Promise<void> {
     const { forest } = this.replica
     await this.background.turn(kind)
     const groupReply = await this.ask(peer, { type: 'CompareGroups', partitions }, 'Digests')
@@ -131,7 +142,13 @@ export class Exchange {
     }
   }
 
-  private async exchangeLeaves(peer: NodeId, leaves: [Partition, number][], kind: BackgroundKind, settle: boolean, result: ExchangeResult): Promise<void> {
+  private async exchangeLeaves(
+    peer: NodeId,
+    leaves: [Partition, number][],
+    kind: BackgroundKind,
+    settle: boolean,
+    result: ExchangeResult,
+  ): Promise<void> {
     const reply = await this.ask(peer, { type: 'ListLeaves', leaves }, 'KeyDigests')
     if (!reply.whole) result.complete = false
     const theirs = new Map(reply.entries.map(([key, bytes]) => [key, digestsFromBytes(bytes)[0] as Digest]))
@@ -142,13 +159,15 @@ export class Exchange {
       if (!own || !sameDigest(own, digest)) differences.push({ key, mine: own, theirs: digest })
     }
     // A list that was cut says nothing about keys that are not in it.
-    if (reply.whole) for (const [key, digest] of mine) if (!theirs.has(key)) differences.push({ key, mine: digest, theirs: undefined })
+    if (reply.whole)
+      for (const [key, digest] of mine) if (!theirs.has(key)) differences.push({ key, mine: digest, theirs: undefined })
     if (settle && differences.length > 0) {
       const before = differences.length
       differences = await this.lasting(peer, differences)
       if (differences.length < before) result.complete = false
     }
-    for (let i = 0; i < differences.length; i += KEYS_AT_ONCE) await this.exchangeKeys(peer, differences.slice(i, i + KEYS_AT_ONCE), kind, result)
+    for (let i = 0; i < differences.length; i += KEYS_AT_ONCE)
+      await this.exchangeKeys(peer, differences.slice(i, i + KEYS_AT_ONCE), kind, result)
   }
 
   /** Looks again after a moment: what changed on either side meanwhile was a write on its way. */
@@ -158,10 +177,20 @@ export class Exchange {
     const reply = await this.ask(peer, { type: 'CheckKeys', keys }, 'KeyDigests')
     const theirs = new Map(reply.entries.map(([key, bytes]) => [key, digestsFromBytes(bytes)[0]]))
     const mine = new Map((await this.checkKeys(keys)).map(([key, bytes]) => [key, digestsFromBytes(bytes)[0]]))
-    return differences.slice(0, MAX_LISTED).filter(({ key, mine: myFormer, theirs: theirFormer }) => same(mine.get(key), myFormer) && same(theirs.get(key), theirFormer))
+    return differences
+      .slice(0, MAX_LISTED)
+      .filter(
+        ({ key, mine: myFormer, theirs: theirFormer }) =>
+          same(mine.get(key), myFormer) && same(theirs.get(key), theirFormer),
+      )
   }
 
-  private async exchangeKeys(peer: NodeId, differences: Difference[], kind: BackgroundKind, result: ExchangeResult): Promise<void> {
+  private async exchangeKeys(
+    peer: NodeId,
+    differences: Difference[],
+    kind: BackgroundKind,
+    result: ExchangeResult,
+  ): Promise<void> {
     const toPush = new Set(differences.filter(({ mine }) => mine).map(({ key }) => key))
     let wanted = differences.filter(({ theirs }) => theirs).map(({ key }) => key)
     while (wanted.length > 0) {
@@ -202,7 +231,13 @@ export class Exchange {
 
   private async keep(wire: [StoreKey, Uint8Array][]): Promise<void> {
     const entries = wire.map(([key, bytes]): Entry => ({ key, container: decodeContainer(bytes) }))
-    await this.replica.store(entries, { asRecord: true, hintFor: [], own: false, durability: 'relaxed', maxSiblings: 0 })
+    await this.replica.store(entries, {
+      asRecord: true,
+      hintFor: [],
+      own: false,
+      durability: 'relaxed',
+      maxSiblings: 0,
+    })
   }
 
   private async ask<K extends MessageType>(peer: NodeId, message: Message, expected: K): Promise<MessageOf<K>> {
@@ -212,7 +247,11 @@ export class Exchange {
   }
 
   private async listLeaves(leaves: [Partition, number][]): Promise<StoredRecord[]> {
-    const pages = await Promise.all(leaves.map(([partition, leaf]) => this.replica.storage.scanPartition(partition, { fromLeaf: leaf, toLeaf: leaf, maxBytes: 64 * BATCH_BYTES })))
+    const pages = await Promise.all(
+      leaves.map(([partition, leaf]) =>
+        this.replica.storage.scanPartition(partition, { fromLeaf: leaf, toLeaf: leaf, maxBytes: 64 * BATCH_BYTES }),
+      ),
+    )
     return pages.flatMap((page) => page.records)
   }
 
@@ -230,7 +269,10 @@ export class Exchange {
     peers.handle('CompareRoots', ({ partitions, digest }) => {
       const theirs = digestsFromBytes(digest)[0]
       const equal = theirs !== undefined && sameDigest(theirs, forest.combinedRoot(partitions))
-      return { type: 'Roots', roots: equal ? new Uint8Array(0) : digestsToBytes(partitions.map((partition) => forest.root(partition))) }
+      return {
+        type: 'Roots',
+        roots: equal ? new Uint8Array(0) : digestsToBytes(partitions.map((partition) => forest.root(partition))),
+      }
     })
     peers.handle('CompareGroups', ({ partitions }) => ({
       type: 'Digests',
@@ -242,13 +284,23 @@ export class Exchange {
     }))
     peers.handle('ListLeaves', async ({ leaves }) => {
       const records = await this.listLeaves(leaves)
-      const entries = records.slice(0, MAX_LISTED).map((record): [StoreKey, Uint8Array] => [record.key, digestsToBytes([record.digest])])
+      const entries = records
+        .slice(0, MAX_LISTED)
+        .map((record): [StoreKey, Uint8Array] => [record.key, digestsToBytes([record.digest])])
       return { type: 'KeyDigests', entries, whole: records.length <= MAX_LISTED }
     })
-    peers.handle('CheckKeys', async ({ keys }) => ({ type: 'KeyDigests', entries: await this.checkKeys(keys), whole: true }))
+    peers.handle('CheckKeys', async ({ keys }) => ({
+      type: 'KeyDigests',
+      entries: await this.checkKeys(keys),
+      whole: true,
+    }))
     peers.handle('FetchPartition', async ({ partition, after }) => {
       const page = await replica.storage.scanPartition(partition, { after, maxBytes: BATCH_BYTES })
-      return { type: 'Entries', entries: page.records.map((record): [StoreKey, Uint8Array] => [record.key, record.container]), cursor: page.cursor }
+      return {
+        type: 'Entries',
+        entries: page.records.map((record): [StoreKey, Uint8Array] => [record.key, record.container]),
+        cursor: page.cursor,
+      }
     })
   }
 }
@@ -265,4 +317,3 @@ export async function inParallel<T>(items: T[], width: number, work: (item: T) =
   }
   await Promise.all(Array.from({ length: Math.min(width, items.length) }, lane))
 }
-

@@ -60,7 +60,9 @@ export class MerkleForest {
 
   leafDigests(partition: Partition, group: number): Digest[] {
     const digests = this.trees.get(partition)?.[group]?.digests
-    return Array.from({ length: LEAVES_PER_GROUP }, (_, i) => (digests ? { high: digests[2 * i] as number, low: digests[2 * i + 1] as number } : NOTHING))
+    return Array.from({ length: LEAVES_PER_GROUP }, (_, i) =>
+      digests ? { high: digests[2 * i] as number, low: digests[2 * i + 1] as number } : NOTHING,
+    )
   }
 
   /** True when this node certainly holds no record at that place: saves looking on the disk. */
@@ -82,7 +84,9 @@ export class MerkleForest {
 
 function groupDigest(group: LeafGroup | undefined): Digest {
   let sum = NOTHING
-  if (group) for (let i = 0; i < LEAVES_PER_GROUP; i++) sum = xor(sum, { high: group.digests[2 * i] as number, low: group.digests[2 * i + 1] as number })
+  if (group)
+    for (let i = 0; i < LEAVES_PER_GROUP; i++)
+      sum = xor(sum, { high: group.digests[2 * i] as number, low: group.digests[2 * i + 1] as number })
   return sum
 }
 
@@ -111,5 +115,8 @@ export function digestsToBytes(digests: Digest[]): Uint8Array {
 
 export function digestsFromBytes(bytes: Uint8Array): Digest[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-  return Array.from({ length: Math.floor(bytes.length / 8) }, (_, i) => ({ high: view.getUint32(8 * i), low: view.getUint32(8 * i + 4) }))
+  return Array.from({ length: Math.floor(bytes.length / 8) }, (_, i) => ({
+    high: view.getUint32(8 * i),
+    low: view.getUint32(8 * i + 4),
+  }))
 }

@@ -109,7 +109,9 @@ export class Scrub {
     const { clock, routing, expire, consider } = this.context
     consider(key, container)
     const now = clock.wallTime()
-    const expired = container.siblings.some((sibling) => sibling.expiresAt > 0 && sibling.expiresAt <= now && sibling.value)
+    const expired = container.siblings.some(
+      (sibling) => sibling.expiresAt > 0 && sibling.expiresAt <= now && sibling.value,
+    )
     if (expired && routing.homes(key).find((home) => routing.isReachable(home)) === routing.self) expire(key, container)
   }
 

@@ -71,12 +71,20 @@ export class Settling {
   }
 
   private async round(): Promise<void> {
-    const others = this.membership.all().filter((record) => record.state !== 'left' && record.node !== this.routing.self)
+    const others = this.membership
+      .all()
+      .filter((record) => record.state !== 'left' && record.node !== this.routing.self)
     const everybodyIsHere = others.every((record) => record.state === 'up' && this.routing.isReachable(record.node))
     if (!everybodyIsHere || this.duties.filling().length > 0) return
     const old = this.clock.now() - this.tuning.settleAfterMs
-    const keys = [...this.candidates].filter(([key, since]) => since <= old && this.routing.homes(key)[0] === this.routing.self).map(([key]) => key)
-    for (let i = 0; i < keys.length; i += BATCH) await this.settle(keys.slice(i, i + BATCH), others.map((record) => record.node))
+    const keys = [...this.candidates]
+      .filter(([key, since]) => since <= old && this.routing.homes(key)[0] === this.routing.self)
+      .map(([key]) => key)
+    for (let i = 0; i < keys.length; i += BATCH)
+      await this.settle(
+        keys.slice(i, i + BATCH),
+        others.map((record) => record.node),
+      )
   }
 
   private async settle(keys: StoreKey[], others: NodeId[]): Promise<void> {
@@ -84,7 +92,9 @@ export class Settling {
     const containers = await this.replica.read(keys)
     let entries = keys.flatMap((key, i) => {
       const container = containers[i]
-      return container && hasSomethingToForget(container) ? [{ key, digest: digestsToBytes([digestOf(key, container)]) }] : []
+      return container && hasSomethingToForget(container)
+        ? [{ key, digest: digestsToBytes([digestOf(key, container)]) }]
+        : []
     })
     // Whatever does not come to an end now gets another turn later.
     for (const key of keys) this.candidates.delete(key)
@@ -101,14 +111,24 @@ export class Settling {
     this.settled += entries.length
   }
 
-  private async ask(node: NodeId, entries: { key: StoreKey; digest: Uint8Array }[], commit: boolean): Promise<Set<StoreKey> | undefined> {
-    const message = { type: 'Settle', entries: entries.map(({ key, digest }): [StoreKey, Uint8Array] => [key, digest]), commit } as const
+  private async ask(
+    node: NodeId,
+    entries: { key: StoreKey; digest: Uint8Array }[],
+    commit: boolean,
+  ): Promise<Set<StoreKey> | undefined> {
+    const message = {
+      type: 'Settle',
+      entries: entries.map(({ key, digest }): [StoreKey, Uint8Array] => [key, digest]),
+      commit,
+    } as const
     const reply = await this.peers.request(node, message, TIMEOUT_MS, 'background')
     return reply?.type === 'Settled' ? new Set(reply.agreed) : undefined
   }
 
   /** Of these, the ones that this node holds in exactly this state, or not at all, and without a hint. */
-  private async agreeing(entries: { key: StoreKey; digest: Uint8Array }[]): Promise<{ key: StoreKey; digest: Uint8Array }[]> {
+  private async agreeing(
+    entries: { key: StoreKey; digest: Uint8Array }[],
+  ): Promise<{ key: StoreKey; digest: Uint8Array }[]> {
     const containers = await this.replica.read(entries.map(({ key }) => key))
     const agreed = entries.filter(({ key, digest }, i) => {
       const container = containers[i] as Container
@@ -133,10 +153,14 @@ export class Settling {
 }
 
 function hasSomethingToForget(container: Container): boolean {
-  return container.siblings.every((sibling) => sibling.value === undefined) || contextSize(container.context) > SMALL_CONTEXT
+  return (
+    container.siblings.every((sibling) => sibling.value === undefined) || contextSize(container.context) > SMALL_CONTEXT
+  )
 }
 
 /** Nothing at all of a deleted key; of any other, only what its present versions need. */
 function forgotten(container: Container): Container | undefined {
-  return container.siblings.every((sibling) => sibling.value === undefined) ? undefined : withStableContextDropped(container)
+  return container.siblings.every((sibling) => sibling.value === undefined)
+    ? undefined
+    : withStableContextDropped(container)
 }

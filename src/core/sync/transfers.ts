@@ -43,7 +43,10 @@ export class Transfers {
     private readonly clock: Clock,
     private readonly onError: (error: unknown) => void,
   ) {
-    peers.handle('AskComplete', ({ partitions }) => ({ type: 'Complete', partitions: partitions.filter((partition) => duties.isComplete(partition)) }))
+    peers.handle('AskComplete', ({ partitions }) => ({
+      type: 'Complete',
+      partitions: partitions.filter((partition) => duties.isComplete(partition)),
+    }))
     // An offer for a partition that is being waited for is accepted by fetching it.
     peers.handle('OfferPartitions', ({ partitions }) => {
       if (partitions.some((partition) => !duties.isComplete(partition))) this.fill()
@@ -83,12 +86,15 @@ export class Transfers {
     for (const partition of this.strays()) {
       for (const home of this.routing.homesOf(partition)) byHome.set(home, [...(byHome.get(home) ?? []), partition])
     }
-    for (const [home, partitions] of byHome) this.peers.notify(home, { type: 'OfferPartitions', partitions }, 'background')
+    for (const [home, partitions] of byHome)
+      this.peers.notify(home, { type: 'OfferPartitions', partitions }, 'background')
   }
 
   /** Partitions on this disk for which this node has no duty. */
   strays(): Partition[] {
-    return this.replica.forest.held().filter((partition) => !this.duties.isHome(partition) && !this.duties.isStandIn(partition))
+    return this.replica.forest
+      .held()
+      .filter((partition) => !this.duties.isHome(partition) && !this.duties.isStandIn(partition))
   }
 
   /**
@@ -132,7 +138,12 @@ export class Transfers {
     const missing = this.duties.filling()
     const answers = await Promise.all(
       reachable.map(async (peer) => {
-        const reply = await this.peers.request(peer, { type: 'AskComplete', partitions: missing }, ASK_TIMEOUT_MS, 'background')
+        const reply = await this.peers.request(
+          peer,
+          { type: 'AskComplete', partitions: missing },
+          ASK_TIMEOUT_MS,
+          'background',
+        )
         return { peer, whole: reply?.type === 'Complete' ? new Set(reply.partitions) : undefined }
       }),
     )
@@ -145,7 +156,9 @@ export class Transfers {
       else orphans.push(partition)
     })
     await inParallel([...bySource], SOURCES_AT_ONCE, ([peer, partitions]) => this.fetch(peer, partitions))
-    const allAnswered = this.membership.placed().every((node) => node === this.routing.self || answers.some(({ peer, whole }) => peer === node && whole))
+    const allAnswered = this.membership
+      .placed()
+      .every((node) => node === this.routing.self || answers.some(({ peer, whole }) => peer === node && whole))
     if (orphans.length > 0 && allAnswered) await this.agreeWithAll(orphans, reachable)
   }
 
@@ -153,7 +166,12 @@ export class Transfers {
     const { pulled, complete } = await this.exchange.with(peer, partitions, 'transfer', false)
     if (!complete) return
     for (const partition of partitions) this.duties.markComplete(partition)
-    this.events.emit('filled', { from: peer, partitions: partitions.length, containers: pulled, left: this.duties.filling().length })
+    this.events.emit('filled', {
+      from: peer,
+      partitions: partitions.length,
+      containers: pulled,
+      left: this.duties.filling().length,
+    })
   }
 
   /** Nobody has these whole (a ring that was founded by several at once): together all members have all there is. */

@@ -6,7 +6,16 @@
  * Merging is commutative, associative and idempotent, so any order, any number and any route of deliveries ends in
  * the same container. Relied on by requests and sync; relies on contexts only.
  */
-import { type CausalContext, type Dot, EMPTY_CONTEXT, covers, descends, joinContexts, restrict, withDot } from './context.js'
+import {
+  type CausalContext,
+  type Dot,
+  EMPTY_CONTEXT,
+  covers,
+  descends,
+  joinContexts,
+  restrict,
+  withDot,
+} from './context.js'
 
 /** One version of a key. Its bytes are encoded once, at the put, and opaque from then on. */
 export interface Sibling {

@@ -28,7 +28,9 @@ export const EMPTY_CONTEXT: CausalContext = { vector: new Map(), cloud: NO_CLOUD
 
 /** Whether the context knows this dot. */
 export function covers(context: CausalContext, dot: Dot): boolean {
-  return (context.vector.get(dot.actor) ?? 0) >= dot.counter || (context.cloud.get(dot.actor)?.has(dot.counter) ?? false)
+  return (
+    (context.vector.get(dot.actor) ?? 0) >= dot.counter || (context.cloud.get(dot.actor)?.has(dot.counter) ?? false)
+  )
 }
 
 /** The context that covers what either covers. */
@@ -62,7 +64,8 @@ export function descends(a: CausalContext, b: CausalContext): boolean {
     const beyond = a.cloud.get(actor)
     for (let c = reached + 1; c <= counter; c++) if (!beyond?.has(c)) return false
   }
-  for (const [actor, counters] of b.cloud) for (const counter of counters) if (!covers(a, { actor, counter })) return false
+  for (const [actor, counters] of b.cloud)
+    for (const counter of counters) if (!covers(a, { actor, counter })) return false
   return true
 }
 

@@ -36,11 +36,14 @@ function contextToWire(context: CausalContext): WireContext {
 function contextFromWire(wire: unknown): { context: CausalContext; actors: ActorId[] } {
   if (!Array.isArray(wire) || wire.length !== 3) throw new MalformedError('a context is three lists')
   const [actors, counters, cloudPairs] = wire as unknown[]
-  if (!Array.isArray(actors) || !Array.isArray(counters) || !Array.isArray(cloudPairs)) throw new MalformedError('a context is three lists')
-  if (actors.length !== counters.length || cloudPairs.length % 2 !== 0) throw new MalformedError('lists of a context must match')
+  if (!Array.isArray(actors) || !Array.isArray(counters) || !Array.isArray(cloudPairs))
+    throw new MalformedError('a context is three lists')
+  if (actors.length !== counters.length || cloudPairs.length % 2 !== 0)
+    throw new MalformedError('lists of a context must match')
   const vector = new Map<ActorId, number>()
   actors.forEach((actor, index) => {
-    if (typeof actor !== 'string' || actor.length <= NODE_ID_LENGTH || actor.length > MAX_ACTOR_LENGTH) throw new MalformedError('not an actor')
+    if (typeof actor !== 'string' || actor.length <= NODE_ID_LENGTH || actor.length > MAX_ACTOR_LENGTH)
+      throw new MalformedError('not an actor')
     const counter = counters[index]
     if (!isCount(counter)) throw new MalformedError('not a counter')
     if (counter > 0) vector.set(actor as ActorId, counter)
@@ -68,7 +71,8 @@ export function encodeContainer(container: Container): Uint8Array {
 /** @throws MalformedError */
 export function decodeContainer(bytes: Uint8Array): Container {
   const wire = decodeOrThrow(bytes)
-  if (!Array.isArray(wire) || wire.length !== 2 || !Array.isArray(wire[1])) throw new MalformedError('a container is a context and siblings')
+  if (!Array.isArray(wire) || wire.length !== 2 || !Array.isArray(wire[1]))
+    throw new MalformedError('a container is a context and siblings')
   const { context, actors } = contextFromWire(wire[0])
   const siblings = (wire[1] as unknown[]).map((entry): Sibling => {
     if (!Array.isArray(entry) || entry.length !== 5) throw new MalformedError('not a sibling')
@@ -109,7 +113,9 @@ export function digestOf(key: string, container: Container): Digest {
 }
 
 export function readUint32(bytes: Uint8Array, at: number): number {
-  return (((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0)) >>> 0
+  return (
+    (((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0)) >>> 0
+  )
 }
 
 /** FNV-1a, 32 bits: notices flipped bits, promises nothing against an attacker. */

@@ -19,7 +19,8 @@ export function encodeToken(room: string, key: string, context: CausalContext): 
 
 /** @throws MalformedError when it belongs elsewhere or is damaged. */
 export function decodeToken(room: string, key: string, token: Uint8Array): CausalContext {
-  if (token.length < 1 + TAG_BYTES || token[0] !== VERSION) throw new MalformedError('not a context of this version of tabring')
+  if (token.length < 1 + TAG_BYTES || token[0] !== VERSION)
+    throw new MalformedError('not a context of this version of tabring')
   const body = token.subarray(1 + TAG_BYTES)
   const tag = tagOf(room, key, body)
   if (!tag.every((byte, i) => byte === token[1 + i])) throw new MalformedError('of another key or room, or damaged')

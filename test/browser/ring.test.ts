@@ -1,0 +1,55 @@
+/** What a ring of tabs is for: whatever is put in one tab is there in the others, and contradictions are kept, shown and resolved. */
+import { describe, expect, test } from 'vitest'
+import type { Tab } from './support/tab.js'
+import { type World, useWorld } from './support/world.js'
+
+const world = useWorld({ firefox: true })
+
+/** Two Chromium tabs and one Firefox tab. Firefox takes seconds where Chromium takes tens of milliseconds to connect. */
+async function mixedRing(here: World): Promise<Tab[]> {
+  const tabs = await Promise.all([
+    here.tab({ name: 'A', browser: 'chromium' }),
+    here.tab({ name: 'B', browser: 'chromium' }),
+    here.tab({ name: 'C', browser: 'firefox' }),
+  ])
+  await Promise.all(tabs.map((tab) => tab.ready(2, { timeoutMs: 30_000 })))
+  return tabs
+}
+
+describe.each([
+  ['three Chromium tabs', (here: World) => here.ring(3)],
+  ['two Chromium tabs and one Firefox tab', mixedRing],
+])('%s', (_, open) => {
+  test('form a ring through the signaling server, and what one puts the others get', async () => {
+    const [a, b, c] = (await open(world)) as [Tab, Tab, Tab]
+    for (const tab of [a, b, c]) expect(await tab.status()).toMatchObject({ peers: 2, members: 3, online: true })
+    const receipt = await a.put('cart/42', { items: ['tea'] })
+    expect(receipt.quorum).toMatchObject({ met: true, sloppy: false, needed: 2 })
+    expect(receipt.acks.length).toBeGreaterThanOrEqual(2)
+    expect(receipt.hintedFor).toEqual([])
+    for (const tab of [b, c]) {
+      const entry = await tab.get('cart/42')
+      expect(entry).toMatchObject({ value: { items: ['tea'] }, conflict: false, quorum: { met: true } })
+    }
+  })
+
+  test('keep both of two concurrent puts, show them everywhere, and a merged put ends the conflict', async () => {
+    const [a, b, c] = (await open(world)) as [Tab, Tab, Tab]
+    await a.put('title', 'first')
+    for (const tab of [b, c]) expect((await tab.get('title')).value).toBe('first')
+    for (const tab of [a, b]) await tab.evaluate((store) => window.tabring.faults(store).cut())
+    const receipts = [await a.put('title', 'from A'), await b.put('title', 'from B')]
+    for (const receipt of receipts) expect(receipt.quorum).toMatchObject({ met: false, answers: 1 })
+    for (const tab of [a, b]) await tab.evaluate((store) => window.tabring.faults(store).heal())
+    for (const tab of [a, b, c]) {
+      await tab.waitFor('both siblings', async (store) => (await store.get('title')).siblings.length === 2)
+      expect((await tab.get('title')).siblings.sort()).toEqual(['from A', 'from B'])
+    }
+    const { context } = await c.get('title')
+    await c.put('title', 'merged', { context })
+    for (const tab of [a, b, c]) {
+      await tab.waitFor('the merged value', async (store) => (await store.get('title')).value === 'merged')
+      expect((await tab.get('title')).siblings).toEqual(['merged'])
+    }
+  })
+})
