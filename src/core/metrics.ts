@@ -20,7 +20,8 @@ class Histogram {
 
   record(ms: number): void {
     const index = BOUNDS.findIndex((bound) => ms <= bound)
-    this.buckets[index < 0 ? BOUNDS.length : index]! += 1
+    const bucket = index < 0 ? BOUNDS.length : index
+    this.buckets[bucket] = (this.buckets[bucket] ?? 0) + 1
     this.count++
     this.sum += ms
     this.max = Math.max(this.max, ms)

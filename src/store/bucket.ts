@@ -13,7 +13,7 @@ import { type BucketSettings, checkKey, checkQuorum } from './options.js'
 import { Scan, type ScanOptions, readScanOptions } from './scan.js'
 import type { Session } from './session.js'
 import { publicError } from './storage-errors.js'
-import { encodeValue } from './values.js'
+import { type AnyValue, encodeValue } from './values.js'
 import { type WatchTarget, readWatchTarget, watch } from './watch.js'
 
 export interface CallOptions {
@@ -48,8 +48,7 @@ export interface StoreInside {
 /** Operations of one putMany or getMany on the way at once. */
 const WINDOW = 256
 
-// biome-ignore lint/suspicious/noExplicitAny: values are whatever the application says they are.
-export class Bucket<V = any> {
+export class Bucket<V = AnyValue> {
   private readonly updates = new Map<StoreKey, Promise<unknown>>()
 
   /** @internal */

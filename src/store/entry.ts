@@ -7,7 +7,7 @@ import { MalformedError } from '../core/versions/encoding.js'
 import { decodeToken, encodeToken } from '../core/versions/token.js'
 import { ContextError } from './errors.js'
 import type { Merge } from './options.js'
-import { decodeValue } from './values.js'
+import { type AnyValue, decodeValue } from './values.js'
 
 /** An opaque causal context: bytes that may be stored and given back to a put of the same key. */
 export type Context = Uint8Array
@@ -21,8 +21,7 @@ export interface Quorum {
   needed: number
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: values are whatever the application says they are.
-export interface Entry<V = any> {
+export interface Entry<V = AnyValue> {
   key: string
   /** One version, or the bucket's merge of all; undefined when absent or deleted. Without a merge, the first sibling. */
   value: V | undefined

@@ -2,6 +2,7 @@
 import { MAX_BUCKET_BYTES, MAX_KEY_BYTES, type ReplicationFactor } from '../core/ids.js'
 import { DEFAULT_TUNING, type Tuning } from '../core/tuning.js'
 import { KeyError, OptionError, SecretError } from './errors.js'
+import type { AnyValue } from './values.js'
 
 export interface Replication {
   /** Homes of each key; 'all': every member. */
@@ -13,8 +14,7 @@ export interface Replication {
 }
 
 /** Commutative, associative, idempotent, total: any order of siblings gives the same value. */
-// biome-ignore lint/suspicious/noExplicitAny: a bucket's values are whatever the application says they are.
-export type Merge<V = any> = (siblings: V[]) => V
+export type Merge<V = AnyValue> = (siblings: V[]) => V
 
 export interface BucketOptions<V = unknown> extends Partial<Replication> {
   merge?: Merge<V>
@@ -176,7 +176,6 @@ function readTuning(given: Partial<Tuning> | undefined): Tuning {
   for (const [name, value] of Object.entries(given ?? {})) {
     if (!(name in DEFAULT_TUNING)) throw new OptionError(`tuning.${name}`, 'there is no such option.')
     const wanted = typeof DEFAULT_TUNING[name as keyof Tuning]
-    // biome-ignore lint/suspicious/useValidTypeof: compared with the type of the default.
     if (typeof value !== wanted || (wanted === 'number' && !((value as number) > 0)))
       throw new OptionError(`tuning.${name}`, `give a ${wanted}${wanted === 'number' ? ' above 0' : ''}.`)
     Object.assign(tuning, { [name]: value })

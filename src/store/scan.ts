@@ -4,6 +4,7 @@ import type { Scan as RingScan, ScanRange } from '../core/requests/scan.js'
 import type { Container } from '../core/versions/container.js'
 import type { Entry } from './entry.js'
 import { OptionError } from './errors.js'
+import type { AnyValue } from './values.js'
 
 export interface ScanOptions {
   /** Only keys that begin with this. */
@@ -48,8 +49,7 @@ function successorOfPrefix(prefix: string): string {
   return prefix.slice(0, end - 1) + String.fromCharCode(prefix.charCodeAt(end - 1) + 1)
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: values are whatever the application says they are.
-export class Scan<V = any> implements AsyncIterable<Entry<V>> {
+export class Scan<V = AnyValue> implements AsyncIterable<Entry<V>> {
   /** True once the scan has ended and every partition was answered for by a home that has all of it. */
   complete = false
 

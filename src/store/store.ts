@@ -13,6 +13,7 @@ import type { Scan, ScanOptions } from './scan.js'
 import { Session } from './session.js'
 import { type Member, type Status, memberOf, membersOf, statusOf } from './status.js'
 import { publicError } from './storage-errors.js'
+import type { AnyValue } from './values.js'
 import { type VerifyReport, verifyNode } from './verify.js'
 import type { WatchTarget } from './watch.js'
 
@@ -78,43 +79,46 @@ export class Store extends EventTarget {
 
   // --- the verbs of the unnamed bucket
 
-  get<V = any>(key: string, options?: GetCallOptions): Promise<Entry<V>> {
+  get<V = AnyValue>(key: string, options?: GetCallOptions): Promise<Entry<V>> {
     return this.root.get(key, options)
   }
-  put<V = any>(key: string, value: V, options?: PutCallOptions): Promise<Receipt> {
+  put<V = AnyValue>(key: string, value: V, options?: PutCallOptions): Promise<Receipt> {
     return this.root.put(key, value, options)
   }
   delete(key: string, options?: PutCallOptions): Promise<Receipt> {
     return this.root.delete(key, options)
   }
-  update<V = any>(
+  update<V = AnyValue>(
     key: string,
     change: (value: V | undefined, entry: Entry<V>) => V | Promise<V>,
     options?: GetCallOptions & Omit<PutCallOptions, 'context'>,
   ): Promise<Receipt> {
     return this.root.update(key, change, options)
   }
-  getMany<V = any>(keys: Iterable<string>, options?: GetCallOptions): Promise<Entry<V>[]> {
+  getMany<V = AnyValue>(keys: Iterable<string>, options?: GetCallOptions): Promise<Entry<V>[]> {
     return this.root.getMany(keys, options)
   }
-  putMany<V = any>(
+  putMany<V = AnyValue>(
     pairs: Iterable<readonly [string, V]> | AsyncIterable<readonly [string, V]>,
     options?: Omit<PutCallOptions, 'context'>,
   ): Promise<Receipt[]> {
     return this.root.putMany(pairs, options)
   }
-  watch<V = any>(target?: WatchTarget, options?: { signal?: AbortSignal }): AsyncGenerator<Entry<V>, void, undefined> {
+  watch<V = AnyValue>(
+    target?: WatchTarget,
+    options?: { signal?: AbortSignal },
+  ): AsyncGenerator<Entry<V>, void, undefined> {
     return this.root.watch(target, options)
   }
-  subscribe<V = any>(target: WatchTarget, listener: (entry: Entry<V>) => void): () => void {
+  subscribe<V = AnyValue>(target: WatchTarget, listener: (entry: Entry<V>) => void): () => void {
     return this.root.subscribe(target, listener)
   }
-  scan<V = any>(options?: ScanOptions): Scan<V> {
+  scan<V = AnyValue>(options?: ScanOptions): Scan<V> {
     return this.root.scan(options)
   }
 
   /** A name space with its own n, r, w, merge and ttl, as given to `openStore`, or with the store's defaults. */
-  bucket<V = any>(name: string): Bucket<V> {
+  bucket<V = AnyValue>(name: string): Bucket<V> {
     this.lifetime.check()
     checkBucketName(name)
     let bucket = this.buckets.get(name)

@@ -5,6 +5,10 @@
 import { ExtensionCodec, decode, encode } from '@msgpack/msgpack'
 import { ValueError, ValueTooLargeError } from './errors.js'
 
+/** Values are whatever the application says they are: the default of every value type, as in `JSON.parse`. */
+// biome-ignore lint/suspicious/noExplicitAny: the one place where it stands.
+export type AnyValue = any
+
 export const MAX_VALUE_BYTES = 1024 * 1024
 const MAX_DEPTH = 64
 

@@ -10,7 +10,7 @@ import {
   type StoredRecord,
   type StoredState,
 } from '../../core/environment.js'
-import type { NodeId, Partition, StoreKey } from '../../core/ids.js'
+import type { Partition, StoreKey } from '../../core/ids.js'
 import { Database, type DatabaseEvents, type LeafRow } from './database.js'
 import { GroupCommit, toGroup } from './group-commit.js'
 import { leafPrefix, recordKey, storeKeyOf } from './layout.js'
@@ -33,7 +33,7 @@ export function openIndexedDbStorage(name: string, events: DatabaseEvents): Stor
           tx.objectStore('meta').getAllKeys(),
           tx.objectStore('meta').getAll(),
         ])
-        leafIds.forEach((id, i) => leaves.set(id, rows[i] as LeafRow))
+        for (const [i, id] of leafIds.entries()) leaves.set(id, rows[i] as LeafRow)
         const hints: StoredState['hints'] = []
         // In pages: the rows hold whole containers, and all of them at once may be much.
         for (let after: string | undefined, page = true; page; ) {
@@ -42,9 +42,10 @@ export function openIndexedDbStorage(name: string, events: DatabaseEvents): Stor
             tx.objectStore('hints').getAllKeys(range, ROWS_AT_ONCE),
             tx.objectStore('hints').getAll(range, ROWS_AT_ONCE),
           ])
-          keys.forEach((key, i) =>
-            hints.push({ key: key as StoreKey, homes: found[i]?.homes as NodeId[], own: found[i]?.own as boolean }),
-          )
+          for (const [i, key] of keys.entries()) {
+            const row = found[i]
+            if (row) hints.push({ key: key as StoreKey, homes: row.homes, own: row.own })
+          }
           after = keys.at(-1)
           page = keys.length === ROWS_AT_ONCE
         }

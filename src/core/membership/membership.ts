@@ -105,7 +105,7 @@ export class Membership {
       const winner = known ? newerRecord(known, record) : record
       if (known && sameRecord(known, winner)) continue
       this.records.set(record.node, winner)
-      if (!known || known.state !== 'up') this.knownSince.set(record.node, this.clock.now())
+      if (known?.state !== 'up') this.knownSince.set(record.node, this.clock.now())
       changed.push(winner)
     }
     if (changed.length > 0) this.settle(before, changed)

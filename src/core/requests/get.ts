@@ -112,7 +112,7 @@ class Get {
     if (this.homes.includes(routing.self) && complete) this.fullAsked = true
     this.outstanding++
     const read = replica.certainlyAbsent(this.key) ? Promise.resolve([EMPTY_CONTAINER]) : replica.read([this.key])
-    read
+    void read
       .then(
         ([container = EMPTY_CONTAINER]) =>
           this.answers.set(routing.self, { digest: digestIfAny(this.key, container), container, complete }),
@@ -242,7 +242,7 @@ class Get {
 
   /** After the answer: wait for the stragglers, then bring everybody who should have the key to the merged state (§5). */
   private async repairLater(): Promise<void> {
-    const { clock, tuning, onError } = this.context
+    const { tuning, onError } = this.context
     if (!tuning.readRepair || this.resolve) return
     if (this.outstanding > 0 && !this.expired) return
     try {
@@ -250,7 +250,6 @@ class Get {
     } catch (error) {
       onError(error)
     }
-    void clock
   }
 
   private async repair(): Promise<void> {

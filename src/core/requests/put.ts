@@ -132,7 +132,7 @@ class Put {
     const durability: Durability = this.options.durability === 'relaxed' ? 'relaxed' : 'strict'
     const hintFor = this.hintTargets()
     this.outstanding++
-    replica
+    void replica
       .store([this.entry], { asRecord: this.isHome, hintFor, own: true, durability, maxSiblings: tuning.maxSiblings })
       .then(
         (refused) => {

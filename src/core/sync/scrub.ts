@@ -50,7 +50,7 @@ export class Scrub {
 
   start(): void {
     this.timer = this.context.clock.setTimer(this.context.intervalMs, () => {
-      this.round()
+      void this.round()
         .catch(this.context.onError)
         .then(() => this.timer && this.start())
     })

@@ -53,9 +53,9 @@ export class Settling {
 
   start(): void {
     this.timer = this.clock.setTimer(this.tuning.settleAfterMs / 2, () => {
-      this.round()
+      void this.round()
         .catch(this.onError)
-        .then(() => this.start())
+        .then(() => this.timer && this.start())
     })
   }
 

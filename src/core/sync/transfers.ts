@@ -71,7 +71,7 @@ export class Transfers {
     this.running = true
     this.again = false
     this.timer?.()
-    this.fillOnce()
+    void this.fillOnce()
       .catch(this.onError)
       .then(() => {
         this.running = false
