@@ -21,6 +21,8 @@ const FIRST_DELAY_MS = 500
 /** Short, because a cut that ends should be over within seconds; after PATIENT_FAILURES the long one holds. */
 const MAX_DELAY_MS = 4000
 const PATIENT_FAILURES = 8
+/** A peer that has no place counts like one that failed so often. */
+const BUSY_FAILURES = 3
 const LONG_DELAY_MS = 30_000
 /** A link that lived so long was a good one. */
 const GOOD_AFTER_MS = 5000
@@ -34,7 +36,8 @@ export interface DialerOptions {
   self: NodeId
   session: string
   iceServers: RTCIceServer[]
-  maxPeers: number
+  /** How many links there may be, with one to this peer. */
+  limitFor(peer: Peer): number
   queueBytes: QueueBytes
   peers: ReadonlyMap<NodeId, Peer>
   /** Is a direct link to this node wanted at all? */
@@ -144,7 +147,8 @@ export class Dialer {
         // The answer to an offer, or to a call.
         if (link ? !current || link.open : signal.link !== peer.lastLink) return
         this.drop(peer)
-        this.failed(peer, LONG_DELAY_MS)
+        peer.failures = Math.max(peer.failures, BUSY_FAILURES)
+        this.failed(peer)
         return
       case 'call':
         this.called(peer, signal.link)
@@ -199,8 +203,8 @@ export class Dialer {
   }
 
   private welcome(peer: Peer): boolean {
-    const { allowDirect, maxPeers } = this.options
-    return performance.now() >= peer.blockedUntil && allowDirect(peer.node) && this.links < maxPeers
+    const { allowDirect, limitFor } = this.options
+    return performance.now() >= peer.blockedUntil && allowDirect(peer.node) && this.links < limitFor(peer)
   }
 
   private make(peer: Peer, id: string, initiator: boolean): Link {

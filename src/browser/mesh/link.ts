@@ -12,6 +12,8 @@ import { type LinkLane, PacketReader } from './packets.js'
 import type { PeerSignal } from './signals.js'
 
 const MAX_MALFORMED = 5
+/** How long a peer that may be gone has to answer the closing of the channel. */
+const GOODBYE_MS = 500
 
 export interface LinkOptions {
   /** `<session>.<attempt>` of the initiator: what all signals of this attempt refer to. */
@@ -96,13 +98,21 @@ export class Link {
     return this.flow.queued
   }
 
-  /** Sends what was queued in this turn, as far as it may go, and closes; the peer notices at once. */
+  /** Sends what was queued in this turn, as far as it may go, and closes; a peer that is there notices at once. */
   close(): void {
     if (this.closed) return
     if (this.open) this.flow.flush()
     this.closed = true
     this.open = false
-    this.peer.destroy()
+    const { _channel } = this.peer as PeerInside
+    if (_channel?.readyState !== 'open') {
+      this.peer.destroy()
+      return
+    }
+    // A connection that is closed together with its channel takes the last packets and the goodbye with it. simple-peer
+    // destroys itself once the channel is closed on both sides.
+    _channel.close()
+    setTimeout(() => this.peer.destroy(), GOODBYE_MS)
   }
 
   private watch(channel: RTCDataChannel): void {

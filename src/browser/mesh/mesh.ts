@@ -56,7 +56,7 @@ export function createMesh(options: MeshOptions): Mesh {
     self,
     session,
     iceServers: options.iceServers ?? [],
-    maxPeers,
+    limitFor: (peer) => (isLonely(peer) ? Math.ceil(maxPeers * 1.25) : maxPeers),
     queueBytes: options.queueBytes ?? defaultQueueBytes,
     peers,
     worthDialing: (peer) => !peer.gone && (peer.present || peer.wanted) && isChosen(peer),
@@ -102,8 +102,13 @@ export function createMesh(options: MeshOptions): Mesh {
       candidates++
       if (pairRank(self, other.node) < rank) better++
     }
-    // A third of the links is left for peers that choose us, and for those that nobody else leads to.
-    return candidates <= maxPeers || better < Math.ceil((maxPeers * 2) / 3) || (!peer.up && peer.patience === undefined)
+    // A third of the links is left for peers that choose us.
+    return candidates <= maxPeers || better < Math.ceil((maxPeers * 2) / 3) || isLonely(peer)
+  }
+
+  /** No neighbour leads to it, so it gets a link beyond the limit. As ways are the same both ways, it thinks so as well. */
+  function isLonely(peer: Peer): boolean {
+    return !peer.up && peer.patience === undefined
   }
 
   function peerOf(node: NodeId): Peer {
