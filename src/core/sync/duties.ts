@@ -55,7 +55,11 @@ export class Duties {
     const alone = this.membership.placed().every((node) => node === this.self)
     for (const n of this.classes) {
       for (const partition of this.partitionsOf(n)) {
-        if (!this.routing.homesOf(partition).includes(this.self)) continue
+        if (!this.routing.homesOf(partition).includes(this.self)) {
+          // A founder counted as complete everywhere while it was alone; where it holds nothing it has nothing to give.
+          if (this.recordsIn(partition) === 0 && !this.standIns.has(partition)) this.whole.delete(partition)
+          continue
+        }
         this.homes.add(partition)
         if (alone) this.whole.add(partition)
         else if (joined.length > 0 && this.recordsIn(partition) === 0) this.whole.delete(partition)
@@ -89,8 +93,13 @@ export class Duties {
     this.changed()
   }
 
-  /** Home or stand-in, with all data. A former home counts as long as it has not handed its copy over. */
+  /** Home or stand-in on duty, with all data: if there were something, this node would know, and its "not found" is a vote. */
   isComplete(partition: Partition): boolean {
+    return this.whole.has(partition) && (this.homes.has(partition) || this.standIns.has(partition))
+  }
+
+  /** Has all data as of when it was last on duty: good to fetch from, as a former home is that has not handed its copy over. */
+  isSource(partition: Partition): boolean {
     return this.whole.has(partition)
   }
 

@@ -45,7 +45,7 @@ export class Transfers {
   ) {
     peers.handle('AskComplete', ({ partitions }) => ({
       type: 'Complete',
-      partitions: partitions.filter((partition) => duties.isComplete(partition)),
+      partitions: partitions.filter((partition) => duties.isSource(partition)),
     }))
     // An offer for a partition that is being waited for is accepted by fetching it.
     peers.handle('OfferPartitions', ({ partitions }) => {
@@ -150,9 +150,12 @@ export class Transfers {
     const bySource = new Map<NodeId, Partition[]>()
     const orphans: Partition[] = []
     missing.forEach((partition, i) => {
-      const sources = answers.filter((answer) => answer.whole?.has(partition))
+      const whole = answers.filter((answer) => answer.whole?.has(partition)).map((answer) => answer.peer)
+      // A present home has what was written since a former one was relieved.
+      const homes = whole.filter((peer) => this.routing.homesOf(partition).includes(peer))
+      const sources = homes.length > 0 ? homes : whole
       const source = sources[i % Math.max(1, sources.length)]
-      if (source) bySource.set(source.peer, [...(bySource.get(source.peer) ?? []), partition])
+      if (source) bySource.set(source, [...(bySource.get(source) ?? []), partition])
       else orphans.push(partition)
     })
     await inParallel([...bySource], SOURCES_AT_ONCE, ([peer, partitions]) => this.fetch(peer, partitions))
