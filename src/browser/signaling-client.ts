@@ -19,6 +19,7 @@ export interface SignalingHandlers {
   /** The node is in the room; called again when it comes with a new connection. */
   onPresent(node: NodeId): void
   onAbsent(node: NodeId): void
+  /** With several servers, copies of a message may come on several ways. */
   onMessage(from: NodeId, payload: unknown): void
   /** A server answered the join: now is a good moment for what failed before. */
   onOpen(): void
@@ -53,9 +54,10 @@ export interface SignalingClientOptions {
 
 interface Server {
   readonly url: string
+  /** The connection whose join was answered, and one that is to take its place. */
   socket: WebSocket | undefined
-  /** Answered our join, so messages may be sent. */
-  joined: boolean
+  next: WebSocket | undefined
+  joinedAt: number
   present: Set<NodeId>
   failures: number
   timer: ReturnType<typeof setTimeout> | undefined
@@ -70,7 +72,8 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
     (url): Server => ({
       url: new URL(url).href.replace(/^http/, 'ws'),
       socket: undefined,
-      joined: false,
+      next: undefined,
+      joinedAt: Number.POSITIVE_INFINITY,
       present: new Set(),
       failures: 0,
       timer: undefined,
@@ -84,7 +87,7 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
   const isPresent = (node: NodeId) => servers.some((server) => server.present.has(node))
 
   const carriers = (node: NodeId) =>
-    servers.filter((server) => server.joined && server.socket?.readyState === 1 && server.present.has(node))
+    servers.filter((server) => server.socket?.readyState === 1 && server.present.has(node))
 
   function appears(server: Server, node: NodeId): void {
     if (node === self) return
@@ -99,7 +102,6 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
   function receive(server: Server, message: ServerMessage): void {
     switch (message.type) {
       case 'peers': {
-        server.joined = true
         const ids = message.ids as NodeId[]
         for (const node of [...server.present]) if (!ids.includes(node)) disappears(server, node)
         handlers?.onOpen()
@@ -121,13 +123,16 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
         break
       }
       case 'error':
+        // Our own newer connection is what replaces this one.
+        if (message.code === 'replaced' && server.next) return
         onWarning(`the signaling server ${server.url} closes the connection: ${message.message}`)
     }
   }
 
+  /** Opens a connection; a former one serves until the server has answered the new one's join. */
   function connect(server: Server): void {
     clearTimeout(server.timer)
-    const former = server.socket
+    server.next?.close()
     let socket: WebSocket
     try {
       socket = new Socket(server.url)
@@ -136,37 +141,47 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
       onWarning(`no connection to the signaling server ${server.url} can be made: ${error}`)
       return
     }
-    server.socket = socket
-    server.joined = false
-    former?.close()
-    const startedAt = performance.now()
+    server.next = socket
     server.timer = setTimeout(() => socket.close(), CONNECT_TIMEOUT_MS)
-    socket.onopen = () => {
-      clearTimeout(server.timer)
-      socket.send(JSON.stringify({ type: 'join', room, id: self }))
-    }
+    socket.onopen = () => socket.send(JSON.stringify({ type: 'join', room, id: self }))
     socket.onmessage = ({ data }) => {
-      if (server.socket !== socket) return
+      if (socket !== server.socket && socket !== server.next) return
       let message: ServerMessage
       try {
         message = JSON.parse(data)
       } catch {
-        return onWarning(`the signaling server ${server.url} sent something that is not JSON`)
+        onWarning(`the signaling server ${server.url} sent something that is not JSON`)
+        return
       }
+      if (message.type === 'peers') joined(server, socket)
       receive(server, message)
     }
     // 'error' says nothing that 'close' does not.
     socket.onclose = ({ code }) => {
-      if (server.socket !== socket) return
-      clearTimeout(server.timer)
-      server.socket = undefined
-      server.joined = false
-      if (performance.now() - startedAt > GOOD_AFTER_MS) server.failures = 0
-      // 4409: somebody else came with our node id. Fighting for it would never end, so try again much later.
-      const limit = code === 4409 ? Number.POSITIVE_INFINITY : FIRST_DELAY_MS * 2 ** server.failures++
-      const delay = (code === 4409 ? 1 : Math.random()) * Math.min(MAX_DELAY_MS, limit)
-      server.timer = setTimeout(connect, delay, server)
+      if (socket === server.socket) server.socket = undefined
+      else if (socket === server.next) server.next = undefined
+      else return
+      if (!server.next && !server.socket) reconnect(server, code)
     }
+  }
+
+  function joined(server: Server, socket: WebSocket): void {
+    clearTimeout(server.timer)
+    server.joinedAt = performance.now()
+    server.next = undefined
+    const former = server.socket
+    server.socket = socket
+    former?.close()
+  }
+
+  function reconnect(server: Server, code: number): void {
+    clearTimeout(server.timer)
+    if (performance.now() - server.joinedAt > GOOD_AFTER_MS) server.failures = 0
+    server.joinedAt = Number.POSITIVE_INFINITY
+    // 4409: somebody else came with our node id. Fighting for it would never end, so try again much later.
+    const replaced = code === 4409
+    const limit = replaced ? MAX_DELAY_MS : Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** server.failures++)
+    server.timer = setTimeout(connect, replaced ? limit : Math.random() * limit, server)
   }
 
   // Sockets that look open may have died with the former network; the server lets the newer connection win.
@@ -190,17 +205,18 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
         .catch((error) => onWarning(`a signaling message for ${to} could not be sealed: ${error}`))
     },
     wake() {
-      for (const server of servers) if (!server.socket) connect(server)
+      for (const server of servers) if (!server.socket && !server.next) connect(server)
     },
     close() {
       handlers = undefined
       globalThis.removeEventListener?.('online', online)
       for (const server of servers) {
-        const { socket } = server
+        const { socket, next } = server
         server.socket = undefined
-        server.joined = false
+        server.next = undefined
         clearTimeout(server.timer)
         socket?.close()
+        next?.close()
       }
     },
   }

@@ -36,8 +36,8 @@ export interface DialerOptions {
   self: NodeId
   session: string
   iceServers: RTCIceServer[]
-  /** How many links there may be, with one to this peer. */
-  limitFor(peer: Peer): number
+  /** Is there a place for a link to this peer? `links` are in use. */
+  hasPlace(peer: Peer, links: number): boolean
   queueBytes: QueueBytes
   peers: ReadonlyMap<NodeId, Peer>
   /** Is a direct link to this node wanted at all? */
@@ -75,8 +75,8 @@ export class Dialer {
   consider(peer: Peer): void {
     const { options } = this
     const { node } = peer
-    if (!this.active || peer.link || peer.timer !== undefined || !this.welcome(peer)) return
-    if (!options.worthDialing(peer) || !options.reaches(node)) return
+    if (!this.active || peer.link || peer.timer !== undefined) return
+    if (!options.worthDialing(peer) || !options.reaches(node) || !this.welcome(peer)) return
     if (options.self > node) {
       if (!mayCreateConnection(performance.now())) {
         this.failed(peer, LONG_DELAY_MS)
@@ -203,8 +203,8 @@ export class Dialer {
   }
 
   private welcome(peer: Peer): boolean {
-    const { allowDirect, limitFor } = this.options
-    return performance.now() >= peer.blockedUntil && allowDirect(peer.node) && this.links < limitFor(peer)
+    const { allowDirect, hasPlace } = this.options
+    return performance.now() >= peer.blockedUntil && allowDirect(peer.node) && hasPlace(peer, this.links)
   }
 
   private make(peer: Peer, id: string, initiator: boolean): Link {

@@ -21,6 +21,7 @@ import type { Signal } from './signals.js'
 const PATIENCE_MS = 2000
 const REJECTED_MS = 60_000
 const NEAR_INTERVAL_MS = 250
+const MAKE_PLACE_INTERVAL_MS = 3000
 /** Peers that are neither present, wanted nor linked are forgotten when there are more than this. */
 const MAX_REMEMBERED_PEERS = 1000
 
@@ -51,12 +52,13 @@ export function createMesh(options: MeshOptions): Mesh {
   let handlers: TransportHandlers | undefined
   let nearTimer: ReturnType<typeof setTimeout> | undefined
   let nearSentAt = Number.NEGATIVE_INFINITY
+  let placeMadeAt = Number.NEGATIVE_INFINITY
 
   const dialer = new Dialer({
     self,
     session,
     iceServers: options.iceServers ?? [],
-    limitFor: (peer) => (isLonely(peer) ? Math.ceil(maxPeers * 1.25) : maxPeers),
+    hasPlace,
     queueBytes: options.queueBytes ?? defaultQueueBytes,
     peers,
     worthDialing: (peer) => !peer.gone && (peer.present || peer.wanted) && isChosen(peer),
@@ -91,6 +93,21 @@ export function createMesh(options: MeshOptions): Mesh {
     },
     onWarning,
   })
+
+  /** Places for lonely peers are made, if need be, by dropping a link whose other end a neighbour leads to as well. */
+  function hasPlace(peer: Peer, links: number): boolean {
+    if (links < maxPeers || (isLonely(peer) && links < maxPeers * 1.25)) return true
+    const now = performance.now()
+    // In rooms that are much too large for one hop somebody is always lonely; then dropping links would never end.
+    if (!isLonely(peer) || peers.size > maxPeers * 4 || now - placeMadeAt < MAKE_PLACE_INTERVAL_MS) return false
+    for (const other of peers.values()) {
+      if (!other.link?.open || neighbours.towards(other.node) === undefined) continue
+      placeMadeAt = now
+      dialer.drop(other)
+      return true
+    }
+    return false
+  }
 
   /** Every pair ranks itself the same on both sides, so that in a large room both choose each other. */
   function isChosen(peer: Peer): boolean {

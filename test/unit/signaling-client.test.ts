@@ -1,0 +1,154 @@
+/** The tab's side of signaling against real servers: several at once, their deaths and returns, sealed messages. */
+import { type Server, createServer } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { afterEach, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { type Signaling as Attached, attachSignaling } from '../../signaling/index.js'
+import {
+  type Signaling,
+  type SignalingClientOptions,
+  createSignalingClient,
+} from '../../src/browser/signaling-client.js'
+import type { NodeId } from '../../src/core/ids.js'
+
+const [A, B] = ['a', 'b'] as [NodeId, NodeId]
+
+/** A signaling server that can be killed and started again on its port. */
+class TestServer {
+  #http: Server | undefined
+  #attached: Attached | undefined
+  #sockets = new Set<Socket>()
+  #port = 0
+  get url(): string {
+    return `ws://127.0.0.1:${this.#port}/signal`
+  }
+  async start(): Promise<this> {
+    this.#http = createServer().on('connection', (socket) => this.#sockets.add(socket))
+    this.#attached = attachSignaling(this.#http)
+    await new Promise<void>((resolve) => this.#http?.listen(this.#port, '127.0.0.1', resolve))
+    this.#port = (this.#http.address() as AddressInfo).port
+    return this
+  }
+  async kill(): Promise<void> {
+    const closed = new Promise((resolve) => this.#http?.close(resolve))
+    for (const socket of this.#sockets) socket.destroy()
+    this.#sockets.clear()
+    await Promise.all([closed, this.#attached?.close()])
+  }
+}
+
+const ends: (() => unknown)[] = []
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end()
+})
+
+async function server(): Promise<TestServer> {
+  const started = await new TestServer().start()
+  ends.push(() => started.kill())
+  return started
+}
+
+interface Seen {
+  client: Signaling
+  events: string[]
+  warnings: string[]
+}
+
+function client(self: NodeId, urls: SignalingClientOptions['urls'], more: Partial<SignalingClientOptions> = {}): Seen {
+  const [events, warnings]: [string[], string[]] = [[], []]
+  const made = createSignalingClient({
+    urls,
+    room: 'room',
+    self,
+    onWarning: (message) => warnings.push(message),
+    WebSocket: WebSocket as unknown as typeof globalThis.WebSocket,
+    ...more,
+  })
+  made.start({
+    onPresent: (node) => events.push(`present ${node}`),
+    onAbsent: (node) => events.push(`absent ${node}`),
+    onMessage: (from, payload) => events.push(`${from}: ${JSON.stringify(payload)}`),
+    onOpen: () => events.push('open'),
+  })
+  ends.push(() => made.close())
+  return { client: made, events, warnings }
+}
+
+test('peers see each other come, speak and go', async () => {
+  const { url } = await server()
+  const a = client(A, url)
+  await expect.poll(() => a.events).toEqual(['open'])
+  const b = client(B, url)
+  await expect.poll(() => b.events).toEqual(['open', 'present a'])
+  await expect.poll(() => a.client.reaches(B)).toBe(true)
+  a.client.send(B, { n: 1 })
+  a.client.send(B, { n: 2 })
+  await expect.poll(() => b.events.slice(2)).toEqual(['a: {"n":1}', 'a: {"n":2}'])
+  b.client.close()
+  await expect.poll(() => a.events).toEqual(['open', 'present b', 'absent b'])
+  expect(a.client.reaches(B)).toBe(false)
+})
+
+test('messages are sealed for one peer and opened in order, however long it takes', async () => {
+  const { url } = await server()
+  let waits = 50
+  const a = client(A, url, {
+    seal: async (payload, to) => {
+      waits /= 2
+      await new Promise((resolve) => setTimeout(resolve, waits))
+      return `${to}!${payload}`
+    },
+  })
+  const b = client(B, url, {
+    open: async (sealed, from) => {
+      if (sealed.includes('bad')) throw new Error('not ours')
+      return `${from}>${sealed}`
+    },
+  })
+  await expect.poll(() => a.client.reaches(B)).toBe(true)
+  for (const text of ['one', 'bad', 'two']) a.client.send(B, text)
+  await expect.poll(() => b.events.slice(-2)).toEqual(['a: "a>b!one"', 'a: "a>b!two"'])
+  expect(b.warnings).toHaveLength(1)
+})
+
+test('a dead server makes nobody absent; when it is back, it is joined again', async () => {
+  const only = await server()
+  const [a, b] = [client(A, only.url), client(B, only.url)]
+  await expect.poll(() => a.client.reaches(B) && b.client.reaches(A)).toBe(true)
+  await only.kill()
+  await expect.poll(() => a.client.reaches(B)).toBe(false)
+  expect(a.events).not.toContain('absent b')
+  await only.start()
+  await expect.poll(() => a.client.reaches(B) && b.client.reaches(A), { timeout: 10_000 }).toBe(true)
+}, 15_000)
+
+test('with several servers, a peer is absent only when all of them say so, and one of them may die', async () => {
+  const [one, two] = [await server(), await server()]
+  const a = client(A, [one.url, two.url, one.url])
+  const b = client(B, [two.url, one.url])
+  await expect.poll(() => a.events.filter((event) => event === 'present b').length).toBeGreaterThan(0)
+  await expect.poll(() => a.events.filter((event) => event === 'open').length).toBe(2)
+  await one.kill()
+  await expect.poll(() => a.client.reaches(B)).toBe(true)
+  a.client.send(B, 'still there')
+  await expect.poll(() => b.events).toContain('a: "still there"')
+  expect(a.events).not.toContain('absent b')
+})
+
+test('a newer connection of the same node takes over without a fight', async () => {
+  const { url } = await server()
+  const [old] = [client(A, url)]
+  await expect.poll(() => old.events).toEqual(['open'])
+  const young = client(A, url)
+  await expect.poll(() => young.events).toEqual(['open'])
+  await expect.poll(() => old.warnings.length).toBe(1)
+  await new Promise((resolve) => setTimeout(resolve, 1500))
+  expect(old.events).toEqual(['open'])
+  expect(young.warnings).toEqual([])
+})
+
+test('null never connects, and a URL that is none is refused at once', () => {
+  const { client: alone } = client(A, null)
+  expect(alone.reaches(B)).toBe(false)
+  expect(() => createSignalingClient({ urls: 'nonsense', room: 'r', self: A })).toThrow(TypeError)
+})
