@@ -6,7 +6,6 @@
  */
 import type { DeviceId } from '../ids.js'
 import type { Scores } from './scores.js'
-import { fairShares } from './shares.js'
 
 /** How far above its fair share a node may be filled. Less balances better and moves more; see the measurements in the tests. */
 const SLACK = 1.05
@@ -16,8 +15,9 @@ const SLACK = 1.05
  * node has more than ⌈SLACK × fair share⌉.
  */
 export function claimHomes(
-  members: readonly { device: DeviceId; capacity: number }[],
+  members: readonly { device: DeviceId }[],
   scores: readonly Scores[],
+  shares: readonly number[],
   Q: number,
   copies: number,
 ): number[][] {
@@ -26,7 +26,7 @@ export function claimHomes(
   const claims = new Claims(
     members.map((member) => devices.indexOf(member.device)),
     scores,
-    fairShares(members, Q, copies).map((share) => Math.min(Q, Math.ceil(share * SLACK - 1e-9))),
+    shares.map((share) => Math.min(Q, Math.ceil(share * SLACK - 1e-9))),
     copies,
     Math.max(0, copies - devices.length),
   )

@@ -7,6 +7,7 @@ import type { DeviceId, NodeId, ReplicationFactor } from '../ids.js'
 import { invariant } from '../invariant.js'
 import { claimHomes } from './claims.js'
 import { scoresOf } from './scores.js'
+import { fairShares, ratesFor } from './shares.js'
 
 export interface PlacementMember {
   node: NodeId
@@ -27,12 +28,14 @@ export interface Placement {
 }
 
 /**
- * Places Q partitions on the members. The order of the input does not matter.
+ * Places Q partitions on the members. The order of the input does not matter. About a millisecond for 30 members and 256 partitions.
  *
- * - Balance: no node has more than ⌈1.05 × its fair share⌉ homes.
+ * - Balance: no node has more than ⌈1.05 × its fair share⌉ homes (`fairShares`), so the mean load is at least 0.94 of the highest at
+ *   S = 30, Q = 256, n = 3.
  * - Devices: the homes of a partition are on min(n, devices) distinct devices, and the first n stand-ins on new ones while there are any.
- * - Movement: the score of a node never depends on the others, so a join moves hardly more than the newcomer's share and a leave hardly
- *   more than what the leaver held; the displaced home becomes one of the first stand-ins.
+ * - Movement: a join moves at most 1.3 × the newcomer's share and a leave 1.3 × what the leaver held, always while nodes have 48 homes or
+ *   more (n = 3: 16 nodes at Q = 256, 64 at Q = 1024) and on average up to 30 nodes at Q = 256. Smaller shares, and many tabs on few
+ *   devices, cost more; the property tests hold bounds there too. The displaced home is nearly always the first stand-in.
  */
 export function placement(members: readonly PlacementMember[], Q: number, n: ReplicationFactor): Placement {
   const sorted = [...members].sort((a, b) => (a.node < b.node ? -1 : a.node > b.node ? 1 : 0))
@@ -41,8 +44,11 @@ export function placement(members: readonly PlacementMember[], Q: number, n: Rep
     invariant(member.node !== sorted[i - 1]?.node, 'a member is placed once')
   })
   const copies = Math.min(n === 'all' ? sorted.length : n, sorted.length)
-  const scores = sorted.map((member) => scoresOf(member.node, member.capacity, Q))
-  const claimed = claimHomes(sorted, scores, Q, copies)
+  const shares = fairShares(sorted, Q, copies)
+  // When all are homes anyway, the rate only says who comes first.
+  const rates = copies === sorted.length ? sorted.map(({ capacity }) => capacity) : ratesFor(sorted, shares, Q, copies)
+  const scores = sorted.map(({ node }, i) => scoresOf(node, rates[i] ?? 1, Q))
+  const claimed = claimHomes(sorted, scores, shares, Q, copies)
   const byCost = (index: number) => (a: number, b: number) =>
     (scores[a]?.cost[index] ?? 0) - (scores[b]?.cost[index] ?? 0) || a - b
   const positions = new Map(sorted.map((member, i) => [member.node, i]))
@@ -59,10 +65,13 @@ export function placement(members: readonly PlacementMember[], Q: number, n: Rep
   return {
     homes: (index) => homeNames[index] ?? outside(index, Q),
     preferenceList: (index) => {
+      const known = lists[index]
+      if (known) return known
       const set = homes[index] ?? outside(index, Q)
       const rest = sorted.map((_, i) => i).filter((i) => !set.includes(i))
-      lists[index] ??= names([...set, ...standIns(sorted, set, rest.sort(byCost(index)))])
-      return lists[index]
+      const list = names([...set, ...standIns(sorted, set, rest.sort(byCost(index)))])
+      lists[index] = list
+      return list
     },
     isHome: (node, index) => {
       const position = positions.get(node)

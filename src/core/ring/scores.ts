@@ -8,17 +8,17 @@
  */
 import type { NodeId } from '../ids.js'
 
-/** One node's opinion: lower cost is closer. `order` lists the partition indexes by rising cost. */
+/** One node's side of it: lower cost is closer. `order` lists the partition indexes by rising cost. */
 export interface Scores {
   cost: Float64Array
   order: Uint16Array
 }
 
 /**
- * The costs of one node for Q partitions, exponentially distributed with rate `capacity`: a node of twice the capacity is the
- * cheapest twice as often (weighted rendezvous).
+ * The costs of one node for Q partitions, exponentially distributed with this rate: a node of twice the rate is the cheapest twice as
+ * often (weighted rendezvous). The order does not depend on the rate.
  */
-export function scoresOf(node: NodeId, capacity: number, Q: number): Scores {
+export function scoresOf(node: NodeId, rate: number, Q: number): Scores {
   const seed = seedOf(node)
   const order = new Uint16Array(Q)
   for (let i = 0; i < Q; i++) {
@@ -31,7 +31,7 @@ export function scoresOf(node: NodeId, capacity: number, Q: number): Scores {
     const partition = order[rank] as number
     // The place within the rank's slice decides between nodes that give a partition the same rank.
     const jitter = (mix(seed ^ 0x5bd1e995, partition) + 0.5) / 2 ** 32
-    cost[partition] = minusLog(1 - (rank + jitter) / Q) / capacity
+    cost[partition] = minusLog(1 - (rank + jitter) / Q) / rate
   }
   return { cost, order }
 }
@@ -57,7 +57,7 @@ function scale(uniform: number, below: number): number {
 }
 
 /** -ln(x) for 0 < x <= 1, to about 1e-10, the same bits on every engine. */
-function minusLog(x: number): number {
+export function minusLog(x: number): number {
   let halvings = 0
   let mantissa = x
   while (mantissa < 0.75) {

@@ -3,6 +3,7 @@
  * capacity; §4.3: the homes of a key are distinct physical nodes). A real-valued target; the placement rounds it up to a limit.
  */
 import type { DeviceId } from '../ids.js'
+import { minusLog } from './scores.js'
 
 /** What the shares depend on. */
 interface Claim {
@@ -45,6 +46,31 @@ export function fairShares(members: readonly Claim[], Q: number, n: number): num
     at++
   }
   return shares
+}
+
+/** A node that ought to be home of nearly everything is given this chance, so that its rate stays finite. */
+const ALMOST_ALWAYS = 0.98
+
+/**
+ * The rate of every member's exponential costs, such that the cheapest distinct devices come out about as the shares ask. Rates as the
+ * capacities would starve tabs that share a device, and big ones, because a partition takes each only once; the limits would then
+ * correct a lot, and every correction moves when members change.
+ *
+ * Of exponential costs below a common threshold 1 - e^(-rate) get in, so rate = -ln(1 - share / Q); for a whole device likewise, and its
+ * cheapest tab has the sum of its tabs' rates. Taking the device's view alone makes the rates jump when a tab of it comes or
+ * goes, ignoring it needs more corrections; the geometric mean of both was measured to move least.
+ */
+export function ratesFor(members: readonly Claim[], shares: readonly number[], Q: number, n: number): number[] {
+  const ofDevice = new Map<DeviceId, number>()
+  members.forEach(({ device }, i) => {
+    ofDevice.set(device, (ofDevice.get(device) ?? 0) + (shares[i] ?? 0))
+  })
+  const rate = (share: number): number => minusLog(1 - Math.min(ALMOST_ALWAYS, share / Q))
+  return members.map(({ device }, i) => {
+    const alone = shares[i] ?? 0
+    const shared = ofDevice.size >= n ? (ofDevice.get(device) ?? alone) : alone
+    return Math.sqrt(rate(alone) * ((rate(shared) * alone) / shared))
+  })
 }
 
 /** Water-filling: parts in proportion to `weights`, each between `low` and its bound in `high`, that sum to `total`. */
