@@ -43,7 +43,7 @@ export const DEFAULT_TUNING: Tuning = {
   heartbeatIntervalMs: 1000,
   suspicionPhi: 8,
   requestTimeoutMs: 5000,
-  patienceMinMs: 150,
+  patienceMinMs: 400,
   patienceMaxMs: 1500,
   replaceAfterMs: 600_000,
   standInAfterMs: 4000,

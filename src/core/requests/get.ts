@@ -61,8 +61,13 @@ class Get {
   private readonly asked = new Set<NodeId>()
   private outstanding = 0
   private fullAsked = false
+  /** Asked for a value, not only for a digest, and not answered yet. */
+  private fullsOutstanding = 0
+  /** The wait for the nearest home has been long enough: any way to the value will do. */
+  private hurried = false
   private deciding = false
   private expired = false
+  private repairing = false
   private merged: Container = EMPTY_CONTAINER
   private storageError: unknown
   private resolve: ((outcome: GetOutcome) => void) | undefined
@@ -124,10 +129,14 @@ class Get {
   }
 
   private ask(node: NodeId, full: boolean): void {
-    if (full) this.fullAsked = true
+    if (full) {
+      this.fullAsked = true
+      this.fullsOutstanding++
+    }
     this.asked.add(node)
     this.outstanding++
     void this.requestFrom(node, full).then((answer) => {
+      if (full) this.fullsOutstanding--
       if (answer) this.answers.set(node, answer)
       else this.askNext()
       this.answered()
@@ -162,9 +171,13 @@ class Get {
     if (next) this.ask(next, true)
   }
 
+  /** A reply is slower than this peer's usual ones: do not wait for it alone. */
   private hedge(): void {
     if (!this.resolve) return
-    for (const node of this.asked) if (!this.answers.has(node)) this.askNext()
+    this.hurried = true
+    if (this.votes().length < this.options.r)
+      for (const node of [...this.asked]) if (!this.answers.has(node)) this.askNext()
+    void this.consider()
   }
 
   private votes(): NodeId[] {
@@ -185,20 +198,29 @@ class Get {
     void this.consider()
   }
 
+  /** Enough votes, with a value among them or none to be expected soon; or nothing more will come. */
+  private mayDecide(): boolean {
+    if (this.expired || this.outstanding === 0) return true
+    if (this.votes().length < this.options.r) return false
+    return this.hurried || this.fullsOutstanding === 0 || [...this.answers.values()].some((answer) => answer.container)
+  }
+
   private async consider(): Promise<void> {
-    if (this.deciding || !this.resolve) return
-    if (this.votes().length < this.options.r && this.outstanding > 0 && !this.expired) return
+    if (this.deciding) return
     this.deciding = true
     try {
-      await this.fetchMissing()
-      this.decide()
+      if (this.resolve && this.mayDecide()) {
+        await this.fetchMissing()
+        if (this.mayDecide()) this.decide()
+      }
     } catch (error) {
       this.reject?.(error)
+      this.resolve = undefined
       this.context.onError(error)
     } finally {
       this.deciding = false
     }
-    void this.repairLater()
+    await this.repairLater()
   }
 
   /** Digests that differ from what is known so far stand for versions to fetch. */
@@ -206,17 +228,23 @@ class Get {
     for (const answer of this.answers.values())
       if (answer.container) this.merged = mergeContainers(this.merged, answer.container)
     const known = digestIfAny(this.key, this.merged)
-    const unknown = [...this.answers].filter(
-      ([, answer]) => answer.digest && !answer.container && !(known && sameDigest(answer.digest, known)),
-    )
+    const unknown = new Map<string, [NodeId, Answer]>()
+    for (const [node, answer] of this.answers) {
+      if (!answer.digest || answer.container || (known && sameDigest(answer.digest, known))) continue
+      // One of those that say the same is enough.
+      unknown.set(`${answer.digest.high} ${answer.digest.low}`, [node, answer])
+    }
     await Promise.all(
-      unknown.map(async ([node, answer]) => {
+      [...unknown.values()].map(async ([node, answer]) => {
         const full = await this.requestFrom(node, true)
         if (full?.container) {
           answer.container = full.container
           answer.digest = full.digest
           this.merged = mergeContainers(this.merged, full.container)
-        } else this.answers.delete(node)
+        } else {
+          this.answers.delete(node)
+          this.askNext()
+        }
       }),
     )
   }
@@ -243,8 +271,8 @@ class Get {
   /** After the answer: wait for the stragglers, then bring everybody who should have the key to the merged state (§5). */
   private async repairLater(): Promise<void> {
     const { tuning, onError } = this.context
-    if (!tuning.readRepair || this.resolve) return
-    if (this.outstanding > 0 && !this.expired) return
+    if (!tuning.readRepair || this.resolve || this.repairing || this.outstanding > 0) return
+    this.repairing = true
     try {
       await this.repair()
     } catch (error) {

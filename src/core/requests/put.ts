@@ -186,7 +186,8 @@ class Put {
 
   private escalate(bytes: Uint8Array): void {
     if (!this.resolve || this.answers() >= this.options.w) return
-    for (const node of [...this.asked]) if (!this.acks.has(node)) this.replace(node, bytes)
+    const { self } = this.context.routing
+    for (const node of [...this.asked]) if (node !== self && !this.acks.has(node)) this.replace(node, bytes)
   }
 
   private homeAcks(): number {

@@ -7,12 +7,18 @@
 import type { DeviceId } from '../ids.js'
 import type { Scores } from './scores.js'
 
-/** How far above its fair share a node may be filled. Less balances better and moves more; see the measurements in the tests. */
-const SLACK = 1.05
+/**
+ * The most homes a node may have for its fair share: 5 % more, and no more than 0.35 of the share's square root, rounded up. Chance alone
+ * scatters loads by about half of the square root; a limit closer to the share balances better, but makes more nodes pass on what they
+ * got, which moves when members change.
+ */
+export function limitFor(share: number): number {
+  return Math.ceil(share + Math.min(0.05 * share, 0.35 * Math.sqrt(share)) - 1e-9)
+}
 
 /**
  * For each partition index the positions (in `members`) of its `copies` homes, unordered, on as many distinct devices as possible. No
- * node has more than ⌈SLACK × fair share⌉.
+ * node has more than `limitFor` its fair share.
  */
 export function claimHomes(
   members: readonly { device: DeviceId }[],
@@ -26,7 +32,7 @@ export function claimHomes(
   const claims = new Claims(
     members.map((member) => devices.indexOf(member.device)),
     scores,
-    shares.map((share) => Math.min(Q, Math.ceil(share * SLACK - 1e-9))),
+    shares.map((share) => Math.min(Q, limitFor(share))),
     copies,
     Math.max(0, copies - devices.length),
   )

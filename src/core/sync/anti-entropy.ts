@@ -24,7 +24,7 @@ export class AntiEntropy {
   private readonly due = new Set<NodeId>()
   private running = false
   private turn = 0
-  private timers: CancelTimer[] = []
+  private readonly timers = new Set<CancelTimer>()
   private stopped = false
 
   constructor(
@@ -78,7 +78,7 @@ export class AntiEntropy {
 
   private later(node: NodeId, delayMs: number): void {
     if (this.stopped) return
-    this.timers.push(this.clock.setTimer(delayMs * (0.75 + 0.5 * this.random.next()), () => this.syncWith(node)))
+    this.after(delayMs * (0.75 + 0.5 * this.random.next()), () => this.syncWith(node))
   }
 
   private async run(): Promise<void> {
@@ -135,17 +135,17 @@ export class AntiEntropy {
   }
 
   private repeat(intervalMs: number, work: () => void): void {
-    const tick = () => {
-      this.timers = this.timers.filter((cancel) => cancel !== current)
-      if (this.stopped) return
-      schedule()
+    this.after(intervalMs * (0.9 + 0.2 * this.random.next()), () => {
+      this.repeat(intervalMs, work)
       work()
-    }
-    let current: CancelTimer
-    const schedule = () => {
-      current = this.clock.setTimer(intervalMs * (0.9 + 0.2 * this.random.next()), tick)
-      this.timers.push(current)
-    }
-    schedule()
+    })
+  }
+
+  private after(delayMs: number, work: () => void): void {
+    const cancel = this.clock.setTimer(delayMs, () => {
+      this.timers.delete(cancel)
+      if (!this.stopped) work()
+    })
+    this.timers.add(cancel)
   }
 }
