@@ -6,6 +6,7 @@ import type { Node } from '../core/node.js'
 import type { PutOutcome } from '../core/requests/put.js'
 import { type CausalContext, EMPTY_CONTEXT } from '../core/versions/context.js'
 import { encodeToken } from '../core/versions/token.js'
+import type { Conflicts } from './conflicts.js'
 import { type Context, type Entry, type Quorum, type Receipt, readContext, toEntry } from './entry.js'
 import { ClosedError, OptionError, QuorumError, SiblingLimitError, ValueError } from './errors.js'
 import type { Lifetime } from './lifetime.js'
@@ -41,7 +42,7 @@ export interface StoreInside {
   session: Session
   lifetime: Lifetime
   wallTime: () => number
-  onConflict: (bucket: string, entry: Entry) => void
+  conflicts: Conflicts
   onError: (error: unknown) => void
 }
 
@@ -196,7 +197,7 @@ export class Bucket<V = AnyValue> {
   }
 
   private async read(name: StoreKey, r: number, strictQuorum: boolean): Promise<Entry<V>> {
-    const { node, session, room, wallTime, onConflict } = this.inside
+    const { node, session, room, wallTime, conflicts } = this.inside
     const outcome = await node.get(name, { r, strictQuorum }).catch((error) => {
       throw publicError(error)
     })
@@ -216,7 +217,7 @@ export class Bucket<V = AnyValue> {
       this.settings.merge,
       wallTime(),
     )
-    if (entry.conflict) onConflict(this.settings.name, entry)
+    if (entry.conflict) conflicts.look(name, outcome.container)
     return entry
   }
 

@@ -4,6 +4,7 @@ import type { MetricsSnapshot } from '../core/metrics.js'
 import type { Node } from '../core/node.js'
 import { type Trace, traceKey } from '../core/requests/trace.js'
 import { Bucket, type GetCallOptions, type PutCallOptions, type StoreInside } from './bucket.js'
+import { type Conflict, Conflicts } from './conflicts.js'
 import type { Entry, Receipt } from './entry.js'
 import { ConfigMismatchError } from './errors.js'
 import { handEverythingOver } from './leave.js'
@@ -21,7 +22,7 @@ export interface StoreEvents {
   status: Status
   member: Member
   /** A key has several versions. */
-  conflict: { bucket: string; key: string; siblings: number }
+  conflict: Conflict
   /** Data moved to where it belongs: hints to a returning home, partitions to a new one. */
   handoff: { kind: 'hints' | 'transfer' | 'leave'; node: string; keys: number; left: number }
   /** A read found stale homes and brought them up to date. */
@@ -69,7 +70,10 @@ export class Store extends EventTarget {
       session,
       lifetime: this.lifetime,
       wallTime: () => controls.wallTime(),
-      onConflict: (bucket, entry) => this.emit('conflict', { bucket, key: entry.key, siblings: entry.siblings.length }),
+      conflicts: new Conflicts(
+        () => controls.wallTime(),
+        (conflict) => this.emit('conflict', conflict),
+      ),
       onError: (error) => this.emit('error', publicError(error)),
     }
     this.root = new Bucket(this.inside, { name: '', merge: undefined, ttl: null, ...settings.defaults })
@@ -259,7 +263,10 @@ export class Store extends EventTarget {
     const { events, replica } = this.node
     const storeKeyOf = (key: string) => key.slice(key.indexOf('\0') + 1)
     events.on('status', () => this.statusChanged())
-    replica.events.on('changed', () => this.statusChanged())
+    replica.events.on('changed', ({ key, container }) => {
+      this.inside.conflicts.look(key, container)
+      this.statusChanged()
+    })
     events.on('member', (record) =>
       this.emit('member', memberOf(this.node, record, this.settings.defaults.n, this.controls.wallTime())),
     )
