@@ -30,12 +30,12 @@ export interface Placement {
 /**
  * Places Q partitions on the members. The order of the input does not matter. About a millisecond for 30 members and 256 partitions.
  *
- * - Balance: no node has more than ⌈1.05 × its fair share⌉ homes (`fairShares`), so the mean load is at least 0.94 of the highest at
- *   S = 30, Q = 256, n = 3.
+ * - Balance: no node has more homes than its fair share and 5 %, less for large shares, rounded up (`fairShares`, `limitFor`). The mean
+ *   load is at least 0.94 of the highest at S = 30, Q = 256, n = 3.
  * - Devices: the homes of a partition are on min(n, devices) distinct devices, and the first n stand-ins on new ones while there are any.
- * - Movement: a join moves at most 1.3 × the newcomer's share and a leave 1.3 × what the leaver held, always while nodes have 48 homes or
- *   more (n = 3: 16 nodes at Q = 256, 64 at Q = 1024) and on average up to 30 nodes at Q = 256. Smaller shares, and many tabs on few
- *   devices, cost more; the property tests hold bounds there too. The displaced home is nearly always the first stand-in.
+ * - Movement: one join moves at most 1.3 × the newcomer's share, one leave 1.3 × what the leaver held. With n = 3 and a device each
+ *   this holds for every change up to 16 nodes at Q = 256 (40 at Q = 1024), on average up to 30 (Q = 256). More nodes, and many tabs
+ *   on few devices, cost more; the property tests hold bounds there too. The displaced home is nearly always the first stand-in.
  */
 export function placement(members: readonly PlacementMember[], Q: number, n: ReplicationFactor): Placement {
   const sorted = [...members].sort((a, b) => (a.node < b.node ? -1 : a.node > b.node ? 1 : 0))
