@@ -17,9 +17,9 @@ const MAX_BUFFERED_BYTES = 1024 * 1024
  * overtake what is queued here but not what is in the channel already.
  */
 const BACKGROUND_WINDOW_BYTES = WINDOW_BYTES / 2
-const BACKGROUND_BUFFERED_BYTES = 128 * 1024
+const BACKGROUND_BUFFERED_BYTES = 32 * 1024
 /** When the channel's buffer falls to this, it asks for more. */
-export const LOW_BUFFERED_BYTES = 64 * 1024
+export const LOW_BUFFERED_BYTES = 16 * 1024
 
 export interface QueueBytes {
   foreground: number

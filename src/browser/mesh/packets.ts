@@ -25,8 +25,11 @@ const RELAYED = 16
 
 const RECORD_HEADER_BYTES = 4
 const TOTAL_BYTES = 4
-/** Every browser takes 64 KiB messages (RFC 8841's default); larger ones gain little and delay the foreground. */
-export const PACKET_BYTES = 64 * 1024
+/**
+ * Every browser takes 64 KiB (RFC 8841's default). Measured in Chromium: 16 KiB move as many megabytes per second, and a
+ * foreground round trip beside a background backlog takes 4 ms instead of 15.
+ */
+export const PACKET_BYTES = 16 * 1024
 /** Pieces smaller than this are not cut off: they cost more than they bring. */
 const MIN_PIECE_BYTES = 1024
 /** What the transport promises to its users. */
