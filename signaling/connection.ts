@@ -25,6 +25,7 @@ export function serve(socket: WebSocket, rooms: Rooms, limits: SignalingLimits):
   const mayRead = rateLimit(limits.messagesPerSecond, limits.messageBurst)
   let room: string | undefined
   let member: Member | undefined
+  let replaced = false
   let heardAt = performance.now()
   const connectedAt = heardAt
 
@@ -48,7 +49,10 @@ export function serve(socket: WebSocket, rooms: Rooms, limits: SignalingLimits):
         if (socket.bufferedAmount > limits.backlogBytes) return socket.terminate()
         socket.send(JSON.stringify(message))
       },
-      replaced: () => refuse(socket, 'replaced', `node ${id} has joined again with a newer connection`),
+      replaced() {
+        replaced = true
+        refuse(socket, 'replaced', `node ${id} has joined again with a newer connection`)
+      },
     }
     const refusal = rooms.join(toRoom, newcomer)
     if (refusal) {
@@ -63,8 +67,8 @@ export function serve(socket: WebSocket, rooms: Rooms, limits: SignalingLimits):
 
   socket.on('message', (data: RawData, binary: boolean) => {
     heardAt = performance.now()
-    // Messages that were under way when the connection was refused.
-    if (socket.readyState !== socket.OPEN) return
+    // What was under way when the connection was refused is void; what a replaced one sent is the same node's as ever.
+    if (socket.readyState !== socket.OPEN && !replaced) return
     const bytes = data as Buffer
     if (bytes.length > limits.messageBytes) {
       return refuse(

@@ -14,6 +14,7 @@ const MAX_DELAY_MS = 30_000
 /** A connection that lived so long was a good one: the next back-off starts from the beginning. */
 const GOOD_AFTER_MS = 5000
 const CONNECT_TIMEOUT_MS = 10_000
+const FORMER_MS = 3000
 
 export interface SignalingHandlers {
   /** The node is in the room; called again when it comes with a new connection. */
@@ -145,7 +146,7 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
     server.timer = setTimeout(() => socket.close(), CONNECT_TIMEOUT_MS)
     socket.onopen = () => socket.send(JSON.stringify({ type: 'join', room, id: self }))
     socket.onmessage = ({ data }) => {
-      if (socket !== server.socket && socket !== server.next) return
+      if (!handlers) return
       let message: ServerMessage
       try {
         message = JSON.parse(data)
@@ -153,8 +154,9 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
         onWarning(`the signaling server ${server.url} sent something that is not JSON`)
         return
       }
-      if (message.type === 'peers') joined(server, socket)
-      receive(server, message)
+      if (message.type === 'peers' && socket === server.next) joined(server, socket)
+      // What was on its way to the former connection still counts, but for presence.
+      if (socket === server.socket || message.type === 'signal') receive(server, message)
     }
     // 'error' says nothing that 'close' does not.
     socket.onclose = ({ code }) => {
@@ -171,7 +173,8 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
     server.next = undefined
     const former = server.socket
     server.socket = socket
-    former?.close()
+    // The server closes the former one itself, unless it is dead; until then messages may come on it.
+    if (former) setTimeout(() => former.close(), FORMER_MS)
   }
 
   function reconnect(server: Server, code: number): void {

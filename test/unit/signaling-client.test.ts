@@ -147,6 +147,28 @@ test('a newer connection of the same node takes over without a fight', async () 
   expect(young.warnings).toEqual([])
 })
 
+test('no message is lost while a connection takes the place of the former one', async () => {
+  const { url } = await server()
+  const listeners: (() => void)[] = []
+  const { addEventListener, removeEventListener } = globalThis
+  Object.assign(globalThis, {
+    addEventListener: (_type: string, listener: () => void) => listeners.push(listener),
+    removeEventListener: () => {},
+  })
+  ends.push(() => Object.assign(globalThis, { addEventListener, removeEventListener }))
+  const [a, b] = [client(A, url), client(B, url)]
+  await expect.poll(() => a.client.reaches(B) && b.client.reaches(A)).toBe(true)
+  for (let i = 0; i < 300; i++) {
+    if (i % 60 === 30) for (const online of listeners) online()
+    if (a.client.reaches(B)) a.client.send(B, i)
+    else i--
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+  const messages = () => b.events.filter((event) => event.startsWith('a: ')).map((event) => Number(event.slice(3)))
+  await expect.poll(() => messages().length).toBe(300)
+  expect([...a.warnings, ...b.warnings]).toEqual([])
+})
+
 test('null never connects, and a URL that is none is refused at once', () => {
   const { client: alone } = client(A, null)
   expect(alone.reaches(B)).toBe(false)
