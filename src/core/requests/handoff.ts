@@ -26,6 +26,8 @@ export class Handoff {
   readonly events = new Emitter<HandoffEvents>()
   private readonly busy = new Set<NodeId>()
   private rerouting = false
+  /** The placement changed once more meanwhile. */
+  private rerouteAgain = false
   private timer: CancelTimer | undefined
   private stopped = false
 
@@ -46,6 +48,8 @@ export class Handoff {
     this.timer = this.clock.setTimer(this.tuning.handoffIntervalMs, () => {
       this.start()
       for (const home of this.replica.hints.homes()) this.deliverTo(home)
+      // A put that began before a change of the placement may leave its hints after everything was re-routed.
+      if (this.replica.hints.homes().some((home) => !this.canReceive(home))) this.reroute().catch(this.onError)
     })
   }
 
@@ -69,12 +73,14 @@ export class Handoff {
 
   /** After a change of the placement: hints for nodes that are no home of their key any more go to the present homes. */
   async reroute(): Promise<void> {
+    this.rerouteAgain = this.rerouting
     if (this.rerouting) return
     this.rerouting = true
     try {
       for (const key of this.replica.hints.keys()) {
         const homes = this.routing.homes(key)
-        if (this.replica.hints.homesOf(key).every((home) => homes.includes(home))) continue
+        if (this.replica.hints.homesOf(key).every((home) => homes.includes(home) && home !== this.routing.self))
+          continue
         if (homes.includes(this.routing.self)) await this.keepAsRecord(key)
         await this.replica.retargetHint(
           key,
@@ -84,6 +90,11 @@ export class Handoff {
     } finally {
       this.rerouting = false
     }
+    if (this.rerouteAgain && !this.stopped) await this.reroute()
+  }
+
+  private canReceive(home: NodeId): boolean {
+    return home !== this.routing.self && this.routing.isPlaced(home)
   }
 
   private async keepAsRecord(key: StoreKey): Promise<void> {

@@ -180,6 +180,8 @@ class Put {
       .find((node) => !this.asked.has(node) && routing.isReachable(node))
     if (!next || this.acks.has(home)) return
     this.asked.add(next)
+    // It may be a home that has come back since the put began: that one takes it as its own.
+    if (this.homes.includes(next)) return this.send(next, undefined, bytes)
     this.standIns.set(next, home)
     this.send(next, home, bytes)
   }

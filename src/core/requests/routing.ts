@@ -35,6 +35,11 @@ export class Routing {
     return homes.length > 0 ? homes : [this.self]
   }
 
+  /** Takes part in the placement: neither asleep nor gone. */
+  isPlaced(node: NodeId): boolean {
+    return this.membership.get(node)?.state === 'up'
+  }
+
   isReachable(node: NodeId): boolean {
     return node === this.self || this.peers.isReachable(node)
   }

@@ -42,8 +42,9 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
       const decoded = entries.map(([key, bytes]): Entry => ({ key, container: decodeContainer(bytes) }))
       context.observe(decoded)
       const refused = await replica.store(decoded, {
-        asRecord: hintFor.length === 0,
-        hintFor,
+        // A hint for this node itself has arrived.
+        asRecord: hintFor.length === 0 || hintFor.includes(peers.self.node),
+        hintFor: hintFor.filter((home) => home !== peers.self.node),
         own: false,
         durability: strict ? 'strict' : 'relaxed',
         maxSiblings: fresh ? tuning.maxSiblings : 0,
