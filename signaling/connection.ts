@@ -11,6 +11,8 @@ import type { Member, Rooms } from './rooms.js'
 
 /** How long a client has to answer our close frame before its socket is cut. */
 const CLOSE_GRACE_MS = 1000
+/** How long a replaced connection may go on to send. */
+const REPLACED_GRACE_MS = 1000
 
 /** Tells the client why, in a frame and in the close code, and makes sure that the socket really goes away. */
 export function refuse(socket: WebSocket, code: Refusal, message: string): void {
@@ -25,7 +27,6 @@ export function serve(socket: WebSocket, rooms: Rooms, limits: SignalingLimits):
   const mayRead = rateLimit(limits.messagesPerSecond, limits.messageBurst)
   let room: string | undefined
   let member: Member | undefined
-  let replaced = false
   let heardAt = performance.now()
   const connectedAt = heardAt
 
@@ -50,8 +51,8 @@ export function serve(socket: WebSocket, rooms: Rooms, limits: SignalingLimits):
         socket.send(JSON.stringify(message))
       },
       replaced() {
-        replaced = true
-        refuse(socket, 'replaced', `node ${id} has joined again with a newer connection`)
+        // Not at once: the same page may have opened the newer connection, and still speaks on this one.
+        setTimeout(refuse, REPLACED_GRACE_MS, socket, 'replaced', `node ${id} has joined again with a newer connection`)
       },
     }
     const refusal = rooms.join(toRoom, newcomer)
@@ -67,8 +68,8 @@ export function serve(socket: WebSocket, rooms: Rooms, limits: SignalingLimits):
 
   socket.on('message', (data: RawData, binary: boolean) => {
     heardAt = performance.now()
-    // What was under way when the connection was refused is void; what a replaced one sent is the same node's as ever.
-    if (socket.readyState !== socket.OPEN && !replaced) return
+    // What was under way when the connection was refused is void.
+    if (socket.readyState !== socket.OPEN) return
     const bytes = data as Buffer
     if (bytes.length > limits.messageBytes) {
       return refuse(

@@ -235,14 +235,22 @@ test('a page that crashes and comes back is linked at once, though its old link 
   }
 })
 
+test('a tab that vanishes without a goodbye is noticed in seconds', async () => {
+  const [a, b] = await openLinked(A, B)
+  // Long before ICE gives up, at 15 seconds.
+  await b.page.context().close()
+  await a.until('node.up.size === 0', 6000)
+})
+
 test('a tab that is closed is noticed at once, also by those who could reach it through others', async () => {
   const [a, b, c] = await openLinked(A, B, C)
   await a.page.evaluate(() => node.mesh.stop())
   const start = performance.now()
   await Promise.all([b.until(`!node.up.has('${A}')`), c.until(`!node.up.has('${A}')`)])
   expect(ms(start)).toBeLessThan(1000)
+  // An unloading page's goodbye may get lost; then its absence from the room makes the others ask.
   await c.page.goto('about:blank')
-  await b.until(`!node.up.has('${C}')`, 1000)
+  await b.until(`!node.up.has('${C}')`, 5000)
 })
 
 test('links live on without the signaling server, and a lost one comes back through a common neighbour', async () => {

@@ -27,6 +27,7 @@ const LONG_DELAY_MS = 30_000
 /** A link that lived so long was a good one. */
 const GOOD_AFTER_MS = 5000
 const WAKE_INTERVAL_MS = 1000
+const MAX_EARLY = 16
 const REMEMBERED_SIGNALS = 128
 const REMEMBERED_SESSIONS = 8
 
@@ -142,6 +143,7 @@ export class Dialer {
         return
       case 'candidate':
         if (current) link.signal({ type: 'candidate', candidate: signal.candidate })
+        else if (peer.early.length < MAX_EARLY) peer.early.push(signal)
         return
       case 'busy':
         // The answer to an offer, or to a call.
@@ -200,6 +202,10 @@ export class Dialer {
     const made = this.make(peer, link, false)
     made.session = session
     made.signal({ type: 'offer', sdp })
+    for (const signal of peer.early.splice(0)) {
+      if (signal.type === 'candidate' && signal.link === link)
+        made.signal({ type: 'candidate', candidate: signal.candidate })
+    }
   }
 
   private welcome(peer: Peer): boolean {

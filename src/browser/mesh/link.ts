@@ -39,6 +39,8 @@ export class Link {
   readonly initiator: boolean
   open = false
   wasOpen = false
+  /** When the peer was heard of last, by performance.now(). */
+  heardAt = 0
   /** The peer's session, as soon as it has said so. */
   session: string | undefined
   /** An answer changes a link only once. */
@@ -147,6 +149,7 @@ export class Link {
 
   private receive(data: unknown): void {
     if (this.closed) return
+    this.heardAt = performance.now()
     if (data instanceof ArrayBuffer && this.reader.read(new Uint8Array(data))) return
     if (++this.malformed < MAX_MALFORMED) return
     this.close()

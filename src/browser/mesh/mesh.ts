@@ -10,6 +10,7 @@ import type { Lane, Transport, TransportHandlers } from '../../core/environment.
 import type { NodeId } from '../../core/ids.js'
 import { invariant } from '../../core/invariant.js'
 import type { Signaling } from '../signaling-client.js'
+import { isChosen } from './choice.js'
 import { Dialer } from './dialer.js'
 import { type QueueBytes, defaultQueueBytes } from './flow.js'
 import { BACKGROUND, CONTROL, FOREGROUND, type LinkLane, MAX_FRAME_BYTES } from './packets.js'
@@ -20,6 +21,8 @@ import type { Signal } from './signals.js'
 /** How long a direct link may take before a new peer is reached by relay. */
 const PATIENCE_MS = 2000
 const REJECTED_MS = 60_000
+/** How long a peer that left the room, or that the former network led to, has to answer. */
+const PROBE_MS = 3000
 const NEAR_INTERVAL_MS = 250
 const MAKE_PLACE_INTERVAL_MS = 3000
 /** Peers that are neither present, wanted nor linked are forgotten when there are more than this. */
@@ -61,7 +64,8 @@ export function createMesh(options: MeshOptions): Mesh {
     hasPlace,
     queueBytes: options.queueBytes ?? defaultQueueBytes,
     peers,
-    worthDialing: (peer) => !peer.gone && (peer.present || peer.wanted) && isChosen(peer),
+    worthDialing: (peer) =>
+      !peer.gone && (peer.present || peer.wanted) && (isLonely(peer) || isChosen(self, peer, peers.values(), maxPeers)),
     allowDirect,
     reaches: (node) => signaling.reaches(node) || neighbours.towards(node) !== undefined,
     sendSignal,
@@ -107,20 +111,6 @@ export function createMesh(options: MeshOptions): Mesh {
       return true
     }
     return false
-  }
-
-  /** Every pair ranks itself the same on both sides, so that in a large room both choose each other. */
-  function isChosen(peer: Peer): boolean {
-    const rank = pairRank(self, peer.node)
-    let candidates = 0
-    let better = 0
-    for (const other of peers.values()) {
-      if (other.gone || !(other.present || other.wanted)) continue
-      candidates++
-      if (pairRank(self, other.node) < rank) better++
-    }
-    // A third of the links is left for peers that choose us.
-    return candidates <= maxPeers || better < Math.ceil((maxPeers * 2) / 3) || isLonely(peer)
   }
 
   /** No neighbour leads to it, so it gets a link beyond the limit. As ways are the same both ways, it thinks so as well. */
@@ -232,6 +222,8 @@ export function createMesh(options: MeshOptions): Mesh {
     } else if (control?.type === 'bye') {
       from.gone = true
       dialer.drop(from)
+    } else if (control?.type === 'ping') {
+      sendControl(from, { type: 'pong' })
     } else if (control?.type === 'carry') {
       if (control.to === self) {
         if (control.from !== self) dialer.receive(peerOf(control.from), control.signal)
@@ -266,6 +258,25 @@ export function createMesh(options: MeshOptions): Mesh {
     if (origin.up) deliver(origin, frame)
   }
 
+  /** Drops a link at whose other end nobody answers: an unloading page's goodbye may get lost. */
+  function probe(peer: Peer): void {
+    const { link } = peer
+    if (!link?.open) return
+    const askedAt = performance.now()
+    sendControl(peer, { type: 'ping' })
+    setTimeout(() => {
+      if (peer.link !== link || !link.open || link.heardAt >= askedAt) return
+      dialer.drop(peer)
+      dialer.consider(peer)
+    }, PROBE_MS)
+  }
+
+  /** The network is another one perhaps, and links are dead that will not say so for long. */
+  function online(): void {
+    wake()
+    for (const peer of peers.values()) probe(peer)
+  }
+
   function wake(): void {
     dialer.active = handlers !== undefined
     signaling.wake()
@@ -288,7 +299,7 @@ export function createMesh(options: MeshOptions): Mesh {
 
   const { addEventListener = () => {}, removeEventListener = () => {} } = globalThis
   const events: [type: string, listener: () => void][] = [
-    ['online', wake],
+    ['online', online],
     ['pageshow', wake],
     ['pagehide', sleep],
   ]
@@ -310,7 +321,9 @@ export function createMesh(options: MeshOptions): Mesh {
         },
         onAbsent(node) {
           const peer = peers.get(node)
-          if (peer) peer.present = false
+          if (!peer) return
+          peer.present = false
+          probe(peer)
         },
         onMessage(from, payload) {
           if (isId(from) && from !== self) dialer.receive(peerOf(from), payload)
@@ -366,11 +379,4 @@ export function createMesh(options: MeshOptions): Mesh {
 
 function sessionId(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => (byte % 36).toString(36)).join('')
-}
-
-/** FNV-1a over both ids in one order. */
-function pairRank(a: NodeId, b: NodeId): number {
-  let hash = 0x811c9dc5
-  for (const char of a < b ? a + b : b + a) hash = Math.imul(hash ^ char.charCodeAt(0), 0x01000193)
-  return hash >>> 0
 }

@@ -1,6 +1,7 @@
 /** What the mesh knows of one other node: how to dial it (the dialer's part) and which way frames take (the mesh's). */
 import type { NodeId } from '../../core/ids.js'
 import type { Link } from './link.js'
+import type { Signal } from './signals.js'
 
 export class Peer {
   /** In the signaling room; in the application's list of members. */
@@ -26,6 +27,8 @@ export class Peer {
   /** The greatest attempt that it has dialed with in this session, and the numbers of its latest signals. */
   attempt = 0
   readonly seen = new Set<number>()
+  /** Candidates that came before their offer. */
+  early: Signal[] = []
   /** How many signals we sent it. */
   sent = 0
 

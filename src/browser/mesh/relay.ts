@@ -18,6 +18,9 @@ export type Control =
   | { type: 'carry'; to: NodeId; from: NodeId; signal: unknown }
   /** This page closes. */
   | { type: 'bye' }
+  /** Are you there? */
+  | { type: 'ping' }
+  | { type: 'pong' }
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
@@ -36,7 +39,7 @@ export function decodeControl(bytes: Uint8Array): Control | undefined {
   }
   if (typeof value !== 'object' || value === null) return undefined
   const { type, nodes, path, to, from, signal } = value as Record<string, unknown>
-  if (type === 'bye') return { type }
+  if (type === 'bye' || type === 'ping' || type === 'pong') return { type }
   if (type === 'carry') return isId(to) && isId(from) ? { type, to, from, signal } : undefined
   if (type !== 'near' || !Array.isArray(nodes) || nodes.length > MAX_LISTED || !nodes.every(isId)) return undefined
   return Number.isSafeInteger(path) ? { type, nodes, path: path as number } : undefined
