@@ -161,7 +161,10 @@ export interface TransportHandlers {
   onUp(node: NodeId): void
   /** The last path is gone. */
   onDown(node: NodeId): void
-  /** A whole frame, as it was sent. Frames of one lane from one node arrive in order, at most once. */
+  /**
+   * A whole frame, as it was sent. Frames of one lane from one node arrive in order, at most once. It may be a view of a larger
+   * buffer: copy what is kept for long.
+   */
   onFrame(from: NodeId, frame: Uint8Array): void
 }
 
@@ -177,5 +180,6 @@ export interface Transport {
   want(nodes: NodeId[]): void
   /** Drops the link to a peer that misbehaves or does not fit, and does not dial it for a while. */
   reject(node: NodeId, reason: string): void
+  /** Closes everything; reports `onDown` for all that is up, and nothing after that. */
   stop(): void
 }

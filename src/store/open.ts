@@ -81,10 +81,16 @@ async function startStore(
   const noting = setInterval(() => void slot.note(node.replica.forest.bytes).catch(() => {}), NOTE_SIZE_EVERY_MS)
   const goodbye = () => links.disconnect()
   const welcome = (event: PageTransitionEvent) => event.persisted && links.connect()
+  // `status.online` follows the browser's opinion as well.
+  const networkChanged = () => node.events.emit('status', undefined)
+  addEventListener('online', networkChanged)
+  addEventListener('offline', networkChanged)
   addEventListener('pagehide', goodbye)
   addEventListener('pageshow', welcome)
   const end = () => {
     clearInterval(noting)
+    removeEventListener('online', networkChanged)
+    removeEventListener('offline', networkChanged)
     removeEventListener('pagehide', goodbye)
     removeEventListener('pageshow', welcome)
   }

@@ -23,7 +23,7 @@ export interface StoreEvents {
   member: Member
   /** A key has several versions. */
   conflict: Conflict
-  /** Data moved to where it belongs: hints to a returning home, partitions to a new one. */
+  /** Data moved to where it belongs: hints to a returning home (`left`: keys), partitions to a new one (`left`: partitions). */
   handoff: { kind: 'hints' | 'transfer' | 'leave'; node: string; keys: number; left: number }
   /** A read found stale homes and brought them up to date. */
   repair: { key: string; nodes: string[] }
@@ -196,7 +196,9 @@ export class Store extends EventTarget {
   /** Where a key lives, and which versions are where. */
   async trace(key: string): Promise<Trace> {
     const name = this.root.key(key)
-    return { key, ...(await this.lifetime.whileOpen(traceKey(this.node, name))) }
+    const trace = await this.lifetime.whileOpen(traceKey(this.node, name))
+    // As in `ring`: the number within the key's replication factor.
+    return { key, ...trace, partition: trace.partition % this.settings.tuning.partitions }
   }
 
   metrics(): MetricsSnapshot {
@@ -271,7 +273,9 @@ export class Store extends EventTarget {
       this.emit('member', memberOf(this.node, record, this.settings.defaults.n, this.controls.wallTime())),
     )
     events.on('handoff', ({ node, keys, left }) => this.emit('handoff', { kind: 'hints', node, keys, left }))
-    events.on('transfer', ({ node, keys, left }) => this.emit('handoff', { kind: 'transfer', node, keys, left }))
+    events.on('transfer', ({ node, keys, left }) => {
+      if (keys > 0 || left === 0) this.emit('handoff', { kind: 'transfer', node, keys, left })
+    })
     events.on('repair', ({ key, nodes }) => this.emit('repair', { key: storeKeyOf(key), nodes }))
     events.on('sync', ({ peer, pulled, pushed }) => this.emit('sync', { node: peer, pulled, pushed }))
     events.on('error', (error) => this.emit('error', publicError(error)))

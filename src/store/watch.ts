@@ -84,7 +84,13 @@ export async function* watch(
       lifetime.check()
       if (rescan) {
         rescan = false
-        for await (const entry of scan()) yield* fresh(entry)
+        const unseen = new Set(yielded.keys())
+        for await (const entry of scan()) {
+          unseen.delete(storeKey(entry.key))
+          yield* fresh(entry)
+        }
+        // A scan shows no deleted keys: what it did not bring has to be asked for.
+        for (const key of unseen) pending.add(key)
         continue
       }
       const [key] = pending

@@ -114,6 +114,7 @@ export interface DiskTiming {
 
 export class SimulatedStorage implements Storage {
   private closed = false
+  private killed = false
   /** The next commits fail so. */
   failing: StorageFailure['kind'] | undefined
 
@@ -124,7 +125,7 @@ export class SimulatedStorage implements Storage {
 
   /** The tab is gone: nothing that was asked is answered. */
   kill(): void {
-    this.closed = true
+    this.killed = true
   }
 
   load() {
@@ -195,8 +196,9 @@ export class SimulatedStorage implements Storage {
   private later<T>(work: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
       this.timing.schedule(() => {
-        if (this.closed) return
+        if (this.killed) return
         try {
+          if (this.closed) throw new StorageFailure('closed', 'the storage was closed')
           resolve(work())
         } catch (error) {
           reject(error)

@@ -285,16 +285,22 @@ class Get {
     await this.fetchMissing()
     if (isEmpty(this.merged.context)) return
     const digest = digestOf(this.key, this.merged)
-    const stale = [...this.answers].filter(([node, answer]) => {
-      if (!this.homes.includes(node)) return false
-      return answer.container
-        ? !dominates(answer.container, this.merged)
-        : !answer.digest || !sameDigest(answer.digest, digest)
-    })
+    let stale = [...this.answers]
+      .filter(([node, answer]) => {
+        if (!this.homes.includes(node)) return false
+        return answer.container
+          ? !dominates(answer.container, this.merged)
+          : !answer.digest || !sameDigest(answer.digest, digest)
+      })
+      .map(([node]) => node)
+    if (stale.length === 0) return
+    // A write on its way is no divergence: only who is still behind after a moment is repaired.
+    await new Promise<void>((resolve) => void this.context.clock.setTimer(tuning.syncSettleMs, resolve))
+    stale = await this.stillBehind(stale, digest)
     if (stale.length === 0 || !this.context.mayRepair()) return
     const bytes = encodeContainer(this.merged)
     await Promise.all(
-      stale.map(async ([node]) => {
+      stale.map(async (node) => {
         if (node === routing.self) {
           await replica.store([{ key: this.key, container: this.merged }], {
             asRecord: true,
@@ -313,10 +319,21 @@ class Get {
         }
       }),
     )
-    this.context.repaired(
-      this.key,
-      stale.map(([node]) => node),
+    this.context.repaired(this.key, stale)
+  }
+
+  /** Of these homes, the ones whose state is neither the merged one nor a newer one now. */
+  private async stillBehind(homes: NodeId[], digest: Digest): Promise<NodeId[]> {
+    const { replica, routing } = this.context
+    const behind = await Promise.all(
+      homes.map(async (node) => {
+        const own = node === routing.self ? (await replica.read([this.key]))[0] : undefined
+        const now = own ? { digest: digestIfAny(this.key, own), container: own } : await this.requestFrom(node, true)
+        if (!now || (now.digest && sameDigest(now.digest, digest))) return false
+        return !(now.container && dominates(now.container, this.merged))
+      }),
     )
+    return homes.filter((_, i) => behind[i])
   }
 }
 

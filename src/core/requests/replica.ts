@@ -15,6 +15,10 @@ export interface Entry {
   container: Container
 }
 
+interface Change extends Entry {
+  digest: Digest
+}
+
 /** Where and how some containers are to be kept. */
 export interface StoreOptions {
   /** Keep them as replicas of this node. */
@@ -29,7 +33,7 @@ export interface StoreOptions {
 }
 
 export interface ReplicaEvents {
-  /** A key's versions changed on this node's disk, for whatever reason. */
+  /** A key's versions changed on this node's disk, as a replica or as a hint, for whatever reason. */
   changed: { key: StoreKey; container: Container; digest: Digest }
 }
 
@@ -73,13 +77,15 @@ export class Replica {
    * @throws StorageFailure when nothing was stored.
    */
   async store(entries: Entry[], options: StoreOptions): Promise<StoreKey[]> {
-    const changes: (Entry & { digest: Digest })[] = []
+    const changes: Change[] = []
     const refused = new Set<StoreKey>()
     const records: RecordUpdate[] = options.asRecord
       ? entries.map((entry) => this.recordUpdate(entry, options.maxSiblings, changes, refused))
       : []
     const hints =
-      options.hintFor.length > 0 ? entries.map((entry) => this.hints.tracked(hintUpdate(entry, options))) : []
+      options.hintFor.length > 0
+        ? entries.map((entry) => this.hints.tracked(hintUpdate(entry, options, options.asRecord ? undefined : changes)))
+        : []
     await this.commit(records, hints, options.durability)
     for (const change of changes) this.events.emit('changed', change)
     return [...refused]
@@ -139,7 +145,7 @@ export class Replica {
   private recordUpdate(
     { key, container }: Entry,
     maxSiblings: number,
-    changes: (Entry & { digest: Digest })[],
+    changes: Change[],
     refused: Set<StoreKey>,
   ): RecordUpdate {
     return {
@@ -189,13 +195,24 @@ function decodeIfPossible(bytes: Uint8Array): Container {
   }
 }
 
-function hintUpdate({ key, container }: Entry, { hintFor, own }: StoreOptions): HintUpdate {
+/** @param changes is told what is news here; undefined when the records tell it already. */
+function hintUpdate(
+  { key, container }: Entry,
+  { hintFor, own }: StoreOptions,
+  changes: Change[] | undefined,
+): HintUpdate {
   return {
     key,
-    apply: (current) => ({
-      homes: [...new Set([...(current?.homes ?? []), ...hintFor])],
-      own: own || (current?.own ?? false),
-      container: encodeContainer(current ? mergeContainers(decodeContainer(current.container), container) : container),
-    }),
+    apply: (current) => {
+      const former = current ? decodeContainer(current.container) : EMPTY_CONTAINER
+      const merged = mergeContainers(former, container)
+      if (!current || !dominates(former, container))
+        changes?.push({ key, container: merged, digest: digestOf(key, merged) })
+      return {
+        homes: [...new Set([...(current?.homes ?? []), ...hintFor])],
+        own: own || (current?.own ?? false),
+        container: encodeContainer(merged),
+      }
+    },
   }
 }

@@ -1,6 +1,6 @@
 /** Where a key lives: asks its homes and the first stand-ins what they hold of it. For people who look at the ring, and for tests. */
 
-import type { NodeId, Partition, StoreKey } from '../ids.js'
+import type { NodeId, StoreKey } from '../ids.js'
 import type { Node } from '../node.js'
 import { type Container, EMPTY_CONTAINER } from '../versions/container.js'
 import { decodeContainer, digestOf } from '../versions/encoding.js'
@@ -28,7 +28,8 @@ export interface TracedPlace {
 
 export interface Trace {
   key: string
-  partition: Partition
+  /** 0 to Q - 1. */
+  partition: number
   homes: TracedPlace[]
   standIns: TracedPlace[]
 }

@@ -65,7 +65,8 @@ export function encodeContainer(container: Container): Uint8Array {
     const { dot, expiresAt, checksum, value } = sibling
     return [context[0].indexOf(dot.actor), dot.counter, expiresAt, checksum, value ?? null]
   })
-  return encode([context, siblings])
+  // Cut to size: the encoder's buffer is larger, and a database would store all of it.
+  return encode([context, siblings]).slice()
 }
 
 /** @throws MalformedError */

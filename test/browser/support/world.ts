@@ -45,7 +45,7 @@ export class World {
 
   async open({ firefox = false }: WorldOptions = {}): Promise<void> {
     this.#pages = await servePage(inject('testPage'))
-    await Promise.all([this.signaling.start(), this.#browser('chromium'), firefox && this.#browser('firefox')])
+    await Promise.all([this.signaling.start(), this.browser('chromium'), firefox && this.browser('firefox')])
   }
 
   /** Address of the page that tabs load; it is a page of its own origin, so the signaling server is another one. */
@@ -63,7 +63,7 @@ export class World {
       name,
       browser,
       url: this.url,
-      context: profile?.context ?? (await (await this.#browser(browser)).newContext()),
+      context: profile?.context ?? (await (await this.browser(browser)).newContext()),
       options: { room, name, signaling: this.signaling.url },
       more: request.options,
       onNoise: (noisy, what) => this.#noise.push({ tab: noisy, what }),
@@ -123,7 +123,8 @@ export class World {
     await this.#pages?.close()
   }
 
-  #browser(name: BrowserName): Promise<Browser> {
+  /** The browser that tabs of this name are opened in. */
+  browser(name: BrowserName): Promise<Browser> {
     const launched = this.#browsers.get(name) ?? (name === 'firefox' ? launchFirefox() : launchChromium())
     this.#browsers.set(name, launched)
     return launched

@@ -1,0 +1,116 @@
+/** Storage on IndexedDB, driven inside a page: the conformance cases, and what only a real database can do. */
+import { deleteDB } from 'idb'
+import { openIndexedDbStorage } from '../../../../src/browser/storage/indexeddb-storage.js'
+import { type Address, type Storage, StorageFailure } from '../../../../src/core/environment.js'
+import type { Partition, StoreKey } from '../../../../src/core/ids.js'
+import { storageCases } from '../../../conformance/storage.js'
+
+/** Six megabytes that no compression makes smaller. */
+const RECORDS = 60
+const RECORD_BYTES = 100_000
+let name = ''
+let storage: Storage
+
+function open(onLost: (reason: string) => void = () => {}): Storage {
+  return openIndexedDbStorage(name, { onLost })
+}
+
+function fresh(): void {
+  name = `storage-test-${crypto.randomUUID()}`
+}
+
+const address = (key: string): Address => ({ key: key as StoreKey, partition: 1 as Partition, leaf: 3 })
+const text = (bytes: Uint8Array | undefined) => bytes && new TextDecoder().decode(bytes)
+
+function commit(to: Storage, key: string, value: string) {
+  const container = new TextEncoder().encode(value)
+  return to.commit(
+    {
+      records: [
+        { address: address(key), apply: () => ({ container, digest: { high: 5, low: key.length }, live: true }) },
+      ],
+    },
+    'strict',
+  )
+}
+
+export async function runStorageCase(wanted: string): Promise<void> {
+  fresh()
+  const opened: Storage[] = []
+  await storageCases
+    .find((one) => one.name === wanted)
+    ?.run(async () => {
+      const next = open()
+      opened.push(next)
+      await next.load()
+      return next
+    })
+  for (const one of opened) await one.close()
+  await deleteDB(name)
+}
+
+/** Closes the connection that the storage holds, as a browser under pressure does, and goes on. */
+export async function reopensLostConnection(): Promise<(string | undefined)[]> {
+  fresh()
+  const connections: IDBDatabase[] = []
+  const { transaction } = IDBDatabase.prototype
+  IDBDatabase.prototype.transaction = function (...parameters) {
+    connections.push(this)
+    return transaction.apply(this, parameters)
+  }
+  try {
+    storage = open()
+    await commit(storage, 'k', 'before')
+    const before = text((await storage.get([address('k')]))[0])
+    connections.at(-1)?.close()
+    await commit(storage, 'k', 'after')
+    connections.at(-1)?.close()
+    return [before, text((await storage.get([address('k')]))[0])]
+  } finally {
+    IDBDatabase.prototype.transaction = transaction
+  }
+}
+
+export async function beginQuotaTest(): Promise<void> {
+  fresh()
+  storage = open()
+  await storage.load()
+  await commit(storage, 'small', 'x')
+}
+
+export async function writeALot(): Promise<string> {
+  try {
+    for (let i = 0; i < RECORDS; i++) {
+      const container = new Uint8Array(RECORD_BYTES)
+      for (let at = 0; at < RECORD_BYTES; at += 50_000) crypto.getRandomValues(container.subarray(at, at + 50_000))
+      const apply = () => ({ container, digest: { high: i, low: i }, live: true })
+      await storage.commit({ records: [{ address: address(`large ${i}`), apply }] }, 'relaxed')
+    }
+    return 'written'
+  } catch (error) {
+    return error instanceof StorageFailure ? error.kind : String(error)
+  }
+}
+
+/** What the storage believes of its leaves is what a fresh look at the disk gives. */
+export async function leavesAreTrue(): Promise<boolean> {
+  const [told] = await commit(storage, 'small', 'y')
+  await storage.close()
+  const { leafGroups } = await open().load()
+  return JSON.stringify([told]) === JSON.stringify(leafGroups)
+}
+
+export async function deletedFromOutside(): Promise<{ told: string; after: string }> {
+  fresh()
+  let told = ''
+  storage = open((reason) => {
+    told = reason
+  })
+  await commit(storage, 'k', 'v')
+  await deleteDB(name)
+  const after = await storage.get([address('k')]).then(
+    () => 'answered',
+    (error: StorageFailure) => error.kind,
+  )
+  return { told, after }
+}

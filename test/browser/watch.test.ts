@@ -1,0 +1,64 @@
+/** Watching a key from a tab that is none of its homes, over cuts. */
+import { expect, test } from 'vitest'
+import type { Tab } from './support/tab.js'
+import { useWorld } from './support/world.js'
+
+const world = useWorld()
+
+/** A ring of five, a key, one of its homes, and a tab that is not. */
+async function ringWithStranger(): Promise<{ key: string; home: Tab; stranger: Tab }> {
+  const tabs = await world.ring(5)
+  const nodes = new Map(await Promise.all(tabs.map(async (tab) => [(await tab.status()).node, tab] as const)))
+  const stranger = tabs[0] as Tab
+  const found = await stranger.evaluate(async (store) => {
+    for (let i = 0; ; i++) {
+      const homes = (await store.trace(`key ${i}`)).homes.map((home) => home.node)
+      if (!homes.includes(store.status.node)) return { key: `key ${i}`, home: homes[0] as string }
+    }
+  })
+  return { key: found.key, home: nodes.get(found.home) as Tab, stranger }
+}
+
+/** Collects what a watch yields, as texts, in `window.seen[name]`. */
+function startWatching(tab: Tab, name: string, target: string | { prefix: string }): Promise<void> {
+  return tab.evaluate(
+    (store, [list, watched]) => {
+      const seen: string[] = []
+      const all = ((window as unknown as { seen?: Record<string, string[]> }).seen ??= {})
+      all[list] = seen
+      store.subscribe(watched, (entry) => seen.push(`${entry.key}=${entry.siblings.join('|')}`))
+    },
+    [name, target] as const,
+  )
+}
+
+const lastSeen = (tab: Tab, name: string, text: string) =>
+  tab.waitFor(
+    `'${text}' in ${name}`,
+    (_, [list, wanted]) => (window as unknown as { seen: Record<string, string[]> }).seen[list]?.at(-1) === wanted,
+    [name, text] as const,
+  )
+
+test('a cut-off tab that is no home of the key sees its own writes in its watches', async () => {
+  const { key, stranger } = await ringWithStranger()
+  await startWatching(stranger, 'key', key)
+  await startWatching(stranger, 'prefix', { prefix: 'key' })
+  await lastSeen(stranger, 'key', `${key}=`)
+  await stranger.evaluate((store) => window.tabring.faults(store).cut())
+  await stranger.put(key, 'written alone')
+  await lastSeen(stranger, 'key', `${key}=written alone`)
+  await lastSeen(stranger, 'prefix', `${key}=written alone`)
+})
+
+test('after a cut a prefix watch tells of what was deleted behind it', async () => {
+  const { key, home, stranger } = await ringWithStranger()
+  await home.put(key, 'there')
+  await startWatching(stranger, 'prefix', { prefix: 'key' })
+  await lastSeen(stranger, 'prefix', `${key}=there`)
+  await stranger.evaluate((store) => window.tabring.faults(store).cut())
+  await home.get(key)
+  await home.delete(key)
+  await stranger.evaluate((store) => window.tabring.faults(store).heal())
+  await lastSeen(stranger, 'prefix', `${key}=`)
+  expect((await stranger.get(key)).siblings).toEqual([])
+})
