@@ -24,8 +24,8 @@ function startWatching(tab: Tab, name: string, target: string | { prefix: string
   return tab.evaluate(
     (store, [list, watched]) => {
       const seen: string[] = []
-      const all = ((window as unknown as { seen?: Record<string, string[]> }).seen ??= {})
-      all[list] = seen
+      const page = window as unknown as { seen?: Record<string, string[]> }
+      page.seen = { ...page.seen, [list]: seen }
       store.subscribe(watched, (entry) => seen.push(`${entry.key}=${entry.siblings.join('|')}`))
     },
     [name, target] as const,

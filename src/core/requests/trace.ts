@@ -15,7 +15,7 @@ export interface TracedVersion {
 }
 
 export interface TracedPlace {
-  node: NodeId
+  node: string
   reachable: boolean
   /** It did answer, and holds the key. */
   holds: boolean
