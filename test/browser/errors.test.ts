@@ -1,0 +1,387 @@
+/** Bad input and failures get what the contract says: each error has a test, in a real tab. */
+import { describe, expect, test } from 'vitest'
+import type { Tab } from './support/tab.js'
+import { useWorld } from './support/world.js'
+
+const world = useWorld()
+
+/** What a call in the page rejects with, as data. */
+interface Caught {
+  name: string
+  code: string
+  message: string
+  tabring: boolean
+  [field: string]: unknown
+}
+
+/** Runs an expression with `store` and `tabring` at hand, and returns what it rejects with; fails when it does not. */
+async function caught(tab: Tab, expression: string): Promise<Caught> {
+  const result = await tab.page.evaluate(async (source) => {
+    try {
+      const AsyncFunction = (async () => {}).constructor as new (
+        ...text: string[]
+      ) => (store: unknown, tabring: unknown) => Promise<unknown>
+      const value = await new AsyncFunction('store', 'tabring', `return (${source})`)(
+        (window as unknown as { store: unknown }).store,
+        window.tabring,
+      )
+      return { value: String(value) }
+    } catch (error) {
+      const { name, code, message, ...fields } = error as Caught
+      const { option, bytes, limit, answers, needed, outcome, reason } = fields
+      return {
+        error: {
+          name,
+          code,
+          message,
+          option,
+          bytes,
+          limit,
+          answers,
+          needed,
+          outcome,
+          reason,
+          tabring: error instanceof window.tabring.TabringError,
+          cause: String((error as Error).cause),
+        },
+      }
+    }
+  }, expression)
+  if (!('error' in result)) throw new Error(`${expression} did not reject but gave ${result.value}`)
+  return result.error as unknown as Caught
+}
+
+const offline = () => world.tab({ options: { signaling: null } })
+
+describe('openStore', () => {
+  test.each([
+    ['{}', 'room'],
+    ["{ room: '' }", 'room'],
+    ['{ room: 7 }', 'room'],
+    ["{ room: 'r', replication: { n: 0 } }", 'replication.n'],
+    ["{ room: 'r', replication: { n: 2.5 } }", 'replication.n'],
+    ["{ room: 'r', replication: { n: 3, r: 4 } }", 'replication.r'],
+    ["{ room: 'r', replication: { w: 0 } }", 'replication.w'],
+    ["{ room: 'r', buckets: { carts: { w: 9 } } }", 'buckets.carts.w'],
+    ["{ room: 'r', buckets: { carts: { merge: 'union' } } }", 'buckets.carts.merge'],
+    ["{ room: 'r', buckets: { carts: { ttl: -1 } } }", 'buckets.carts.ttl'],
+    ["{ room: 'r', signaling: 'ftp://example.org' }", 'signaling'],
+    ["{ room: 'r', signaling: [1] }", 'signaling'],
+    ["{ room: 'r', iceServers: 'stun:x' }", 'iceServers'],
+    ["{ room: 'r', name: 5 }", 'name'],
+    ["{ room: 'r', rom: 'typo' }", 'rom'],
+    ["{ room: 'r', tuning: { partitions: 100 } }", 'tuning.partitions'],
+    ["{ room: 'r', tuning: { gossip: 1 } }", 'tuning.gossip'],
+  ])('%s names the option %s', async (options, option) => {
+    const tab = await offline()
+    const error = await caught(tab, `tabring.openStore({ signaling: null, ...${options} })`)
+    expect(error).toMatchObject({ name: 'OptionError', code: 'option', option, tabring: true })
+    expect(error.message).toContain(option)
+  })
+
+  test('a secret is refused as long as rooms with one are not built', async () => {
+    const error = await caught(await offline(), "tabring.openStore({ room: 'r', signaling: null, secret: 'x' })")
+    expect(error).toMatchObject({ name: 'SecretError', code: 'secret', tabring: true })
+  })
+
+  test('without Web Locks or IndexedDB a StorageError says what is missing', async () => {
+    const tab = await offline()
+    await tab.page.evaluate(() => Object.defineProperty(navigator, 'locks', { value: undefined }))
+    const locks = await caught(tab, "tabring.openStore({ room: 'r2', signaling: null })")
+    expect(locks).toMatchObject({ name: 'StorageError', code: 'storage', reason: 'unavailable', tabring: true })
+    expect(locks.message).toMatch(/Web Locks.*https/)
+  })
+
+  test('is given up with the reason of its signal', async () => {
+    const error = await caught(
+      await offline(),
+      "tabring.openStore({ room: 'r3', signaling: null, signal: AbortSignal.abort(new RangeError('enough')) })",
+    )
+    expect(error).toMatchObject({ name: 'RangeError', message: 'enough' })
+  })
+})
+
+describe('keys and values', () => {
+  test.each([
+    ["store.get('')", /empty/],
+    ['store.get(7)', /number/],
+    ['store.put(null, 1)', /null/],
+    ["store.put('x'.repeat(1025), 1)", /1025/],
+    ["store.put('é'.repeat(513), 1)", /1026/],
+    ["store.delete('\\ud800')", /surrogate/],
+    ["store.bucket('')", /bucket/],
+    ["store.bucket('a\\0b')", /bucket/],
+    ["store.bucket('x'.repeat(65))", /64/],
+    ["store.watch('').next()", /empty/],
+  ])('%s is a KeyError', async (call, message) => {
+    const error = await caught(await offline(), call)
+    expect(error).toMatchObject({ name: 'KeyError', code: 'key', tabring: true })
+    expect(error.message).toMatch(message)
+  })
+
+  test('keys of exactly 1,024 bytes are keys', async () => {
+    const tab = await offline()
+    for (const key of ['x'.repeat(1024), 'é'.repeat(512), '\0']) {
+      await tab.put(key, 'fits')
+      expect((await tab.get(key)).value).toBe('fits')
+    }
+  })
+
+  test.each([
+    'undefined',
+    '() => {}',
+    "Symbol('s')",
+    'new (class Point {})()',
+    '[undefined]',
+    '{ a: { b: () => {} } }',
+    'new Date(NaN)',
+    '/regex/',
+    '(() => { const a = []; a.push(a); return a })()',
+    'new WeakMap()',
+  ])('the value %s is a ValueError', async (value) => {
+    expect(await caught(await offline(), `store.put('k', ${value})`)).toMatchObject({
+      name: 'ValueError',
+      code: 'value',
+      tabring: true,
+    })
+  })
+
+  test('a value over 1 MiB is a ValueTooLargeError with its size; one of just 1 MiB is kept', async () => {
+    const tab = await offline()
+    const error = await caught(tab, "store.put('k', new Uint8Array(1024 * 1024 - 4))")
+    expect(error).toMatchObject({
+      name: 'ValueTooLargeError',
+      code: 'value-too-large',
+      limit: 1024 * 1024,
+      bytes: 1024 * 1024 + 1,
+      tabring: true,
+    })
+    await tab.evaluate((store) => store.put('k', new Uint8Array(1024 * 1024 - 5)))
+    expect(await tab.evaluate(async (store) => (await store.get('k')).value.length)).toBe(1024 * 1024 - 5)
+  })
+
+  test('every kind of value comes back as it was', async () => {
+    const tab = await offline()
+    const same = await tab.evaluate(async (store) => {
+      const value = {
+        nothing: null,
+        yes: true,
+        int: -7,
+        float: 0.1,
+        big: 2n ** 100n,
+        negative: -(10n ** 30n),
+        text: 'ünïcode 💍',
+        empty: '',
+        date: new Date(1e12),
+        bytes: new Uint8Array([0, 255]),
+        list: [1, [2, ['3']]],
+        map: new Map<unknown, unknown>([
+          ['a', new Set([1n, 'x'])],
+          [2, { deep: new Map() }],
+        ]),
+        set: new Set([new Date(5)]),
+        inf: -Infinity,
+        max: Number.MAX_SAFE_INTEGER,
+        object: { a: { b: {} } },
+      }
+      await store.put('all', value)
+      const back = (await store.get('all')).value as typeof value
+      const show = (x: unknown): string =>
+        x instanceof Map
+          ? `Map(${[...x].map(([k, v]) => `${show(k)}=>${show(v)}`)})`
+          : x instanceof Set
+            ? `Set(${[...x].map(show)})`
+            : x instanceof Date
+              ? `Date(${x.getTime()})`
+              : x instanceof Uint8Array
+                ? `Bytes(${x})`
+                : Array.isArray(x)
+                  ? `[${x.map(show)}]`
+                  : typeof x === 'bigint'
+                    ? `${x}n`
+                    : x !== null && typeof x === 'object'
+                      ? `{${Object.entries(x).map(([k, v]) => `${k}:${show(v)}`)}}`
+                      : `${typeof x} ${x}`
+      return [show(value), show(back)]
+    })
+    expect(same[1]).toBe(same[0])
+  })
+})
+
+describe('calls', () => {
+  test.each([
+    ["store.get('k', { r: 4 })", 'r'],
+    ["store.get('k', { r: 0 })", 'r'],
+    ["store.put('k', 1, { w: 1.5 })", 'w'],
+    ["store.put('k', 1, { quorum: 'loose' })", 'quorum'],
+    ["store.put('k', 1, { durability: 'maybe' })", 'durability'],
+    ['store.scan({ limit: -1 })', 'limit'],
+    ['store.scan({ prefix: 1 })', 'prefix'],
+    ['store.scan({ from: "a" })', 'from'],
+  ])('%s names the option %s', async (call, option) => {
+    expect(await caught(await offline(), call)).toMatchObject({
+      name: 'OptionError',
+      code: 'option',
+      option,
+      tabring: true,
+    })
+  })
+
+  test('a context of another key, of another room, or a damaged one is a ContextError', async () => {
+    const tab = await offline()
+    await tab.put('a', 1)
+    for (const context of [
+      "(await store.get('b')).context",
+      "(await (await tabring.openStore({ room: 'elsewhere', signaling: null })).put('a', 1)).context",
+      "(await store.get('a')).context.map((byte, i) => (i === 12 ? byte ^ 1 : byte))",
+      'new Uint8Array(3)',
+      "'text'",
+      '{}',
+    ]) {
+      expect(await caught(tab, `store.put('a', 2, { context: ${context} })`)).toMatchObject({
+        name: 'ContextError',
+        code: 'context',
+        tabring: true,
+      })
+    }
+    const stored = await tab.evaluate(async (store) => JSON.stringify([...(await store.get('a')).context]))
+    await tab.evaluate((store, kept) => store.put('a', 2, { context: JSON.parse(kept) }), stored)
+    expect((await tab.get('a')).siblings).toEqual([2])
+  })
+
+  test('strict quorums reject with QuorumError while too few homes answer; the outcome of such a put is unknown', async () => {
+    const [a, b] = (await world.ring(2)) as [Tab, Tab]
+    await a.put('k', 'before', { quorum: 'strict' })
+    await a.evaluate((store) => window.tabring.faults(store).cut())
+    expect(await caught(a, "store.put('k', 'after', { quorum: 'strict' })")).toMatchObject({
+      name: 'QuorumError',
+      code: 'quorum',
+      answers: 1,
+      needed: 2,
+      outcome: 'unknown',
+      tabring: true,
+    })
+    expect(await caught(a, "store.get('k', { quorum: 'strict' })")).toMatchObject({
+      name: 'QuorumError',
+      code: 'quorum',
+      answers: 1,
+      needed: 2,
+      outcome: 'none',
+      tabring: true,
+    })
+    expect((await a.get('k')).quorum).toMatchObject({ met: false, answers: 1, needed: 2 })
+    await a.evaluate((store) => window.tabring.faults(store).heal())
+    await b.waitFor('the put of unknown outcome', async (store) => (await store.get('k')).value === 'after')
+  })
+
+  test('an aborted call rejects with the reason of its signal', async () => {
+    const tab = await offline()
+    for (const call of [
+      "store.get('k', S)",
+      "store.put('k', 1, S)",
+      "store.delete('k', S)",
+      "store.update('k', () => 1, S)",
+      'store.flush(S)',
+      'store.ready({ peers: 9, ...S })',
+      "store.watch('k', S).next()",
+    ]) {
+      const error = await caught(tab, call.replace('S', "{ signal: AbortSignal.abort(new RangeError('enough')) }"))
+      expect(error).toMatchObject({ name: 'RangeError', message: 'enough' })
+    }
+    expect(await caught(tab, 'store.ready({ peers: 1, signal: AbortSignal.timeout(20) })')).toMatchObject({
+      name: 'TimeoutError',
+    })
+  })
+
+  test('after close every verb rejects with ClosedError, what was waiting as well, and closing again is fine', async () => {
+    const tab = await offline()
+    const waiting = caught(tab, 'store.ready({ peers: 1 })')
+    const watching = caught(tab, "(async () => { for await (const _ of store.watch('k')); })()")
+    await tab.put('k', 1)
+    await tab.evaluate(async (store) => {
+      await Promise.all([store.close(), store.close()])
+      await store.close()
+    })
+    for (const error of [await waiting, await watching])
+      expect(error).toMatchObject({ name: 'ClosedError', code: 'closed', tabring: true })
+    for (const call of [
+      "store.get('k')",
+      "store.put('k', 1)",
+      "store.delete('k')",
+      "store.update('k', () => 1)",
+      "store.getMany(['k'])",
+      "store.putMany([['k', 1]])",
+      "store.watch('k').next()",
+      'store.scan()',
+      "store.bucket('b')",
+      'store.ready()',
+      'store.flush()',
+      'store.verify()',
+      "store.trace('k')",
+      'store.leave()',
+      'store.connect()',
+      'store.disconnect()',
+    ]) {
+      expect(await caught(tab, call)).toMatchObject({ name: 'ClosedError', code: 'closed', tabring: true })
+    }
+  })
+
+  test('peers with other room parameters are told of by a ConfigMismatchError, on both sides', async () => {
+    const a = await world.tab()
+    const b = await world.tab({ options: { replication: { n: 2 } } })
+    for (const tab of [a, b]) {
+      const error = await caught(tab, 'store.ready()')
+      expect(error).toMatchObject({ name: 'ConfigMismatchError', code: 'config-mismatch', tabring: true })
+      expect(error.message).toContain('n=2')
+    }
+    await a.put('k', 1)
+    expect((await b.get('k')).value).toBeUndefined()
+  })
+
+  test('a full disk rejects own writes with StorageError and the DOMException as cause', async () => {
+    const context = await (await world.browser('chromium')).newContext()
+    const page = await context.newPage()
+    const cdp = await context.newCDPSession(page)
+    await cdp.send('Storage.overrideQuotaForOrigin', { origin: new URL(world.url).origin, quotaSize: 3_000_000 })
+    await page.goto(world.url)
+    const failure = await page.evaluate(async () => {
+      const store = await window.tabring.openStore({ room: 'full', signaling: null })
+      for (let i = 0; i < 100; i++) {
+        try {
+          await store.put(`k${i}`, crypto.getRandomValues(new Uint8Array(60_000)))
+        } catch (error) {
+          const { name, code, reason, cause } = error as InstanceType<typeof window.tabring.StorageError>
+          const kept = (await store.getMany(Array.from({ length: i }, (_, n) => `k${n}`))).filter(
+            (entry) => entry.value?.length === 60_000,
+          ).length
+          return { name, code, reason, cause: (cause as DOMException).name, everythingElseKept: kept === i }
+        }
+      }
+      return undefined
+    })
+    expect(failure).toEqual({
+      name: 'StorageError',
+      code: 'storage',
+      reason: 'quota',
+      cause: 'QuotaExceededError',
+      everythingElseKept: true,
+    })
+    await context.close()
+  })
+
+  test('a key with a hundred unresolved versions refuses one more until they are resolved', async () => {
+    const tab = await offline()
+    await tab.evaluate(async (store) => {
+      for (let i = 0; i < 100; i++) await store.put('bomb', i, { context: null })
+    })
+    expect(await caught(tab, "store.put('bomb', 'more', { context: null })")).toMatchObject({
+      name: 'SiblingLimitError',
+      code: 'sibling-limit',
+      tabring: true,
+    })
+    const { siblings, context } = await tab.get('bomb')
+    expect(siblings).toHaveLength(100)
+    await tab.put('bomb', 'resolved', { context })
+    expect((await tab.get('bomb')).siblings).toEqual(['resolved'])
+  })
+})
