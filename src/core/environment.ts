@@ -120,6 +120,7 @@ export interface KeyRange {
  * Failures reject with a `StorageFailure`; reads never return 'absent' for a read that failed (P41).
  */
 export interface Storage {
+  /** Comes before everything else. */
   load(): Promise<StoredState>
   /** Applies a batch atomically. Resolves with the leaf groups that changed, as they are now. */
   commit(batch: Batch, durability: Durability): Promise<LeafGroup[]>

@@ -11,30 +11,30 @@ export interface RecordRow {
   /** Its digest. */
   h: number
   l: number
-  /** Live: not a tombstone. */
-  v: boolean
+  /** The store key, while the key has a value; without it, a tombstone is not in the index of live keys. */
+  k?: string
 }
 
+/** All leaves of one partition: one row, so that a put writes two rows and opening reads as many as there are partitions. */
 export interface LeafRow {
-  p: number
-  g: number
-  d: Uint32Array
-  records: number
-  live: number
-  bytes: number
+  /** LEAVES × (high, low). */
+  digests: Uint32Array
+  /** Per group. */
+  records: Uint32Array
+  live: Uint32Array
+  bytes: Float64Array
 }
 
 export interface Schema extends DBSchema {
   /** By partition, leaf and key, so that a leaf is one range. */
-  records: { key: string; value: RecordRow }
-  /** The live keys in key order: written only when a key comes to life or dies, read by scans without touching values. */
-  names: { key: string; value: 1 }
+  records: { key: string; value: RecordRow; indexes: { live: string } }
   hints: { key: string; value: HintRow }
+  /** By partition. */
   leaves: { key: number; value: LeafRow }
   meta: { key: string; value: Uint8Array }
 }
 
-export type StoreName = 'records' | 'names' | 'hints' | 'leaves' | 'meta'
+export type StoreName = 'records' | 'hints' | 'leaves' | 'meta'
 
 const VERSION = 1
 const REOPEN_ATTEMPTS = 3
@@ -56,7 +56,7 @@ export class Database {
   /** Runs `work` on an open connection; once more on a new one when the browser had closed it. `work` must be repeatable. @throws StorageFailure */
   async run<T>(work: (db: IDBPDatabase<Schema>) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
-      if (this.closed) throw new StorageFailure('closed', 'the database was closed')
+      this.checkOpen()
       const connection = this.open()
       try {
         return await work(await connection)
@@ -66,6 +66,11 @@ export class Database {
         if (!lost || attempt >= REOPEN_ATTEMPTS) throw toFailure(error)
       }
     }
+  }
+
+  /** @throws StorageFailure */
+  checkOpen(): void {
+    if (this.closed) throw new StorageFailure('closed', 'the database was closed')
   }
 
   async close(): Promise<void> {
@@ -84,7 +89,8 @@ export class Database {
   private open(): Promise<IDBPDatabase<Schema>> {
     this.connection ??= openDB<Schema>(this.name, VERSION, {
       upgrade: (db) => {
-        for (const store of ['records', 'names', 'hints', 'leaves', 'meta'] as const) db.createObjectStore(store)
+        db.createObjectStore('records').createIndex('live', 'k')
+        for (const store of ['hints', 'leaves', 'meta'] as const) db.createObjectStore(store)
       },
       blocking: (_current, blockedVersion) => {
         this.closed = true

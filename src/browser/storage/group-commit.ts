@@ -2,14 +2,15 @@
  * Group commit: all batches of one turn share one transaction; while it runs, more gather for the next. Each batch is evaluated on what the former
  * ones left, in call order, and then everything is written at once, with the Merkle leaves of the records.
  *
- * Invariant: the leaf groups in memory are those on the disk as of the last completed transaction.
+ * Invariant: the leaves and the rows in memory are those on the disk as of the last completed transaction.
  */
 import type { IDBPDatabase } from 'idb'
-import type { Batch, Digest, Durability, HintRow, LeafGroup, RecordWrite } from '../../core/environment.js'
-import { GROUPS, LEAVES_PER_GROUP } from '../../core/environment.js'
+import type { Address, Batch, Durability, HintRow, LeafGroup, RecordWrite } from '../../core/environment.js'
 import type { StoreKey } from '../../core/ids.js'
 import { type Database, type LeafRow, type RecordRow, type Schema, type StoreName, toFailure } from './database.js'
 import { recordKey } from './layout.js'
+import { changeLeaf, copyOf, groupOf, isEmptyLeaf, leafGroup } from './leaves.js'
+import type { RowCache } from './row-cache.js'
 
 interface Job {
   batch: Batch
@@ -18,19 +19,25 @@ interface Job {
   reject: (error: unknown) => void
 }
 
-/** Rows as they were read in this transaction, changed in memory until all jobs are evaluated; undefined is absent. */
+/** Rows as this transaction found them, changed in memory until all jobs are evaluated; undefined is absent. */
 interface Rows {
   records: Map<string, RecordRow | undefined>
   hints: Map<StoreKey, HintRow | undefined>
+  /** Copies of the partitions' leaves that change. */
   leaves: Map<number, LeafRow>
 }
 
 interface Written {
   records: Set<string>
-  names: Map<StoreKey, boolean>
   hints: Set<StoreKey>
-  leaves: Set<number>
   meta: Map<string, Uint8Array | undefined>
+}
+
+/** What became of one job; `changed` are groups as (partition, group). */
+interface Result {
+  job: Job
+  changed: Map<string, [partition: number, group: number]>
+  error: unknown
 }
 
 export class GroupCommit {
@@ -39,8 +46,9 @@ export class GroupCommit {
 
   constructor(
     private readonly database: Database,
-    /** All leaf rows, by partition × GROUPS + group. */
+    /** All leaf rows, by partition. */
     private readonly leaves: Map<number, LeafRow>,
+    private readonly cache: RowCache,
   ) {}
 
   commit(batch: Batch, durability: Durability): Promise<LeafGroup[]> {
@@ -59,10 +67,12 @@ export class GroupCommit {
       const jobs = this.waiting
       this.waiting = []
       try {
-        const done = await this.database.run((db) => this.transact(db, jobs))
-        for (const [id, row] of done.leaves) this.leaves.set(id, row)
-        for (const { job, changed, error } of done.results) {
-          if (error === undefined) job.resolve(changed.map((id) => toGroup(this.leaves.get(id) as LeafRow)))
+        const { rows, written, results } = await this.database.run((db) => this.transact(db, jobs))
+        for (const [partition, row] of rows.leaves) this.leaves.set(partition, row)
+        for (const key of written.records) this.cache.set(key, rows.records.get(key))
+        for (const { job, changed, error } of results) {
+          if (error === undefined)
+            job.resolve([...changed.values()].map(([partition, group]) => leafGroup(this.leaves, partition, group)))
           else job.reject(error)
         }
       } catch (error) {
@@ -72,41 +82,50 @@ export class GroupCommit {
     this.running = false
   }
 
-  private async transact(db: IDBPDatabase<Schema>, jobs: Job[]) {
-    const recordKeys = new Map<string, StoreKey>()
+  private async transact(
+    db: IDBPDatabase<Schema>,
+    jobs: Job[],
+  ): Promise<{ rows: Rows; written: Written; results: Result[] }> {
+    const rows: Rows = { records: new Map(), hints: new Map(), leaves: new Map() }
+    const written: Written = { records: new Set(), hints: new Set(), meta: new Map() }
+    const addresses = new Map<string, Address>()
     const hintKeys = new Set<StoreKey>()
     let meta = false
     for (const { batch } of jobs) {
-      for (const { address } of batch.records ?? []) recordKeys.set(recordKey(address), address.key)
+      for (const { address } of batch.records ?? []) addresses.set(recordKey(address), address)
       for (const { key } of batch.hints ?? []) hintKeys.add(key)
       meta ||= (batch.meta?.length ?? 0) > 0
     }
-    const scope: StoreName[] = [
-      ...(recordKeys.size > 0 ? (['records', 'names', 'leaves'] as const) : []),
-      ...(hintKeys.size > 0 ? (['hints'] as const) : []),
-      ...(meta ? (['meta'] as const) : []),
-    ]
-    if (scope.length === 0)
-      return {
-        leaves: new Map<number, LeafRow>(),
-        results: jobs.map((job) => ({ job, changed: [], error: undefined })),
-      }
+    const scope: StoreName[] = []
+    if (addresses.size > 0) scope.push('records', 'leaves')
+    if (hintKeys.size > 0) scope.push('hints')
+    if (meta) scope.push('meta')
+    if (scope.length === 0) return { rows, written, results: jobs.map((job) => this.evaluate(job, rows, written)) }
     const durability = jobs.some((job) => job.durability === 'strict') ? 'strict' : 'relaxed'
     const tx = db.transaction(scope, 'readwrite', { durability })
     // Its failure is taken at the end; until then it must not count as unhandled.
     tx.done.catch(() => {})
-    const rows: Rows = { records: new Map(), hints: new Map(), leaves: new Map() }
-    await Promise.all([
-      ...[...recordKeys.keys()].map(async (key) => rows.records.set(key, await tx.objectStore('records').get(key))),
-      ...[...hintKeys].map(async (key) => rows.hints.set(key, await tx.objectStore('hints').get(key))),
-    ])
-    const written: Written = {
-      records: new Set(),
-      names: new Map(),
-      hints: new Set(),
-      leaves: new Set(),
-      meta: new Map(),
+    const reads: Promise<unknown>[] = []
+    for (const [key, address] of addresses) {
+      const cached = this.cache.get(key)
+      // An empty leaf has no such record: nothing to ask the database for.
+      if (cached || isEmptyLeaf(this.leaves, address)) rows.records.set(key, cached)
+      else
+        reads.push(
+          tx
+            .objectStore('records')
+            .get(key)
+            .then((row) => rows.records.set(key, row)),
+        )
     }
+    for (const key of hintKeys)
+      reads.push(
+        tx
+          .objectStore('hints')
+          .get(key)
+          .then((row) => rows.hints.set(key, row)),
+      )
+    if (reads.length > 0) await Promise.all(reads)
     const results = jobs.map((job) => this.evaluate(job, rows, written))
     // Requests fail together with their transaction, whose failure is awaited below.
     const send = (request: Promise<unknown>) => void request.catch(() => {})
@@ -114,113 +133,62 @@ export class GroupCommit {
       const row = rows.records.get(key)
       send(row ? tx.objectStore('records').put(row, key) : tx.objectStore('records').delete(key))
     }
-    for (const [key, live] of written.names)
-      send(live ? tx.objectStore('names').put(1, key) : tx.objectStore('names').delete(key))
+    for (const [partition, row] of rows.leaves) send(tx.objectStore('leaves').put(row, partition))
     for (const key of written.hints) {
       const row = rows.hints.get(key)
       send(row ? tx.objectStore('hints').put(row, key) : tx.objectStore('hints').delete(key))
     }
-    for (const id of written.leaves) send(tx.objectStore('leaves').put(rows.leaves.get(id) as LeafRow, id))
-    for (const [name, value] of written.meta)
+    for (const [name, value] of written.meta) {
       send(value ? tx.objectStore('meta').put(value, name) : tx.objectStore('meta').delete(name))
+    }
+    tx.commit()
     await tx.done
-    return { leaves: rows.leaves, results }
+    return { rows, written, results }
   }
 
   /** Evaluates one batch on the rows as the batches before it left them; one that throws leaves no trace. */
-  private evaluate(job: Job, rows: Rows, written: Written): { job: Job; changed: number[]; error: unknown } {
-    const { batch } = job
-    const changed = new Set<number>()
+  private evaluate(job: Job, rows: Rows, written: Written): Result {
+    const { records = [], hints = [], meta = [] } = job.batch
+    const changed: Result['changed'] = new Map()
     try {
-      const records = (batch.records ?? []).map((update) => ({ update, key: recordKey(update.address) }))
-      const hints = batch.hints ?? []
-      const chained = new Map(records.map(({ key }) => [key, rows.records.get(key)]))
-      const chainedHints = new Map(hints.map(({ key }) => [key, rows.hints.get(key)]))
-      const writes = records.map(({ update, key }) => {
-        const former = chained.get(key)
-        const write = update.apply(former?.c)
-        const row = write === 'keep' ? former : toRow(write)
-        chained.set(key, row)
-        return { key, address: update.address, former, row, changes: write !== 'keep' }
+      const drafts = new Map<string, RecordRow | undefined>()
+      const writes = records.map(({ address, apply }) => {
+        const key = recordKey(address)
+        const former = drafts.has(key) ? drafts.get(key) : rows.records.get(key)
+        const write = apply(former?.c)
+        const row = write === 'keep' ? former : toRow(write, address.key)
+        drafts.set(key, row)
+        return { key, address, former, row, changes: write !== 'keep' }
       })
-      for (const { key, apply } of hints) chainedHints.set(key, apply(chainedHints.get(key)))
+      const hintDrafts = new Map<StoreKey, HintRow | undefined>()
+      for (const { key, apply } of hints)
+        hintDrafts.set(key, apply(hintDrafts.has(key) ? hintDrafts.get(key) : rows.hints.get(key)))
       for (const { key, address, former, row, changes } of writes) {
         if (!changes) continue
         rows.records.set(key, row)
         written.records.add(key)
-        if ((former?.v ?? false) !== (row?.v ?? false)) written.names.set(address.key, row?.v ?? false)
-        changed.add(this.updateLeaf(rows, written, address.partition, address.leaf, former, row))
+        const { partition, leaf } = address
+        const leaves = rows.leaves.get(partition) ?? copyOf(this.leaves.get(partition))
+        rows.leaves.set(partition, leaves)
+        if (former) changeLeaf(leaves, leaf, former, -1)
+        if (row) changeLeaf(leaves, leaf, row, 1)
+        changed.set(`${partition}/${groupOf(leaf)}`, [partition, groupOf(leaf)])
       }
-      for (const [key, row] of chainedHints) {
+      for (const [key, row] of hintDrafts) {
         if (row === rows.hints.get(key)) continue
         rows.hints.set(key, row)
         written.hints.add(key)
       }
-      for (const [name, value] of batch.meta ?? []) written.meta.set(name, value)
-      return { job, changed: [...changed], error: undefined }
+      for (const [name, value] of meta) written.meta.set(name, value)
+      return { job, changed, error: undefined }
     } catch (error) {
-      return { job, changed: [], error }
+      return { job, changed: new Map(), error }
     }
-  }
-
-  private updateLeaf(
-    rows: Rows,
-    written: Written,
-    partition: number,
-    leaf: number,
-    former: RecordRow | undefined,
-    row: RecordRow | undefined,
-  ): number {
-    const group = Math.floor(leaf / LEAVES_PER_GROUP)
-    const id = partition * GROUPS + group
-    let entry = rows.leaves.get(id)
-    if (!entry) {
-      const stored = this.leaves.get(id) ?? {
-        p: partition,
-        g: group,
-        d: new Uint32Array(2 * LEAVES_PER_GROUP),
-        records: 0,
-        live: 0,
-        bytes: 0,
-      }
-      // A copy: the row in memory must stay as it is on the disk if the transaction fails.
-      entry = { ...stored, d: stored.d.slice() }
-      rows.leaves.set(id, entry)
-      written.leaves.add(id)
-    }
-    const at = 2 * (leaf % LEAVES_PER_GROUP)
-    for (const [side, sign] of [
-      [former, -1],
-      [row, 1],
-    ] as const) {
-      if (!side) continue
-      xorInto(entry.d, at, { high: side.h, low: side.l })
-      entry.records += sign
-      entry.live += side.v ? sign : 0
-      entry.bytes += sign * side.c.length
-    }
-    return id
   }
 }
 
-function xorInto(digests: Uint32Array, at: number, { high, low }: Digest): void {
-  digests[at] = (digests[at] as number) ^ high
-  digests[at + 1] = (digests[at + 1] as number) ^ low
-}
-
-function toRow(write: Exclude<RecordWrite, 'keep'>): RecordRow | undefined {
-  return write === 'remove'
-    ? undefined
-    : { c: write.container, h: write.digest.high, l: write.digest.low, v: write.live }
-}
-
-export function toGroup(row: LeafRow): LeafGroup {
-  return {
-    partition: row.p as LeafGroup['partition'],
-    group: row.g,
-    digests: row.d,
-    records: row.records,
-    live: row.live,
-    bytes: row.bytes,
-  }
+function toRow(write: Exclude<RecordWrite, 'keep'>, key: StoreKey): RecordRow | undefined {
+  if (write === 'remove') return undefined
+  const { container, digest, live } = write
+  return { c: container, h: digest.high, l: digest.low, ...(live && { k: key }) }
 }

@@ -12,8 +12,10 @@ import {
 } from '../../core/environment.js'
 import type { Partition, StoreKey } from '../../core/ids.js'
 import { Database, type DatabaseEvents, type LeafRow } from './database.js'
-import { GroupCommit, toGroup } from './group-commit.js'
+import { GroupCommit } from './group-commit.js'
 import { leafPrefix, recordKey, storeKeyOf } from './layout.js'
+import { leafGroups } from './leaves.js'
+import { RowCache } from './row-cache.js'
 
 /** Rows read at once while looking for the end of a page. */
 const ROWS_AT_ONCE = 128
@@ -21,7 +23,8 @@ const ROWS_AT_ONCE = 128
 export function openIndexedDbStorage(name: string, events: DatabaseEvents): Storage {
   const database = new Database(name, events)
   const leaves = new Map<number, LeafRow>()
-  const group = new GroupCommit(database, leaves)
+  const cache = new RowCache()
+  const group = new GroupCommit(database, leaves, cache)
 
   return {
     load: () =>
@@ -51,19 +54,27 @@ export function openIndexedDbStorage(name: string, events: DatabaseEvents): Stor
         }
         return {
           meta: new Map(names.map((metaName, i) => [metaName, values[i] as Uint8Array])),
-          leafGroups: rows.map(toGroup),
+          leafGroups: leafGroups(leaves),
           hints,
         }
       }),
 
     commit: (batch: Batch, durability: Durability) => group.commit(batch, durability),
 
-    get: (addresses: Address[]) =>
-      database.run(async (db) => {
-        const store = db.transaction('records').objectStore('records')
-        const rows = await Promise.all(addresses.map((address) => store.get(recordKey(address))))
-        return rows.map((row) => row?.c)
-      }),
+    async get(addresses: Address[]) {
+      database.checkOpen()
+      const keys = addresses.map(recordKey)
+      const rows = new Map(keys.map((key) => [key, cache.get(key)]))
+      const unknown = keys.filter((key) => !rows.get(key))
+      if (unknown.length > 0) {
+        await database.run(async (db) => {
+          const store = db.transaction('records').objectStore('records')
+          const found = await Promise.all(unknown.map((key) => store.get(key)))
+          for (const [i, key] of unknown.entries()) rows.set(key, found[i])
+        })
+      }
+      return keys.map((key) => rows.get(key)?.c)
+    },
 
     getHints: (keys: StoreKey[]): Promise<(HintRow | undefined)[]> =>
       database.run((db) => {
@@ -97,12 +108,12 @@ export function openIndexedDbStorage(name: string, events: DatabaseEvents): Stor
 
     scanKeys: ({ from, to, limit, reverse }: KeyRange) =>
       database.run(async (db) => {
-        const store = db.transaction('names').objectStore('names')
+        const index = db.transaction('records').objectStore('records').index('live')
         const range = IDBKeyRange.bound(from, to, false, true)
-        if (!reverse) return (await store.getAllKeys(range, limit)) as StoreKey[]
+        if (!reverse) return (await index.getAllKeys(range, limit)).map(storeKeyOf)
         const keys: StoreKey[] = []
         for (
-          let cursor = await store.openKeyCursor(range, 'prev');
+          let cursor = await index.openKeyCursor(range, 'prev');
           cursor && keys.length < limit;
           cursor = await cursor.continue()
         )
