@@ -1,0 +1,327 @@
+/**
+ * The words in which the paper's sentences are checked: a simulated ring of tabs, clients at them that remember the context of what they read, and
+ * what lies on the tabs' disks. Everything runs in virtual time; a test whose ring reported an error fails.
+ */
+
+import { decode } from '@msgpack/msgpack'
+import { expect, onTestFinished, vi } from 'vitest'
+import type { DeviceId, NodeId, StoreKey } from '../../src/core/ids.js'
+import { nodeOfActor, storeKey } from '../../src/core/ids.js'
+import { type MessageType, shapesByCode } from '../../src/core/messages.js'
+import { Node } from '../../src/core/node.js'
+import type { GetOptions, GetOutcome } from '../../src/core/requests/get.js'
+import type { PutOptions, PutOutcome } from '../../src/core/requests/put.js'
+import { DEFAULT_TUNING, type Tuning } from '../../src/core/tuning.js'
+import { type Container, EMPTY_CONTAINER } from '../../src/core/versions/container.js'
+import { type CausalContext, EMPTY_CONTEXT } from '../../src/core/versions/context.js'
+import { decodeContainer } from '../../src/core/versions/encoding.js'
+import { handEverythingOver } from '../../src/store/leave.js'
+import { SimulatedStorage } from '../sim/disk.js'
+import { type Place as Tab, World } from '../sim/world.js'
+
+export type { Tab }
+
+const SEED = 2007
+const encoder = new TextEncoder()
+const decoder = new TextDecoder()
+
+export interface RingOptions {
+  /** After this long a cut link is reported down; infinite where only silence shall tell. */
+  noticeMs?: number
+  /** Tabs on named devices; a device each where this is not given. */
+  devices?: string[]
+  /** False when the test expects a node to report errors. */
+  quiet?: boolean
+}
+
+/** Opens that many tabs and waits until they are one ring. */
+export async function openRing(tabs: number, tuning: Partial<Tuning> = {}, options: RingOptions = {}): Promise<Ring> {
+  const ring = new Ring(tuning, options)
+  if (options.quiet ?? true) onTestFinished(() => expect(ring.world.errors).toEqual([]))
+  for (let i = 0; i < tabs; i++) {
+    const tab = ring.world.addPlace()
+    const device = options.devices?.[i]
+    if (device === undefined) await ring.world.start(tab)
+    else await ring.openOnDevice(tab, device as DeviceId)
+  }
+  await ring.until('one ring', () => ring.isWhole())
+  return ring
+}
+
+export interface Sent {
+  from: NodeId
+  to: NodeId
+  type: MessageType
+  bytes: number
+}
+
+export class Ring {
+  readonly world: World
+  private sent: Sent[] | undefined
+
+  constructor(tuning: Partial<Tuning>, options: RingOptions) {
+    this.world = new World(SEED, {
+      nodes: 0,
+      minLatencyMs: 5,
+      maxLatencyMs: 30,
+      lossRate: 0,
+      noticeMs: options.noticeMs ?? 1000,
+      diskMinMs: 0.2,
+      diskMaxMs: 2,
+      tuning: { partitions: 16, ...tuning },
+    })
+    this.tap()
+  }
+
+  get tabs(): Tab[] {
+    return this.world.places
+  }
+
+  /** The first tab that was opened is 0. */
+  tab(index: number): Tab {
+    return this.tabs[index] as Tab
+  }
+
+  // --- tabs come and go
+
+  /** A new tab opens: that is all it takes to join. */
+  async join(): Promise<Tab> {
+    const tab = this.world.addPlace()
+    await this.world.start(tab)
+    return tab
+  }
+
+  crash(...tabs: Tab[]): void {
+    for (const tab of tabs) this.world.kill(tab)
+  }
+
+  async reopen(...tabs: Tab[]): Promise<void> {
+    for (const tab of tabs) await this.world.start(tab)
+  }
+
+  /** Cuts every link between the two sides. */
+  partition(left: Tab[], right: Tab[]): void {
+    for (const a of left) for (const b of right) this.world.network.cut(a.id, b.id)
+  }
+
+  heal(): void {
+    this.world.network.heal()
+  }
+
+  async leave(tab: Tab): Promise<void> {
+    // Leaving waits between its attempts in real time.
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    try {
+      let done = false
+      const leaving = handEverythingOver(nodeOf(tab), () => {}, undefined).then(() => {
+        done = true
+      })
+      await this.until('a tab to leave', () => {
+        vi.advanceTimersByTime(100)
+        return done
+      })
+      await leaving
+    } finally {
+      vi.useRealTimers()
+    }
+  }
+
+  // --- time
+
+  pass(ms: number): Promise<void> {
+    return this.world.time.advance(ms)
+  }
+
+  until(what: string, condition: () => boolean, limitMs = 60_000): Promise<void> {
+    return this.world.time.until(what, condition, limitMs)
+  }
+
+  /** Lets virtual time run until the promise is settled. */
+  async await<T>(promise: Promise<T>): Promise<T> {
+    let settled = false
+    const mark = () => {
+      settled = true
+    }
+    promise.then(mark, mark)
+    await this.world.time.until('an answer', () => settled, 60_000, 5)
+    return promise
+  }
+
+  /** Everybody knows everybody, reaches everybody, and has the data of its partitions. */
+  isWhole(): boolean {
+    const open = this.world.alive()
+    return open.every(
+      ({ node }) =>
+        node.membership.placed().length === open.length &&
+        node.peers.reachable().length === open.length - 1 &&
+        node.duties.filling().length === 0,
+    )
+  }
+
+  // --- keys
+
+  /** The homes of a key as this tab sees them. */
+  homes(key: string, seenBy: Tab = this.anyOpen()): [Tab, Tab, Tab] {
+    const homes = this.tabsOf(nodeOf(seenBy).routing.homes(named(key)))
+    expect(homes).toHaveLength(3)
+    return homes as [Tab, Tab, Tab]
+  }
+
+  preferenceList(key: string, seenBy: Tab = this.anyOpen()): Tab[] {
+    return this.tabsOf(nodeOf(seenBy).routing.preferenceList(named(key)))
+  }
+
+  /** The tabs that are no homes of the key, first stand-in first. */
+  others(key: string): [Tab, ...Tab[]] {
+    const others = this.preferenceList(key).slice(this.homes(key).length)
+    expect(others.length).toBeGreaterThan(0)
+    return others as [Tab, ...Tab[]]
+  }
+
+  tabsOf(nodes: readonly NodeId[]): Tab[] {
+    return nodes.map((id) => this.tabs.find((tab) => tab.id === id) as Tab)
+  }
+
+  client(tab: Tab): Client {
+    return new Client(this, tab)
+  }
+
+  // --- what travels
+
+  /** Everything that is sent while `during` runs. */
+  async messages(during: () => Promise<void>): Promise<Sent[]> {
+    const sent: Sent[] = []
+    this.sent = sent
+    await during()
+    this.sent = undefined
+    return sent
+  }
+
+  async openOnDevice(tab: Tab, device: DeviceId): Promise<void> {
+    const { time, random, network } = this.world
+    const storage = new SimulatedStorage(tab.disk, { schedule: (work) => void time.at(1, work) })
+    const clock = {
+      now: () => time.now,
+      wallTime: () => 1_700_000_000_000 + time.now,
+      setTimer: (delayMs: number, callback: () => void) => time.at(delayMs, callback),
+    }
+    tab.node = await this.await(
+      Node.start(
+        {
+          node: tab.id,
+          device,
+          name: '',
+          capacity: 1,
+          config: '',
+          replication: [3],
+          tuning: { ...DEFAULT_TUNING, ...this.world.knobs.tuning },
+        },
+        { clock, random, storage, transport: network.transport(tab.id) },
+      ),
+    )
+  }
+
+  private anyOpen(): Tab {
+    return this.world.alive()[0] as Tab
+  }
+
+  private tap(): void {
+    const { network } = this.world
+    const transport = network.transport.bind(network)
+    network.transport = (from) => {
+      const link = transport(from)
+      const send: typeof link.send = (to, frame, lane) => {
+        const [code] = this.sent ? (decode(frame) as [number]) : []
+        const type = code === undefined ? undefined : shapesByCode.get(code)?.type
+        if (type) this.sent?.push({ from, to, type, bytes: frame.length })
+        return link.send(to, frame, lane)
+      }
+      return { ...link, send }
+    }
+  }
+}
+
+/** Somebody who uses one tab: what was read is the context of what is written next. */
+export class Client {
+  private readonly seen = new Map<string, CausalContext>()
+
+  constructor(
+    private readonly ring: Ring,
+    readonly tab: Tab,
+  ) {}
+
+  /** All versions that a get returns, in order of their text. */
+  async get(key: string, options: Partial<GetOptions> = {}): Promise<string[]> {
+    return textsOf((await this.ask(key, options)).container)
+  }
+
+  /** The whole outcome of a get. */
+  async ask(key: string, options: Partial<GetOptions> = {}): Promise<GetOutcome> {
+    const outcome = await this.ring.await(nodeOf(this.tab).get(named(key), { r: 2, strictQuorum: false, ...options }))
+    this.seen.set(key, outcome.container.context)
+    return outcome
+  }
+
+  /** Writes a version that descends from what this client saw last; undefined deletes. */
+  put(key: string, text: string | undefined, options: Partial<PutOptions> = {}): Promise<PutOutcome> {
+    return this.ring.await(this.begin(key, text, options))
+  }
+
+  delete(key: string): Promise<PutOutcome> {
+    return this.put(key, undefined)
+  }
+
+  /** A put whose answer is not waited for. */
+  begin(key: string, text: string | undefined, options: Partial<PutOptions> = {}): Promise<PutOutcome> {
+    const value = text === undefined ? undefined : encoder.encode(text)
+    const { container, outcome } = nodeOf(this.tab).write(
+      named(key),
+      { value, expiresAt: 0 },
+      this.seen.get(key) ?? EMPTY_CONTEXT,
+      { w: 2, strictQuorum: false, durability: 'strict', ...options },
+    )
+    this.seen.set(key, container.context)
+    return outcome
+  }
+}
+
+export function named(key: string): StoreKey {
+  return storeKey(3, '', key)
+}
+
+export function nodeOf(tab: Tab): Node {
+  if (!tab.node) throw new Error(`${tab.id} is closed`)
+  return tab.node
+}
+
+/** The values of all versions, sorted. */
+export function textsOf(container: Container): string[] {
+  return container.siblings.flatMap(({ value }) => (value ? [decoder.decode(value)] : [])).sort()
+}
+
+/** What lies on the tab's disk as one of the key's replicas. */
+export function replicaAt(tab: Tab, key: string): string[] {
+  return textsOf(containerAt(tab, key))
+}
+
+export function containerAt(tab: Tab, key: string): Container {
+  const row = tab.disk.records.get(named(key))
+  return row ? decodeContainer(row.container) : EMPTY_CONTAINER
+}
+
+/** The hint on the tab's disk: what it says, and for whom. */
+export function hintAt(tab: Tab, key: string): { texts: string[]; homes: NodeId[] } | undefined {
+  const row = tab.disk.hints.get(named(key))
+  return row && { texts: textsOf(decodeContainer(row.container)), homes: row.homes }
+}
+
+/** A version vector as the paper writes it, by the tab that minted: { Sx: 2, Sy: 1 }. */
+export function clockOf(context: CausalContext, names: Record<string, Tab>): Record<string, number> {
+  const clock: Record<string, number> = {}
+  for (const [actor, counter] of context.vector) {
+    const name = Object.keys(names).find((candidate) => names[candidate]?.id === nodeOfActor(actor))
+    clock[name ?? actor] = counter
+  }
+  expect(context.cloud.size, 'a clock without gaps').toBe(0)
+  return clock
+}
