@@ -184,6 +184,30 @@ export const storageCases: StorageCase[] = [
     },
   },
   {
+    name: 'leaf groups stay true through very many small commits',
+    async run(open) {
+      const storage = await open()
+      await storage.load()
+      for (let i = 0; i < 1100; i++) {
+        const n = i % 90
+        await storage.commit(put(address(`k${n}`, n % 2, (n * 7) % 256), write(`v${i}`, i)), 'relaxed')
+      }
+      await storage.close()
+      const again = await open()
+      const { leafGroups } = await again.load()
+      const truth = await recomputed(again, 2)
+      for (const group of leafGroups) {
+        const expected = truth.get(`${group.partition}/${group.group}`)
+        same(
+          [[...group.digests], group.records, group.bytes],
+          [[...(expected?.digests ?? [])], expected?.records, expected?.bytes],
+          'a group',
+        )
+      }
+      same(leafGroups.length, truth.size, 'all groups')
+    },
+  },
+  {
     name: 'hints are rows of their own, merged by update, listed at load and removed by undefined',
     async run(open) {
       const storage = await open()

@@ -15,7 +15,7 @@ export interface RecordRow {
   k?: string
 }
 
-/** All leaves of one partition: one row, so that a put writes two rows and opening reads as many as there are partitions. */
+/** All leaves of one partition, as of the last folding of the journal. */
 export interface LeafRow {
   /** LEAVES × (high, low). */
   digests: Uint32Array
@@ -31,10 +31,12 @@ export interface Schema extends DBSchema {
   hints: { key: string; value: HintRow }
   /** By partition. */
   leaves: { key: number; value: LeafRow }
+  /** What transactions have changed in the leaves since: one row each, see leaves.ts. */
+  journal: { key: number; value: Float64Array }
   meta: { key: string; value: Uint8Array }
 }
 
-export type StoreName = 'records' | 'hints' | 'leaves' | 'meta'
+export type StoreName = 'records' | 'hints' | 'leaves' | 'journal' | 'meta'
 
 const VERSION = 1
 const REOPEN_ATTEMPTS = 3
@@ -90,7 +92,7 @@ export class Database {
     this.connection ??= openDB<Schema>(this.name, VERSION, {
       upgrade: (db) => {
         db.createObjectStore('records').createIndex('live', 'k')
-        for (const store of ['hints', 'leaves', 'meta'] as const) db.createObjectStore(store)
+        for (const store of ['hints', 'leaves', 'journal', 'meta'] as const) db.createObjectStore(store)
       },
       blocking: (_current, blockedVersion) => {
         this.closed = true

@@ -7,9 +7,9 @@
 import type { IDBPDatabase } from 'idb'
 import type { Address, Batch, Durability, HintRow, LeafGroup, RecordWrite } from '../../core/environment.js'
 import type { StoreKey } from '../../core/ids.js'
-import { type Database, type LeafRow, type RecordRow, type Schema, type StoreName, toFailure } from './database.js'
+import { type Database, type RecordRow, type Schema, type StoreName, toFailure } from './database.js'
 import { recordKey } from './layout.js'
-import { changeLeaf, copyOf, groupOf, isEmptyLeaf, leafGroup } from './leaves.js'
+import { type LeafChange, type Leaves, groupOf } from './leaves.js'
 import type { RowCache } from './row-cache.js'
 
 interface Job {
@@ -23,14 +23,14 @@ interface Job {
 interface Rows {
   records: Map<string, RecordRow | undefined>
   hints: Map<StoreKey, HintRow | undefined>
-  /** Copies of the partitions' leaves that change. */
-  leaves: Map<number, LeafRow>
 }
 
 interface Written {
   records: Set<string>
   hints: Set<StoreKey>
   meta: Map<string, Uint8Array | undefined>
+  /** In the order in which they happened. */
+  leaves: LeafChange[]
 }
 
 /** What became of one job; `changed` are groups as (partition, group). */
@@ -40,14 +40,22 @@ interface Result {
   error: unknown
 }
 
+/** A transaction that completed. */
+interface Done {
+  rows: Rows
+  written: Written
+  results: Result[]
+  journal: Float64Array | undefined
+  folded: boolean
+}
+
 export class GroupCommit {
   private waiting: Job[] = []
   private running = false
 
   constructor(
     private readonly database: Database,
-    /** All leaf rows, by partition. */
-    private readonly leaves: Map<number, LeafRow>,
+    private readonly leaves: Leaves,
     private readonly cache: RowCache,
   ) {}
 
@@ -67,12 +75,13 @@ export class GroupCommit {
       const jobs = this.waiting
       this.waiting = []
       try {
-        const { rows, written, results } = await this.database.run((db) => this.transact(db, jobs))
-        for (const [partition, row] of rows.leaves) this.leaves.set(partition, row)
+        const { rows, written, results, journal, folded } = await this.database.run((db) => this.transact(db, jobs))
+        if (folded) this.leaves.folded()
+        if (journal) this.leaves.applied(journal)
         for (const key of written.records) this.cache.set(key, rows.records.get(key))
         for (const { job, changed, error } of results) {
           if (error === undefined)
-            job.resolve([...changed.values()].map(([partition, group]) => leafGroup(this.leaves, partition, group)))
+            job.resolve([...changed.values()].map(([partition, group]) => this.leaves.group(partition, group)))
           else job.reject(error)
         }
       } catch (error) {
@@ -82,12 +91,9 @@ export class GroupCommit {
     this.running = false
   }
 
-  private async transact(
-    db: IDBPDatabase<Schema>,
-    jobs: Job[],
-  ): Promise<{ rows: Rows; written: Written; results: Result[] }> {
-    const rows: Rows = { records: new Map(), hints: new Map(), leaves: new Map() }
-    const written: Written = { records: new Set(), hints: new Set(), meta: new Map() }
+  private async transact(db: IDBPDatabase<Schema>, jobs: Job[]): Promise<Done> {
+    const rows: Rows = { records: new Map(), hints: new Map() }
+    const written: Written = { records: new Set(), hints: new Set(), meta: new Map(), leaves: [] }
     const addresses = new Map<string, Address>()
     const hintKeys = new Set<StoreKey>()
     let meta = false
@@ -97,10 +103,17 @@ export class GroupCommit {
       meta ||= (batch.meta?.length ?? 0) > 0
     }
     const scope: StoreName[] = []
-    if (addresses.size > 0) scope.push('records', 'leaves')
+    if (addresses.size > 0) scope.push('records', 'leaves', 'journal')
     if (hintKeys.size > 0) scope.push('hints')
     if (meta) scope.push('meta')
-    if (scope.length === 0) return { rows, written, results: jobs.map((job) => this.evaluate(job, rows, written)) }
+    if (scope.length === 0)
+      return {
+        rows,
+        written,
+        results: jobs.map((job) => this.evaluate(job, rows, written)),
+        journal: undefined,
+        folded: false,
+      }
     const durability = jobs.some((job) => job.durability === 'strict') ? 'strict' : 'relaxed'
     const tx = db.transaction(scope, 'readwrite', { durability })
     // Its failure is taken at the end; until then it must not count as unhandled.
@@ -109,7 +122,7 @@ export class GroupCommit {
     for (const [key, address] of addresses) {
       const cached = this.cache.get(key)
       // An empty leaf has no such record: nothing to ask the database for.
-      if (cached || isEmptyLeaf(this.leaves, address)) rows.records.set(key, cached)
+      if (cached || this.leaves.isEmpty(address)) rows.records.set(key, cached)
       else
         reads.push(
           tx
@@ -133,7 +146,14 @@ export class GroupCommit {
       const row = rows.records.get(key)
       send(row ? tx.objectStore('records').put(row, key) : tx.objectStore('records').delete(key))
     }
-    for (const [partition, row] of rows.leaves) send(tx.objectStore('leaves').put(row, partition))
+    // Folding writes the leaves as they were before this transaction, whose own entry then begins the new journal.
+    const fold = written.leaves.length > 0 ? this.leaves.toFold() : undefined
+    if (fold) {
+      for (const [partition, row] of fold) send(tx.objectStore('leaves').put(row, partition))
+      send(tx.objectStore('journal').clear())
+    }
+    const journal = written.leaves.length > 0 ? this.leaves.entryFor(written.leaves) : undefined
+    if (journal) send(tx.objectStore('journal').put(journal.entry, journal.key))
     for (const key of written.hints) {
       const row = rows.hints.get(key)
       send(row ? tx.objectStore('hints').put(row, key) : tx.objectStore('hints').delete(key))
@@ -143,7 +163,7 @@ export class GroupCommit {
     }
     tx.commit()
     await tx.done
-    return { rows, written, results }
+    return { rows, written, results, journal: journal?.entry, folded: fold !== undefined }
   }
 
   /** Evaluates one batch on the rows as the batches before it left them; one that throws leaves no trace. */
@@ -168,10 +188,7 @@ export class GroupCommit {
         rows.records.set(key, row)
         written.records.add(key)
         const { partition, leaf } = address
-        const leaves = rows.leaves.get(partition) ?? copyOf(this.leaves.get(partition))
-        rows.leaves.set(partition, leaves)
-        if (former) changeLeaf(leaves, leaf, former, -1)
-        if (row) changeLeaf(leaves, leaf, row, 1)
+        written.leaves.push({ address, former, row })
         changed.set(`${partition}/${groupOf(leaf)}`, [partition, groupOf(leaf)])
       }
       for (const [key, row] of hintDrafts) {

@@ -11,10 +11,10 @@ import {
   type StoredState,
 } from '../../core/environment.js'
 import type { Partition, StoreKey } from '../../core/ids.js'
-import { Database, type DatabaseEvents, type LeafRow } from './database.js'
+import { Database, type DatabaseEvents } from './database.js'
 import { GroupCommit } from './group-commit.js'
 import { leafPrefix, recordKey, storeKeyOf } from './layout.js'
-import { leafGroups } from './leaves.js'
+import { Leaves } from './leaves.js'
 import { RowCache } from './row-cache.js'
 
 /** Rows read at once while looking for the end of a page. */
@@ -22,21 +22,23 @@ const ROWS_AT_ONCE = 128
 
 export function openIndexedDbStorage(name: string, events: DatabaseEvents): Storage {
   const database = new Database(name, events)
-  const leaves = new Map<number, LeafRow>()
+  const leaves = new Leaves()
   const cache = new RowCache()
   const group = new GroupCommit(database, leaves, cache)
 
   return {
     load: () =>
       database.run(async (db): Promise<StoredState> => {
-        const tx = db.transaction(['leaves', 'meta', 'hints'])
-        const [rows, leafIds, names, values] = await Promise.all([
+        const tx = db.transaction(['leaves', 'journal', 'meta', 'hints'])
+        const [rows, partitions, journal, journalKeys, names, values] = await Promise.all([
           tx.objectStore('leaves').getAll(),
           tx.objectStore('leaves').getAllKeys(),
+          tx.objectStore('journal').getAll(),
+          tx.objectStore('journal').getAllKeys(),
           tx.objectStore('meta').getAllKeys(),
           tx.objectStore('meta').getAll(),
         ])
-        for (const [i, id] of leafIds.entries()) leaves.set(id, rows[i] as LeafRow)
+        leaves.load(partitions, rows, journalKeys, journal)
         const hints: StoredState['hints'] = []
         // In pages: the rows hold whole containers, and all of them at once may be much.
         for (let after: string | undefined, page = true; page; ) {
@@ -54,7 +56,7 @@ export function openIndexedDbStorage(name: string, events: DatabaseEvents): Stor
         }
         return {
           meta: new Map(names.map((metaName, i) => [metaName, values[i] as Uint8Array])),
-          leafGroups: leafGroups(leaves),
+          leafGroups: leaves.groups(),
           hints,
         }
       }),

@@ -1,69 +1,140 @@
-/** The Merkle leaves of one partition as a row of the database, and as the groups that the core knows. */
+/**
+ * The Merkle leaves on disk and in memory. Every transaction that writes records adds one small journal row with all that it changed in the leaves, so
+ * the leaves are true after any crash at the price of one request a transaction, not one a record. Now and then the journal is folded
+ * into one row per partition.
+ *
+ * Invariant: leaf rows plus journal, on disk, are the leaves in memory, which are those of the records on disk.
+ */
 import { type Address, GROUPS, LEAVES, LEAVES_PER_GROUP, type LeafGroup } from '../../core/environment.js'
 import type { Partition } from '../../core/ids.js'
 import type { LeafRow, RecordRow } from './database.js'
 
+/** Journal rows that are folded at once: opening reads fewer than this. */
+const FOLD_AFTER = 1000
+/** Numbers per change: partition, leaf, digest (high, low) to XOR, then records, live and bytes to add. */
+const WIDTH = 7
+
+/** One record that came, went or changed. */
+export interface LeafChange {
+  address: Address
+  former: RecordRow | undefined
+  row: RecordRow | undefined
+}
+
+export class Leaves {
+  private readonly rows = new Map<number, LeafRow>()
+  /** Partitions that the journal says something about. */
+  private readonly unfolded = new Set<number>()
+  private journalRows = 0
+  private nextJournalKey = 0
+
+  load(partitions: number[], rows: LeafRow[], journalKeys: number[], journal: Float64Array[]): void {
+    this.rows.clear()
+    this.unfolded.clear()
+    for (const [i, partition] of partitions.entries()) this.rows.set(partition, rows[i] as LeafRow)
+    for (const entry of journal) this.apply(entry)
+    this.journalRows = journal.length
+    this.nextJournalKey = (journalKeys.at(-1) ?? -1) + 1
+  }
+
+  /** What a transaction with these changes has to write. Nothing here changes before `applied`. */
+  entryFor(changes: LeafChange[]): { key: number; entry: Float64Array } {
+    const entry = new Float64Array(WIDTH * changes.length)
+    for (const [i, { address, former, row }] of changes.entries()) {
+      const high = ((former?.h ?? 0) ^ (row?.h ?? 0)) >>> 0
+      const low = ((former?.l ?? 0) ^ (row?.l ?? 0)) >>> 0
+      const records = Number(row !== undefined) - Number(former !== undefined)
+      const live = Number(row?.k !== undefined) - Number(former?.k !== undefined)
+      const bytes = (row?.c.length ?? 0) - (former?.c.length ?? 0)
+      entry.set([address.partition, address.leaf, high, low, records, live, bytes], WIDTH * i)
+    }
+    return { key: this.nextJournalKey, entry }
+  }
+
+  /** The transaction completed. */
+  applied(entry: Float64Array): void {
+    this.apply(entry)
+    this.journalRows++
+    this.nextJournalKey++
+  }
+
+  /** The rows to write when the journal has grown long enough; undefined otherwise. */
+  toFold(): [partition: number, row: LeafRow][] | undefined {
+    if (this.journalRows < FOLD_AFTER) return undefined
+    return [...this.unfolded].map((partition) => [partition, this.rowOf(partition)])
+  }
+
+  folded(): void {
+    this.unfolded.clear()
+    this.journalRows = 0
+  }
+
+  /** Whether there is certainly no record at this leaf: digests are hashes, so a leaf with records is zero only by a miracle. */
+  isEmpty({ partition, leaf }: Address): boolean {
+    const row = this.rows.get(partition)
+    return !row || row.records[groupOf(leaf)] === 0 || (row.digests[2 * leaf] === 0 && row.digests[2 * leaf + 1] === 0)
+  }
+
+  group(partition: number, group: number): LeafGroup {
+    const row = this.rowOf(partition)
+    const from = 2 * LEAVES_PER_GROUP * group
+    return {
+      partition: partition as Partition,
+      group,
+      digests: row.digests.slice(from, from + 2 * LEAVES_PER_GROUP),
+      records: row.records[group] as number,
+      live: row.live[group] as number,
+      bytes: row.bytes[group] as number,
+    }
+  }
+
+  /** All groups that hold anything. */
+  groups(): LeafGroup[] {
+    const groups: LeafGroup[] = []
+    for (const [partition, row] of this.rows) {
+      for (let group = 0; group < GROUPS; group++)
+        if (row.records[group] !== 0) groups.push(this.group(partition, group))
+    }
+    return groups
+  }
+
+  private apply(entry: Float64Array): void {
+    for (let i = 0; i < entry.length; i += WIDTH) {
+      const [partition, leaf, high, low, records, live, bytes] = entry.subarray(i, i + WIDTH) as unknown as [
+        number,
+        number,
+        number,
+        number,
+        number,
+        number,
+        number,
+      ]
+      const row = this.rowOf(partition)
+      const group = groupOf(leaf)
+      row.digests[2 * leaf] = (row.digests[2 * leaf] as number) ^ high
+      row.digests[2 * leaf + 1] = (row.digests[2 * leaf + 1] as number) ^ low
+      row.records[group] = (row.records[group] as number) + records
+      row.live[group] = (row.live[group] as number) + live
+      row.bytes[group] = (row.bytes[group] as number) + bytes
+      this.unfolded.add(partition)
+    }
+  }
+
+  private rowOf(partition: number): LeafRow {
+    let row = this.rows.get(partition)
+    if (!row) {
+      row = {
+        digests: new Uint32Array(2 * LEAVES),
+        records: new Uint32Array(GROUPS),
+        live: new Uint32Array(GROUPS),
+        bytes: new Float64Array(GROUPS),
+      }
+      this.rows.set(partition, row)
+    }
+    return row
+  }
+}
+
 export function groupOf(leaf: number): number {
   return Math.floor(leaf / LEAVES_PER_GROUP)
-}
-
-/** A row that may be changed; the original must stay as it is on the disk in case the transaction fails. */
-export function copyOf(row: LeafRow | undefined): LeafRow {
-  if (row)
-    return {
-      digests: row.digests.slice(),
-      records: row.records.slice(),
-      live: row.live.slice(),
-      bytes: row.bytes.slice(),
-    }
-  return {
-    digests: new Uint32Array(2 * LEAVES),
-    records: new Uint32Array(GROUPS),
-    live: new Uint32Array(GROUPS),
-    bytes: new Float64Array(GROUPS),
-  }
-}
-
-/** Adds a record to its leaf, or takes it away. */
-export function changeLeaf(
-  { digests, records, live, bytes }: LeafRow,
-  leaf: number,
-  { h, l, k, c }: RecordRow,
-  sign: 1 | -1,
-): void {
-  const group = groupOf(leaf)
-  digests[2 * leaf] = (digests[2 * leaf] as number) ^ h
-  digests[2 * leaf + 1] = (digests[2 * leaf + 1] as number) ^ l
-  records[group] = (records[group] as number) + sign
-  live[group] = (live[group] as number) + (k === undefined ? 0 : sign)
-  bytes[group] = (bytes[group] as number) + sign * c.length
-}
-
-/** Whether there is certainly no record at this leaf: digests are hashes, so a leaf with records is zero only by a miracle. */
-export function isEmptyLeaf(leaves: Map<number, LeafRow>, { partition, leaf }: Address): boolean {
-  const row = leaves.get(partition)
-  return !row || row.records[groupOf(leaf)] === 0 || (row.digests[2 * leaf] === 0 && row.digests[2 * leaf + 1] === 0)
-}
-
-export function leafGroup(leaves: Map<number, LeafRow>, partition: number, group: number): LeafGroup {
-  const row = leaves.get(partition) ?? copyOf(undefined)
-  const from = 2 * LEAVES_PER_GROUP * group
-  return {
-    partition: partition as Partition,
-    group,
-    digests: row.digests.slice(from, from + 2 * LEAVES_PER_GROUP),
-    records: row.records[group] as number,
-    live: row.live[group] as number,
-    bytes: row.bytes[group] as number,
-  }
-}
-
-/** All groups that hold anything. */
-export function leafGroups(leaves: Map<number, LeafRow>): LeafGroup[] {
-  const groups: LeafGroup[] = []
-  for (const [partition, row] of leaves) {
-    for (let group = 0; group < GROUPS; group++)
-      if (row.records[group] !== 0) groups.push(leafGroup(leaves, partition, group))
-  }
-  return groups
 }

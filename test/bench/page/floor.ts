@@ -95,7 +95,12 @@ export class Floor {
     await tx.done
   }
 
-  private ask(peer: SimplePeer.Instance, kind: number, key: number, value = new Uint8Array(0)): Promise<Uint8Array> {
+  private ask(
+    peer: SimplePeer.Instance,
+    kind: number,
+    key: number,
+    value: Uint8Array = new Uint8Array(0),
+  ): Promise<Uint8Array> {
     const id = this.nextId++
     const reply = new Promise<Uint8Array>((resolve) => this.waiting.set(id, resolve))
     peer.send(frame(kind, id, key, value))
