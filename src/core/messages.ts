@@ -23,7 +23,8 @@ import {
 export const MAX_CONTAINER_BYTES = 3_900_000
 /** Batches of containers stop growing at this size. */
 export const BATCH_BYTES = 256 * 1024
-const MAX_ENTRIES = 4096
+/** More than the smallest containers of one batch. */
+const MAX_ENTRIES = 16_384
 const MAX_PARTITIONS = 65_536
 
 const node = text<NodeId>(16)
@@ -109,7 +110,8 @@ export const shapes = {
   CheckKeys: shape(37, { keys: list(key, MAX_ENTRIES) }),
   /** The sender holds these partitions and the receiver is now a home of them: come and get them (§4.9). */
   OfferPartitions: shape(38, { partitions }),
-  FetchPartition: shape(39, { partition, after: optional(text(1300)) }),
+  /** All records of these partitions, in pages; `after` is the cursor of the page before. */
+  FetchPartitions: shape(39, { partitions, after: optional(text(1300)) }),
   /** The sender has all of these partitions / asks which of them the receiver has whole. */
   AskComplete: shape(40, { partitions }),
   Complete: shape(41, { partitions }),

@@ -87,7 +87,7 @@ describe('§4.9 Adding and removing storage nodes', () => {
       x = await ring.join()
       await ring.until('the ring to take X in', () => ring.isWhole(), 30_000)
     })
-    const fetched = sent.filter(({ from, type }) => from === x?.id && type === 'FetchPartition')
+    const fetched = sent.filter(({ from, type }) => from === x?.id && type === 'FetchPartitions')
     expect(fetched.length).toBeGreaterThan(0)
     expect(fetched.length).toBeLessThanOrEqual(x ? share(x) : 0)
   })

@@ -61,7 +61,7 @@ export class Exchange {
         if (this.replica.forest.recordsIn(partition) === 0) empty.push(partition)
         else toDescend.push(partition)
       }
-      await inParallel(empty, PULLS_AT_ONCE, (partition) => this.pullAll(peer, partition, kind, result))
+      await inParallel(divided(empty, PULLS_AT_ONCE), PULLS_AT_ONCE, (share) => this.pullAll(peer, share, kind, result))
       for (let i = 0; i < toDescend.length; i += PARTITIONS_AT_ONCE) {
         await this.descend(peer, toDescend.slice(i, i + PARTITIONS_AT_ONCE), kind, settle, result)
       }
@@ -91,21 +91,28 @@ export class Exchange {
     return partitions.filter((partition, i) => theirs[i] && !sameDigest(theirs[i], this.replica.forest.root(partition)))
   }
 
-  /** This node has nothing there: pages of the whole partition, each acked by asking for the next (§6.2: partitions move as a whole). */
+  /**
+   * This node has nothing there: pages of whole partitions (§6.2: partitions move as a whole). The next page is on its way while this one
+   * is written; asking for one acks the page before the last.
+   */
   private async pullAll(
     peer: NodeId,
-    partition: Partition,
+    partitions: Partition[],
     kind: BackgroundKind,
     result: ExchangeResult,
   ): Promise<void> {
-    let after: string | undefined
-    do {
+    const page = async (after: string | undefined): Promise<MessageOf<'Entries'>> => {
       await this.background.turn(kind)
-      const page: MessageOf<'Entries'> = await this.ask(peer, { type: 'FetchPartition', partition, after }, 'Entries')
-      await this.keep(page.entries)
-      result.pulled += page.entries.length
-      after = page.cursor
-    } while (after !== undefined)
+      return this.ask(peer, { type: 'FetchPartitions', partitions, after }, 'Entries')
+    }
+    for (let next: Promise<MessageOf<'Entries'>> | undefined = page(undefined); next; ) {
+      const { entries, cursor }: MessageOf<'Entries'> = await next
+      next = cursor === undefined ? undefined : page(cursor)
+      // Its failure is met when it is awaited.
+      next?.catch(() => {})
+      await this.keep(entries)
+      result.pulled += entries.length
+    }
   }
 
   private async descend(
@@ -263,6 +270,28 @@ export class Exchange {
     })
   }
 
+  /** A page of the records of some partitions, one after the other. The cursor: index in the list, colon, cursor within that partition. */
+  private async pageOf(partitions: Partition[], after: string | undefined): Promise<MessageOf<'Entries'>> {
+    const colon = after?.indexOf(':') ?? 0
+    const entries: [StoreKey, Uint8Array][] = []
+    let within = after?.slice(colon + 1) || undefined
+    let bytes = 0
+    for (let index = Number(after?.slice(0, colon) ?? 0); index < partitions.length; index++) {
+      if (bytes >= BATCH_BYTES) return { type: 'Entries', entries, cursor: `${index}:` }
+      const page = await this.replica.storage.scanPartition(partitions[index] as Partition, {
+        after: within,
+        maxBytes: BATCH_BYTES - bytes,
+      })
+      for (const { key, container } of page.records) {
+        entries.push([key, container])
+        bytes += container.length
+      }
+      if (page.cursor !== undefined) return { type: 'Entries', entries, cursor: `${index}:${page.cursor}` }
+      within = undefined
+    }
+    return { type: 'Entries', entries, cursor: undefined }
+  }
+
   private serve(): void {
     const { replica, peers } = this
     const { forest } = replica
@@ -294,19 +323,20 @@ export class Exchange {
       entries: await this.checkKeys(keys),
       whole: true,
     }))
-    peers.handle('FetchPartition', async ({ partition, after }) => {
-      const page = await replica.storage.scanPartition(partition, { after, maxBytes: BATCH_BYTES })
-      return {
-        type: 'Entries',
-        entries: page.records.map((record): [StoreKey, Uint8Array] => [record.key, record.container]),
-        cursor: page.cursor,
-      }
-    })
+    peers.handle('FetchPartitions', ({ partitions, after }) => this.pageOf(partitions, after))
   }
 }
 
 function same(a: Digest | undefined, b: Digest | undefined): boolean {
   return a === undefined || b === undefined ? a === b : sameDigest(a, b)
+}
+
+/** The items in at most `parts` lists of about the same length. */
+function divided<T>(items: T[], parts: number): T[][] {
+  const size = Math.ceil(items.length / parts)
+  return Array.from({ length: Math.min(parts, items.length) }, (_, i) => items.slice(i * size, (i + 1) * size)).filter(
+    (part) => part.length > 0,
+  )
 }
 
 /** Runs `work` for every item, at most `width` at a time; stops at the first failure. */
