@@ -9,7 +9,7 @@ import { utf8ToBytes } from '@noble/hashes/utils.js'
 import type { Digest } from '../environment.js'
 import { type ActorId, NODE_ID_LENGTH } from '../ids.js'
 import { type Container, type Sibling, compareDots } from './container.js'
-import { type CausalContext, compact, covers } from './context.js'
+import { type CausalContext, type Dot, compact, covers } from './context.js'
 
 /** Bytes that do not hold what they should. */
 export class MalformedError extends Error {
@@ -40,6 +40,7 @@ function contextFromWire(wire: unknown): { context: CausalContext; actors: Actor
     throw new MalformedError('a context is three lists')
   if (actors.length !== counters.length || cloudPairs.length % 2 !== 0)
     throw new MalformedError('lists of a context must match')
+  if (new Set(actors).size !== actors.length) throw new MalformedError('an actor twice')
   const vector = new Map<ActorId, number>()
   actors.forEach((actor, index) => {
     if (typeof actor !== 'string' || actor.length <= NODE_ID_LENGTH || actor.length > MAX_ACTOR_LENGTH)
@@ -50,13 +51,18 @@ function contextFromWire(wire: unknown): { context: CausalContext; actors: Actor
   })
   const cloud = new Map<ActorId, Set<number>>()
   for (let i = 0; i < cloudPairs.length; i += 2) {
-    const actor = actors[cloudPairs[i]] as ActorId | undefined
-    const counter = cloudPairs[i + 1]
-    if (actor === undefined || !isCount(counter) || counter === 0) throw new MalformedError('not a dot')
+    const { actor, counter } = dotFromWire(actors as ActorId[], cloudPairs[i], cloudPairs[i + 1])
     const counters = cloud.get(actor) ?? new Set<number>()
     cloud.set(actor, counters.add(counter))
   }
   return { context: compact(vector, cloud), actors: actors as ActorId[] }
+}
+
+function dotFromWire(actors: readonly ActorId[], index: unknown, counter: unknown): Dot {
+  // A list answers to more than its places ('length'), and counter 0 would count as covered by every context.
+  const actor = isCount(index) ? actors[index] : undefined
+  if (actor === undefined || !isCount(counter) || counter === 0) throw new MalformedError('not a dot')
+  return { actor, counter }
 }
 
 export function encodeContainer(container: Container): Uint8Array {
@@ -78,15 +84,18 @@ export function decodeContainer(bytes: Uint8Array): Container {
   const siblings = (wire[1] as unknown[]).map((entry): Sibling => {
     if (!Array.isArray(entry) || entry.length !== 5) throw new MalformedError('not a sibling')
     const [index, counter, expiresAt, checksum, value] = entry as unknown[]
-    const actor = actors[index as number]
-    if (actor === undefined || !isCount(counter) || !isCount(checksum)) throw new MalformedError('not a sibling')
+    const dot = dotFromWire(actors, index, counter)
+    if (!isCount(checksum)) throw new MalformedError('not a checksum')
     if (typeof expiresAt !== 'number' || !(expiresAt >= 0)) throw new MalformedError('not an expiry time')
     if (value !== null && !(value instanceof Uint8Array)) throw new MalformedError('not a value')
-    const dot = { actor, counter }
     if (!covers(context, dot)) throw new MalformedError('a sibling outside its context')
     return { dot, value: value ?? undefined, checksum, expiresAt }
   })
   siblings.sort((a, b) => compareDots(a.dot, b.dot))
+  siblings.forEach(({ dot }, i) => {
+    const next = siblings[i + 1]
+    if (next && compareDots(dot, next.dot) === 0) throw new MalformedError('a version twice')
+  })
   return { context, siblings }
 }
 
