@@ -15,6 +15,8 @@ export class HintIndex {
   private readonly byHome = new Map<NodeId, Set<StoreKey>>()
   /** Rows that contain a write issued here. */
   own = 0
+  /** Keys of puts that still wait for their homes' answers: delivering their hints as well would be doing it twice. */
+  private readonly underWay = new Map<StoreKey, number>()
 
   set(key: StoreKey, row: Waiting | undefined): void {
     const former = this.rows.get(key)
@@ -53,6 +55,16 @@ export class HintIndex {
     }
   }
 
+  putBegan(key: StoreKey): void {
+    this.underWay.set(key, (this.underWay.get(key) ?? 0) + 1)
+  }
+
+  putEnded(key: StoreKey): void {
+    const left = (this.underWay.get(key) ?? 0) - 1
+    if (left > 0) this.underWay.set(key, left)
+    else this.underWay.delete(key)
+  }
+
   has(key: StoreKey): boolean {
     return this.rows.has(key)
   }
@@ -65,11 +77,12 @@ export class HintIndex {
     return [...this.byHome.keys()]
   }
 
+  /** Keys to deliver now. */
   keysFor(home: NodeId, limit: number): StoreKey[] {
     const keys: StoreKey[] = []
     for (const key of this.byHome.get(home) ?? []) {
       if (keys.length >= limit) break
-      keys.push(key)
+      if (!this.underWay.has(key)) keys.push(key)
     }
     return keys
   }

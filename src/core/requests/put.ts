@@ -96,6 +96,7 @@ class Put {
     const decided = new Promise<PutOutcome>((resolve) => {
       this.resolve = resolve
     })
+    this.context.replica.hints.putBegan(this.entry.key)
     const targets = routing.targets(this.entry.key)
     for (const { node, standsFor } of targets) {
       if (standsFor) this.standIns.set(node, standsFor)
@@ -236,6 +237,7 @@ class Put {
   /** Everybody answered or was given up: clear the outbox of what homes confirmed, and hint for those that did not. */
   private finish(): void {
     const { replica, routing, tuning, onError } = this.context
+    replica.hints.putEnded(this.entry.key)
     const confirmed = this.homes.filter((home) => this.acks.has(home))
     const unhinted = this.homes.filter(
       (home) => home !== routing.self && !this.acks.has(home) && !this.hinted.has(home),
