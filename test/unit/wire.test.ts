@@ -1,0 +1,197 @@
+/** The door between nodes: every message survives the way, and nothing else gets in. */
+import { decode, encode } from '@msgpack/msgpack'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { MAX_CONTAINER_BYTES, type MessageType, shapes, shapesByCode } from '../../src/core/messages.js'
+import { MalformedError } from '../../src/core/versions/encoding.js'
+import { type FrameHeader, decodeFrame, encodeFrame } from '../../src/core/wire.js'
+
+/** Limits count UTF-16 units, of which a character may take two. */
+const text = (maxLength: number) => fc.string({ unit: 'binary', maxLength: maxLength / 2 })
+const count = fc.maxSafeNat()
+const real = fc.double({ noNaN: true, noDefaultInfinity: true })
+const flag = fc.boolean()
+const bytes = fc.uint8Array({ maxLength: 64 })
+const digest = fc.uint8Array({ maxLength: 8 })
+const id = text(16)
+const list = <T>(of: fc.Arbitrary<T>) => fc.array(of, { maxLength: 5 })
+const optional = <T>(of: fc.Arbitrary<T>) => fc.option(of, { nil: undefined })
+const entries = list(fc.tuple(text(1200), bytes))
+const keyDigests = list(fc.tuple(text(1200), digest))
+const places = list(fc.tuple(count, count))
+const members = list(
+  fc.record({
+    node: id,
+    device: id,
+    incarnation: count,
+    state: fc.constantFrom('up', 'asleep', 'left'),
+    capacity: real,
+    name: text(256),
+  }),
+)
+
+type Bodies = { [K in MessageType]: { [F in keyof (typeof shapes)[K]['fields']]: fc.Arbitrary<unknown> } }
+
+/** What each message may hold; the type of this table fails to compile when a message or a field is missing. */
+const bodies: Bodies = {
+  Hello: {
+    protocol: fc.tuple(count, count),
+    node: id,
+    incarnation: count,
+    device: id,
+    config: text(4096),
+    answer: flag,
+  },
+  Bye: {},
+  Ping: { lag: real },
+  Pong: { lag: real },
+  Store: { entries, hintFor: list(id), strict: flag, fresh: flag },
+  Stored: { refused: list(text(1200)) },
+  Read: { key: text(1200), full: flag },
+  ReadResult: { digest, container: optional(bytes), complete: flag },
+  Failed: { kind: id },
+  Fetch: { keys: list(text(1200)) },
+  Entries: { entries, cursor: optional(text(1300)) },
+  Scan: { from: text(1300), to: text(1300), limit: count, reverse: flag },
+  ScanPage: { entries, more: flag, filling: list(count) },
+  Gossip: { digests: list(fc.tuple(id, count)), heard: list(real), hash: digest },
+  GossipReply: { members, wanted: list(id) },
+  Members: { members },
+  CompareRoots: { partitions: list(count), digest },
+  Roots: { roots: bytes },
+  CompareGroups: { partitions: list(count) },
+  CompareLeaves: { groups: places },
+  Digests: { digests: bytes },
+  ListLeaves: { leaves: places },
+  KeyDigests: { entries: keyDigests, whole: flag },
+  CheckKeys: { keys: list(text(1200)) },
+  OfferPartitions: { partitions: list(count) },
+  FetchPartitions: { partitions: list(count), after: optional(text(1300)) },
+  AskComplete: { partitions: list(count) },
+  Complete: { partitions: list(count) },
+  Settle: { entries: keyDigests, commit: flag },
+  Settled: { agreed: list(text(1200)) },
+  Interest: { keys: list(text(1200)), prefixes: list(text(1300)) },
+  Changed: { entries: keyDigests },
+}
+
+const types = Object.keys(shapes) as MessageType[]
+const header: fc.Arbitrary<FrameHeader> = fc.record({ id: count, incarnation: count, sentAt: real, ttl: real })
+const HEADER: FrameHeader = { id: 1, incarnation: 1, sentAt: 0, ttl: 1000 }
+
+const bodyOf = (type: MessageType) => fc.record(bodies[type] as Record<string, fc.Arbitrary<unknown>>)
+const frame = fc
+  .constantFrom(...types)
+  .chain((type) => fc.tuple(header, bodyOf(type)).map(([head, body]) => encodeFrame(shapes[type], head, body)))
+
+const frameOf = (type: MessageType, body: Record<string, unknown>) => encodeFrame(shapes[type], HEADER, body)
+const open = (bytesOfFrame: Uint8Array) => decodeFrame(shapesByCode, bytesOfFrame)
+
+/** Lets in what fits its declaration, and refuses the rest as malformed. */
+function expectReadOrRefused(bytesOfFrame: Uint8Array): void {
+  let read: ReturnType<typeof open>
+  try {
+    read = open(bytesOfFrame)
+  } catch (error) {
+    expect(error).toBeInstanceOf(MalformedError)
+    return
+  }
+  expect(open(encodeFrame(shapes[read.type as MessageType], read.header, read.body))).toEqual(read)
+}
+
+describe('every message', () => {
+  test.each(types)('%s arrives as it was sent', (type) => {
+    fc.assert(
+      fc.property(header, bodyOf(type), (head, body) => {
+        const read = open(encodeFrame(shapes[type], head, body))
+        expect(read.type).toBe(type)
+        // An encoder need not tell -0 from 0.
+        expect(encode(read.header)).toEqual(encode(head))
+        expect(encode(read.body, { ignoreUndefined: true })).toEqual(encode(body, { ignoreUndefined: true }))
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  test('has a code of its own', () => {
+    expect(shapesByCode.size).toBe(types.length)
+  })
+
+  test('is read when a newer peer appends fields, and optional fields may be missing', () => {
+    const appended = encode([...(decode(frameOf('Ping', { lag: 5 })) as unknown[]), 'of the future'])
+    expect(open(appended).body).toEqual({ lag: 5 })
+    const shortened = encode(
+      (decode(frameOf('FetchPartitions', { partitions: [3], after: 'x' })) as unknown[]).slice(0, -1),
+    )
+    expect(open(shortened).body).toEqual({ partitions: [3], after: undefined })
+  })
+})
+
+describe('the door', () => {
+  test('refuses random bytes as malformed', () => {
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), expectReadOrRefused), { numRuns: 1000 })
+  })
+
+  test('reads frames with changed bytes, or refuses them as malformed', () => {
+    const change = fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 }))
+    fc.assert(
+      fc.property(frame, fc.array(change, { minLength: 1, maxLength: 4 }), (original, changes) => {
+        const changed = original.slice()
+        for (const [at, byte] of changes) changed[at % changed.length] = byte
+        expectReadOrRefused(changed)
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  test('refuses every frame that was cut short, unless only optional fields are missing', () => {
+    fc.assert(
+      fc.property(frame, fc.nat(), (original, at) => expectReadOrRefused(original.subarray(0, at % original.length))),
+    )
+  })
+
+  test('refuses any other thing in the place of any field', () => {
+    fc.assert(
+      fc.property(frame, fc.nat(), fc.anything(), (original, at, anything) => {
+        const fields = decode(original) as unknown[]
+        fields[at % fields.length] = anything
+        let other: Uint8Array
+        try {
+          other = encode(fields)
+        } catch {
+          return
+        }
+        expectReadOrRefused(other)
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  test.each([
+    ['a message of an unknown code', encode([999, 1, 1, 0, 1000])],
+    ['no list', encode({ code: 3 })],
+    ['a negative request id', encode([3, -1, 1, 0, 1000, 5])],
+    ['a time that is none', encode([3, 1, 1, Number.NaN, 1000, 5])],
+    ['a time to live without end', encode([3, 1, 1, 0, Number.POSITIVE_INFINITY, 5])],
+    ['a missing field', encode([3, 1, 1, 0, 1000])],
+    ['a key that is too long', frameOf('Read', { key: 'k'.repeat(1201), full: true })],
+    ['a digest that is too long', frameOf('ReadResult', { digest: new Uint8Array(9), complete: true })],
+    ['a pair of three', frameOf('Hello', { protocol: [1, 1, 1] })],
+    ['too many keys', frameOf('Fetch', { keys: new Array(65_537).fill('k') })],
+    [
+      'too many partitions',
+      frameOf('CompareRoots', { partitions: new Array(65_537).fill(0), digest: new Uint8Array(8) }),
+    ],
+    ['a container that is too large', frameOf('Store', { entries: [['k', new Uint8Array(MAX_CONTAINER_BYTES + 1)]] })],
+    ['a state that no member has', frameOf('Members', { members: [{ state: 'resting' }] })],
+    ['a partition that is no whole number', frameOf('AskComplete', { partitions: [0.5] })],
+  ])('refuses %s', (_, bytesOfFrame) => {
+    expect(() => open(bytesOfFrame)).toThrow(MalformedError)
+  })
+
+  test('lets in what is as large as it may be', () => {
+    expect(open(frameOf('Read', { key: 'k'.repeat(1200), full: true })).type).toBe('Read')
+    const entry = ['k', new Uint8Array(MAX_CONTAINER_BYTES)]
+    expect(open(frameOf('Store', { entries: [entry], hintFor: [], strict: true, fresh: true })).type).toBe('Store')
+  })
+})
