@@ -46,5 +46,8 @@ export class Minter {
 }
 
 function highest(context: CausalContext, actor: ActorId): number {
-  return Math.max(context.vector.get(actor) ?? 0, ...(context.cloud.get(actor) ?? []))
+  let most = context.vector.get(actor) ?? 0
+  // No spreading into Math.max: a peer may send more dots than a call takes arguments.
+  for (const counter of context.cloud.get(actor) ?? []) if (counter > most) most = counter
+  return most
 }

@@ -46,7 +46,7 @@ export const DEFAULT_TUNING: Tuning = {
   patienceMinMs: 400,
   patienceMaxMs: 1500,
   replaceAfterMs: 600_000,
-  standInAfterMs: 4000,
+  standInAfterMs: 2500,
   hintedHandoff: true,
   handoffIntervalMs: 2000,
   readRepair: true,

@@ -55,6 +55,9 @@ export function coordinateGet(key: StoreKey, options: GetOptions, context: GetCo
   return new Get(key, options, context).run()
 }
 
+/** A node is asked at most this often. */
+const MAX_ATTEMPTS = 3
+
 class Get {
   private readonly homes: readonly NodeId[]
   private readonly answers = new Map<NodeId, Answer>()
@@ -98,10 +101,8 @@ class Get {
     this.asked.add(routing.self)
     this.askSelf()
     for (const node of homesFirst) if (node !== routing.self) this.ask(node, !this.fullAsked)
-    let patience = tuning.patienceMinMs
-    for (const node of this.asked) patience = Math.max(patience, this.context.peers.slowAfter(node))
+    this.hedgeAfter(this.patience(), 1)
     this.timers.push(
-      clock.setTimer(Math.min(patience, tuning.patienceMaxMs), () => this.hedge()),
       clock.setTimer(tuning.requestTimeoutMs, () => {
         this.expired = true
         void this.consider()
@@ -164,20 +165,40 @@ class Get {
   }
 
   /** The next reachable node of the preference list: a former home, or a stand-in that may hold hints. */
-  private askNext(): void {
+  private askNext(): boolean {
     const { routing } = this.context
-    if (!this.resolve) return
+    if (!this.resolve) return false
     const next = routing.preferenceList(this.key).find((node) => !this.asked.has(node) && routing.isReachable(node))
     if (next) this.ask(next, true)
+    return next !== undefined
   }
 
   /** A reply is slower than this peer's usual ones: do not wait for it alone. */
-  private hedge(): void {
+  private hedge(attempt: number): void {
     if (!this.resolve) return
     this.hurried = true
-    if (this.votes().length < this.options.r)
-      for (const node of [...this.asked]) if (!this.answers.has(node)) this.askNext()
+    if (this.votes().length < this.options.r) {
+      const { self } = this.context.routing
+      for (const node of [...this.asked]) {
+        if (node === self || this.answers.has(node) || this.askNext()) continue
+        // Nobody else is left: the same again, as the frame may be lost.
+        if (attempt < MAX_ATTEMPTS && this.context.routing.isReachable(node)) this.ask(node, true)
+      }
+      if (attempt < MAX_ATTEMPTS) this.hedgeAfter(this.patience() * 2 ** attempt, attempt + 1)
+    }
     void this.consider()
+  }
+
+  private hedgeAfter(delayMs: number, attempt: number): void {
+    this.timers.push(this.context.clock.setTimer(delayMs, () => this.hedge(attempt)))
+  }
+
+  /** As long as the slowest asked peer usually takes, within bounds. */
+  private patience(): number {
+    const { patienceMinMs, patienceMaxMs } = this.context.tuning
+    let wait = patienceMinMs
+    for (const node of this.asked) wait = Math.max(wait, this.context.peers.slowAfter(node))
+    return Math.min(wait, patienceMaxMs)
   }
 
   private votes(): NodeId[] {

@@ -62,6 +62,9 @@ export function coordinatePut(
   return { outcome: put.run(), settled: put.settled }
 }
 
+/** A put is sent to one node at most this often. */
+const MAX_ATTEMPTS = 3
+
 class Put {
   readonly settled: Promise<void>
   private markSettled: () => void = () => {}
@@ -107,7 +110,7 @@ class Put {
     const bytes = encodeContainer(this.entry.container)
     for (const { node, standsFor } of targets) if (node !== routing.self) this.send(node, standsFor, bytes)
     this.timers.push(
-      clock.setTimer(this.patience(), () => this.escalate(bytes)),
+      clock.setTimer(this.patience(), () => this.escalate(bytes, 1)),
       clock.setTimer(tuning.requestTimeoutMs, () => this.decide()),
     )
     return decided
@@ -171,26 +174,33 @@ class Put {
     })
   }
 
-  /** The next reachable node of the preference list takes over from one that failed or is slow. */
-  private replace(failed: NodeId, bytes: Uint8Array): void {
+  /** The next reachable node of the preference list takes over from one that failed or is slow. False when there is none. */
+  private replace(failed: NodeId, bytes: Uint8Array): boolean {
     const { routing, tuning } = this.context
-    if (!this.resolve || !tuning.hintedHandoff) return
+    if (!this.resolve || !tuning.hintedHandoff) return false
     const home = this.standIns.get(failed) ?? failed
     const next = routing
       .preferenceList(this.entry.key)
       .find((node) => !this.asked.has(node) && routing.isReachable(node))
-    if (!next || this.acks.has(home)) return
+    if (!next || this.acks.has(home)) return false
     this.asked.add(next)
     // It may be a home that has come back since the put began: that one takes it as its own.
-    if (this.homes.includes(next)) return this.send(next, undefined, bytes)
-    this.standIns.set(next, home)
-    this.send(next, home, bytes)
+    const standsFor = this.homes.includes(next) ? undefined : home
+    if (standsFor) this.standIns.set(next, standsFor)
+    this.send(next, standsFor, bytes)
+    return true
   }
 
-  private escalate(bytes: Uint8Array): void {
+  /** The quorum takes too long: stand-ins join in; where there are none, the same nodes are asked again, as the frame may be lost. */
+  private escalate(bytes: Uint8Array, attempt: number): void {
+    const { routing, clock } = this.context
     if (!this.resolve || this.answers() >= this.options.w) return
-    const { self } = this.context.routing
-    for (const node of [...this.asked]) if (node !== self && !this.acks.has(node)) this.replace(node, bytes)
+    for (const node of [...this.asked]) {
+      if (node === routing.self || this.acks.has(node) || this.replace(node, bytes)) continue
+      if (routing.isReachable(node)) this.send(node, this.standIns.get(node), bytes)
+    }
+    if (attempt < MAX_ATTEMPTS)
+      this.timers.push(clock.setTimer(this.patience() * 2 ** attempt, () => this.escalate(bytes, attempt + 1)))
   }
 
   private homeAcks(): number {
