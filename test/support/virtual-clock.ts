@@ -17,7 +17,9 @@ export class VirtualClock implements Clock {
     return this.time.at(delayMs, callback)
   }
 
-  advance(ms: number): Promise<void> {
-    return this.time.advance(ms)
+  async advance(ms: number): Promise<void> {
+    // What was begun just now may still set timers that come due on the way.
+    await new Promise((resolve) => setImmediate(resolve))
+    await this.time.advance(ms)
   }
 }
