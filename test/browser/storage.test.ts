@@ -3,6 +3,13 @@ import { expect, test } from 'vitest'
 import { storageCases } from '../conformance/storage.js'
 import { useWorld } from './support/world.js'
 
+declare global {
+  interface Window {
+    /** The first error that a store told of. */
+    lost: Promise<string>
+  }
+}
+
 const world = useWorld({ firefox: true })
 
 test.each(
@@ -39,4 +46,49 @@ test('a full disk is a StorageFailure of kind quota, nothing of the batch is kep
 test('deleting the database from outside is let through and told', async () => {
   const tab = await world.tab({ options: { signaling: null } })
   expect(await tab.evaluate(() => window.tabring.deletedFromOutside())).toEqual({ told: 'deleted', after: 'closed' })
+})
+
+// Such a storage made an empty database in place of the lost one, answered 'absent', and kept telling peers the old Merkle leaves.
+test('site data cleared under an open store are told of, and nothing is answered any more', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  await tab.put('k', 'v')
+  await tab.evaluate((store) => {
+    window.lost = new Promise((resolve) => store.addEventListener('error', ({ detail }) => resolve(String(detail))))
+  })
+  const cdp = await tab.context.newCDPSession(tab.page)
+  await cdp.send('Storage.clearDataForOrigin', { origin: new URL(world.url).origin, storageTypes: 'indexeddb' })
+  expect(await tab.evaluate(() => window.lost)).toContain('deleted from outside')
+  for (const verb of ['get', 'put'] as const) {
+    const reason = await tab.evaluate((store, name) => store[name]('k', 'w' as never).catch((e) => e.reason), verb)
+    expect(reason).toBe('closed')
+  }
+})
+
+// Then the leaves in memory missed the change, and the next commit made that permanent: its record was read with the change already in it.
+test('a commit that completed although its connection was lost is in the Merkle leaves once', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  for (const key of ['a', 'b', 'c']) await tab.put(key, 'before')
+  // After a reload no record is in memory.
+  await tab.reload()
+  await tab.evaluate(async (store) => {
+    const { context } = await store.get('b')
+    const { transaction } = IDBDatabase.prototype
+    IDBDatabase.prototype.transaction = function (...parameters) {
+      const tx = transaction.apply(this, parameters)
+      if (tx.mode !== 'readwrite' || !tx.objectStoreNames.contains('records')) return tx
+      IDBDatabase.prototype.transaction = transaction
+      tx.addEventListener('complete', (event) => {
+        event.stopImmediatePropagation()
+        this.close()
+        tx.dispatchEvent(new Event('abort'))
+      })
+      return tx
+    }
+    await store.put('b', 'after', { context })
+  })
+  expect((await tab.get('b')).siblings).toEqual(['after'])
+  expect(await tab.evaluate((store) => store.verify())).toMatchObject({ records: 3, wrongTrees: 0, ok: true })
+  await tab.put('b', 'later')
+  await tab.reload()
+  expect(await tab.evaluate((store) => store.verify())).toMatchObject({ records: 3, wrongTrees: 0, ok: true })
 })

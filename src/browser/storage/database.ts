@@ -40,32 +40,43 @@ export type StoreName = 'records' | 'hints' | 'leaves' | 'journal' | 'meta'
 
 const VERSION = 1
 const REOPEN_ATTEMPTS = 3
+/** A browser that is clearing site data or restarting its storage process refuses to open anything for a moment. */
+const REOPEN_PAUSE_MS = 100
 
 export interface DatabaseEvents {
-  /** Another connection wants to delete the database or to upgrade it; it has been let go. */
+  /** Another connection wants to delete or upgrade the database, or it is gone with the site's data; it has been let go. */
   onLost: (reason: 'deleted' | 'upgraded') => void
 }
 
 export class Database {
   private connection: Promise<IDBPDatabase<Schema>> | undefined
+  /** The database has been open before. */
+  private known = false
   private closed = false
 
   constructor(
     private readonly name: string,
     private readonly events: DatabaseEvents,
+    /** Comes before anything else on a connection that replaces a lost one: what is remembered of the disk may be wrong. */
+    private readonly onReopened: (db: IDBPDatabase<Schema>) => Promise<void>,
   ) {}
 
-  /** Runs `work` on an open connection; once more on a new one when the browser had closed it. `work` must be repeatable. @throws StorageFailure */
-  async run<T>(work: (db: IDBPDatabase<Schema>) => Promise<T>): Promise<T> {
+  /**
+   * Runs `work` on an open connection; again on a new one when the browser had closed it. Then a transaction of the former attempt may
+   * have completed all the same, so `work` must be repeatable.
+   * @throws StorageFailure
+   */
+  async run<T>(work: (db: IDBPDatabase<Schema>, attempt: number) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       this.checkOpen()
       const connection = this.open()
       try {
-        return await work(await connection)
+        return await work(await connection, attempt)
       } catch (error) {
         const lost = isConnectionLost(error)
-        if (lost && this.connection === connection) this.connection = undefined
+        if (lost) this.drop(connection)
         if (!lost || attempt >= REOPEN_ATTEMPTS) throw toFailure(error)
+        if (attempt > 1) await new Promise((resolve) => setTimeout(resolve, REOPEN_PAUSE_MS))
       }
     }
   }
@@ -89,24 +100,50 @@ export class Database {
   }
 
   private open(): Promise<IDBPDatabase<Schema>> {
-    this.connection ??= openDB<Schema>(this.name, VERSION, {
-      upgrade: (db) => {
+    if (this.connection !== undefined) return this.connection
+    const reopening = this.known
+    const connection = openDB<Schema>(this.name, VERSION, {
+      upgrade: (db, _from, _to, tx) => {
+        // It was there and is gone (the site's data were cleared): an empty one in its place would answer 'absent' to everything.
+        if (reopening) {
+          tx.done.catch(() => {})
+          tx.abort()
+          this.lose('deleted')
+          return
+        }
         db.createObjectStore('records').createIndex('live', 'k')
         for (const store of ['hints', 'leaves', 'journal', 'meta'] as const) db.createObjectStore(store)
       },
-      blocking: (_current, blockedVersion) => {
-        this.closed = true
-        void this.connection?.then((db) => db.close())
-        this.events.onLost(blockedVersion === null ? 'deleted' : 'upgraded')
-      },
+      blocking: (_current, blockedVersion) => this.lose(blockedVersion === null ? 'deleted' : 'upgraded'),
       terminated: () => {
+        if (this.connection !== connection || this.closed) return
         this.connection = undefined
+        // At once, to hear whether the data are still there. Whether it works is for who needs the disk next to find out.
+        this.run(async () => {}).catch(() => {})
       },
+    }).then(async (db) => {
+      if (reopening) await this.onReopened(db)
+      this.known = true
+      return db
     })
-    this.connection.catch(() => {
-      this.connection = undefined
-    })
-    return this.connection
+    this.connection = connection
+    connection.catch(() => this.drop(connection))
+    return connection
+  }
+
+  /** Forgets a connection that does not work any more; closes it too, or it would block a deletion that nobody answers. */
+  private drop(connection: Promise<IDBPDatabase<Schema>>): void {
+    if (this.connection === connection) this.connection = undefined
+    connection.then(
+      (db) => db.close(),
+      () => {},
+    )
+  }
+
+  private lose(reason: 'deleted' | 'upgraded'): void {
+    if (this.closed) return
+    void this.close()
+    this.events.onLost(reason)
   }
 }
 

@@ -75,7 +75,9 @@ export class GroupCommit {
       const jobs = this.waiting
       this.waiting = []
       try {
-        const { rows, written, results, journal, folded } = await this.database.run((db) => this.transact(db, jobs))
+        const { rows, written, results, journal, folded } = await this.database.run((db, attempt) =>
+          this.transact(db, jobs, attempt > 1),
+        )
         if (folded) this.leaves.folded()
         if (journal) this.leaves.applied(journal)
         for (const key of written.records) this.cache.set(key, rows.records.get(key))
@@ -91,7 +93,7 @@ export class GroupCommit {
     this.running = false
   }
 
-  private async transact(db: IDBPDatabase<Schema>, jobs: Job[]): Promise<Done> {
+  private async transact(db: IDBPDatabase<Schema>, jobs: Job[], repeated: boolean): Promise<Done> {
     const rows: Rows = { records: new Map(), hints: new Map() }
     const written: Written = { records: new Set(), hints: new Set(), meta: new Map(), leaves: [] }
     const addresses = new Map<string, Address>()
@@ -110,7 +112,7 @@ export class GroupCommit {
       return {
         rows,
         written,
-        results: jobs.map((job) => this.evaluate(job, rows, written)),
+        results: jobs.map((job) => this.evaluate(job, rows, written, repeated)),
         journal: undefined,
         folded: false,
       }
@@ -139,7 +141,7 @@ export class GroupCommit {
           .then((row) => rows.hints.set(key, row)),
       )
     if (reads.length > 0) await Promise.all(reads)
-    const results = jobs.map((job) => this.evaluate(job, rows, written))
+    const results = jobs.map((job) => this.evaluate(job, rows, written, repeated))
     // Requests fail together with their transaction, whose failure is awaited below.
     const send = (request: Promise<unknown>) => void request.catch(() => {})
     for (const key of written.records) {
@@ -166,8 +168,11 @@ export class GroupCommit {
     return { rows, written, results, journal: journal?.entry, folded: fold !== undefined }
   }
 
-  /** Evaluates one batch on the rows as the batches before it left them; one that throws leaves no trace. */
-  private evaluate(job: Job, rows: Rows, written: Written): Result {
+  /**
+   * Evaluates one batch on the rows as the batches before it left them; one that throws leaves no trace. A batch that is repeated may have
+   * been written the first time: then nothing is left to change, but its groups changed all the same.
+   */
+  private evaluate(job: Job, rows: Rows, written: Written, repeated: boolean): Result {
     const { records = [], hints = [], meta = [] } = job.batch
     const changed: Result['changed'] = new Map()
     try {
@@ -184,12 +189,12 @@ export class GroupCommit {
       for (const { key, apply } of hints)
         hintDrafts.set(key, apply(hintDrafts.has(key) ? hintDrafts.get(key) : rows.hints.get(key)))
       for (const { key, address, former, row, changes } of writes) {
+        const { partition, leaf } = address
+        if (changes || repeated) changed.set(`${partition}/${groupOf(leaf)}`, [partition, groupOf(leaf)])
         if (!changes) continue
         rows.records.set(key, row)
         written.records.add(key)
-        const { partition, leaf } = address
         written.leaves.push({ address, former, row })
-        changed.set(`${partition}/${groupOf(leaf)}`, [partition, groupOf(leaf)])
       }
       for (const [key, row] of hintDrafts) {
         if (row === rows.hints.get(key)) continue

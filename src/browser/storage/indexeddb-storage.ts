@@ -21,24 +21,23 @@ import { RowCache } from './row-cache.js'
 const ROWS_AT_ONCE = 128
 
 export function openIndexedDbStorage(name: string, events: DatabaseEvents): Storage {
-  const database = new Database(name, events)
   const leaves = new Leaves()
   const cache = new RowCache()
+  const database = new Database(name, events, (db) => {
+    cache.clear()
+    return leaves.load(db)
+  })
   const group = new GroupCommit(database, leaves, cache)
 
   return {
     load: () =>
       database.run(async (db): Promise<StoredState> => {
-        const tx = db.transaction(['leaves', 'journal', 'meta', 'hints'])
-        const [rows, partitions, journal, journalKeys, names, values] = await Promise.all([
-          tx.objectStore('leaves').getAll(),
-          tx.objectStore('leaves').getAllKeys(),
-          tx.objectStore('journal').getAll(),
-          tx.objectStore('journal').getAllKeys(),
+        await leaves.load(db)
+        const tx = db.transaction(['meta', 'hints'])
+        const [names, values] = await Promise.all([
           tx.objectStore('meta').getAllKeys(),
           tx.objectStore('meta').getAll(),
         ])
-        leaves.load(partitions, rows, journalKeys, journal)
         const hints: StoredState['hints'] = []
         // In pages: the rows hold whole containers, and all of them at once may be much.
         for (let after: string | undefined, page = true; page; ) {

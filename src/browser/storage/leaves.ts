@@ -5,9 +5,10 @@
  *
  * Invariant: leaf rows plus journal, on disk, are the leaves in memory, which are those of the records on disk.
  */
+import type { IDBPDatabase } from 'idb'
 import { type Address, GROUPS, LEAVES, LEAVES_PER_GROUP, type LeafGroup } from '../../core/environment.js'
 import type { Partition } from '../../core/ids.js'
-import type { LeafRow, RecordRow } from './database.js'
+import type { LeafRow, RecordRow, Schema } from './database.js'
 
 /** Journal rows that are folded at once: opening reads fewer than this. */
 const FOLD_AFTER = 1000
@@ -28,7 +29,15 @@ export class Leaves {
   private journalRows = 0
   private nextJournalKey = 0
 
-  load(partitions: number[], rows: LeafRow[], journalKeys: number[], journal: Float64Array[]): void {
+  /** Takes them from the disk, whatever is in memory. */
+  async load(db: IDBPDatabase<Schema>): Promise<void> {
+    const tx = db.transaction(['leaves', 'journal'])
+    const [rows, partitions, journal, journalKeys] = await Promise.all([
+      tx.objectStore('leaves').getAll(),
+      tx.objectStore('leaves').getAllKeys(),
+      tx.objectStore('journal').getAll(),
+      tx.objectStore('journal').getAllKeys(),
+    ])
     this.rows.clear()
     this.unfolded.clear()
     for (const [i, partition] of partitions.entries()) this.rows.set(partition, rows[i] as LeafRow)

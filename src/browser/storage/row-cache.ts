@@ -21,6 +21,11 @@ export class RowCache {
     return row
   }
 
+  clear(): void {
+    this.rows.clear()
+    this.bytes = 0
+  }
+
   /** @param row undefined when the record was removed. */
   set(key: string, row: RecordRow | undefined): void {
     const former = this.rows.get(key)
