@@ -17,7 +17,7 @@ import { leafPrefix, recordKey, storeKeyOf } from './layout.js'
 import { Leaves } from './leaves.js'
 import { RowCache } from './row-cache.js'
 
-/** Rows read at once while looking for the end of a page. */
+/** Rows read at once, at most, while looking for the end of a page. */
 const ROWS_AT_ONCE = 128
 
 export function openIndexedDbStorage(name: string, events: DatabaseEvents): Storage {
@@ -89,12 +89,11 @@ export function openIndexedDbStorage(name: string, events: DatabaseEvents): Stor
         const end = toLeaf === LEAVES - 1 ? leafPrefix(partition + 1, 0) : leafPrefix(partition, toLeaf + 1)
         const records: StoredRecord[] = []
         let bytes = 0
+        // What a page probably takes, and the row that ends it: whole containers are read, and those beyond the page in vain.
+        const count = Math.min(ROWS_AT_ONCE, Math.ceil(maxBytes / leaves.meanBytes(partition)) + 1)
         for (let from = after ?? leafPrefix(partition, fromLeaf), open = after !== undefined; ; open = true) {
           const range = IDBKeyRange.bound(from, end, open, true)
-          const [keys, rows] = await Promise.all([
-            store.getAllKeys(range, ROWS_AT_ONCE),
-            store.getAll(range, ROWS_AT_ONCE),
-          ])
+          const [keys, rows] = await Promise.all([store.getAllKeys(range, count), store.getAll(range, count)])
           for (let i = 0; i < keys.length; i++) {
             const row = rows[i]
             if (!row) continue
@@ -103,7 +102,7 @@ export function openIndexedDbStorage(name: string, events: DatabaseEvents): Stor
             bytes += row.c.length
             records.push({ key: storeKeyOf(from), container: row.c, digest: { high: row.h, low: row.l } })
           }
-          if (keys.length < ROWS_AT_ONCE) return { records, cursor: undefined }
+          if (keys.length < count) return { records, cursor: undefined }
         }
       }),
 

@@ -97,6 +97,12 @@ export class Leaves {
     }
   }
 
+  /** Of a record of this partition; 0 when it holds none. */
+  meanBytes(partition: number): number {
+    const { records, bytes } = this.rowOf(partition)
+    return bytes.reduce((total, n) => total + n) / (records.reduce((total, n) => total + n) || 1)
+  }
+
   /** All groups that hold anything. */
   groups(): LeafGroup[] {
     const groups: LeafGroup[] = []
