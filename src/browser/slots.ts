@@ -91,7 +91,14 @@ function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
     node,
     device,
     databaseName: `tabring/${encodeURIComponent(room)}/${node}`,
-    note: (bytes) => withRegistry((registry) => registry.put('slots', { ...row, bytes }, [room, slot])),
+    note: (bytes) =>
+      withRegistry(async (registry) => {
+        const tx = registry.transaction('slots', 'readwrite')
+        // A note that comes late must not bring back an identity that was forgotten.
+        const known = await tx.store.get([room, slot])
+        if (known?.node === node) await tx.store.put({ ...row, bytes }, [room, slot])
+        await tx.done
+      }),
     release,
     async forget() {
       await withRegistry((registry) => registry.delete('slots', [room, slot]))

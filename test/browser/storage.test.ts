@@ -92,3 +92,35 @@ test('a commit that completed although its connection was lost is in the Merkle 
   await tab.reload()
   expect(await tab.evaluate((store) => store.verify())).toMatchObject({ records: 3, wrongTrees: 0, ok: true })
 })
+
+test('tabs of one profile are different nodes; reloading keeps the node, closing leaves it to the next tab', async () => {
+  const a = await world.tab({ options: { signaling: null } })
+  const b = await world.tab({ options: { signaling: null }, profile: a })
+  const nodeOf = async (tab: typeof a) => (await tab.status()).node
+  const [first, second] = [await nodeOf(a), await nodeOf(b)]
+  expect(second).not.toBe(first)
+  await a.put('k', 'much more than nothing')
+  await Promise.all([a.reload(), b.reload()])
+  expect([await nodeOf(a), await nodeOf(b)]).toEqual([first, second])
+  await b.close()
+  const c = await world.tab({ options: { signaling: null }, profile: a })
+  expect(await nodeOf(c)).toBe(second)
+})
+
+test('a copied tab, and a second store in one page, are nodes of their own', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  const open = (room: string) => window.tabring.openStore({ room, signaling: null }).then((store) => store.status.node)
+  // What is opened so has a copy of its opener's sessionStorage, the note of its slot among it.
+  const [copy] = await Promise.all([
+    tab.context.waitForEvent('page'),
+    tab.page.evaluate(() => void window.open(location.href)),
+  ])
+  await copy.waitForFunction(() => window.tabring)
+  expect(await copy.evaluate(() => sessionStorage.length)).toBe(1)
+  const nodes = [
+    (await tab.status()).node,
+    await copy.evaluate(open, world.room),
+    await tab.page.evaluate(open, world.room),
+  ]
+  expect(new Set(nodes).size).toBe(3)
+})
