@@ -184,6 +184,36 @@ export const storageCases: StorageCase[] = [
     },
   },
   {
+    name: 'leaf groups count the live keys, through deletions, removals and returns, in memory and on disk',
+    async run(open) {
+      const storage = await open()
+      const told = new Map<string, number>()
+      const [a, b, elsewhere] = [address('a', 1, 2), address('b', 1, 3), address('c', 2, 200)]
+      const steps: [Address, RecordWrite][] = [
+        [a, write('one', 1)],
+        [b, write('two', 2)],
+        [elsewhere, write('three', 3)],
+        [a, write('', 4, false)],
+        [a, 'keep'],
+        [a, write('', 5, false)],
+        [a, write('back', 6)],
+        [b, 'remove'],
+        [elsewhere, write('', 7, false)],
+        [elsewhere, 'remove'],
+      ]
+      const sum = (counts: Iterable<number>) => [...counts].reduce((total, n) => total + n, 0)
+      for (const [i, [at, what]] of steps.entries()) {
+        for (const { partition, group, live } of await storage.commit(put(at, what), 'relaxed'))
+          told.set(`${partition}/${group}`, live)
+        const keys = await storage.scanKeys({ from: '', to: '\uffff', limit: 100, reverse: false })
+        same(sum(told.values()), keys.length, `after step ${i}`)
+      }
+      await storage.close()
+      const { leafGroups } = await (await open()).load()
+      same(sum(leafGroups.map(({ live }) => live)), 1, 'after opening again')
+    },
+  },
+  {
     name: 'leaf groups stay true through very many small commits',
     async run(open) {
       const storage = await open()
