@@ -45,6 +45,8 @@ export async function openRing(tabs: number, tuning: Partial<Tuning> = {}, optio
     else await ring.openOnDevice(tab, device as DeviceId)
   }
   await ring.until('one ring', () => ring.isWhole())
+  // Until the members are written down and what was under way has arrived.
+  await ring.pass(3000)
   return ring
 }
 

@@ -20,7 +20,7 @@ describe('§4.5 Execution of get() and put() operations', () => {
       const ann = ring.client(tab)
       await ann.get('cart')
       await ann.put('cart', tab.id, { w: 1 })
-      expect(await ann.get('cart', { r: 1 })).toEqual([tab.id])
+      expect(await ann.get('cart', { r: 1 })).toContain(tab.id)
     }
   })
 

@@ -48,8 +48,8 @@ describe('§4.6 Hinted handoff', () => {
     const { ring, a, b, c, d } = await oneHomeDown()
     await ring.client(b).put('cart', 'apple', { w: 3 })
     await ring.reopen(a)
-    await ring.until('A to have it', () => replicaAt(a, 'cart').includes('apple'), 5000)
-    await ring.until('the hints to be gone', () => ring.tabs.every((tab) => tab.disk.hints.size === 0), 5000)
+    await ring.until('A to have it', () => replicaAt(a, 'cart').includes('apple'), 20_000)
+    await ring.until('the hints to be gone', () => ring.tabs.every((tab) => tab.disk.hints.size === 0), 20_000)
     // Without decreasing the total number of replicas in the system:
     for (const home of [a, b, c]) expect(replicaAt(home, 'cart')).toEqual(['apple'])
     expect(replicaAt(d, 'cart')).toEqual([])
@@ -92,7 +92,7 @@ describe('§4.6 Hinted handoff', () => {
     for (const cart of ['apple', 'apple, bread', 'apple, bread, cheese']) await ann.put('cart', cart, { w: 3 })
     expect(hintAt(d, 'cart')?.texts).toEqual(['apple, bread, cheese'])
     await ring.reopen(a)
-    await ring.until('A to have it', () => replicaAt(a, 'cart').length > 0, 5000)
+    await ring.until('A to have it', () => replicaAt(a, 'cart').length > 0, 20_000)
     expect(replicaAt(a, 'cart')).toEqual(['apple, bread, cheese'])
   })
 
@@ -106,7 +106,7 @@ describe('§4.6 Hinted handoff', () => {
     await ann.delete('cart')
     expect(replicaAt(a, 'cart')).toEqual(['apple'])
     await ring.reopen(a)
-    await ring.until('A to forget it', () => replicaAt(a, 'cart').length === 0, 5000)
+    await ring.until('A to forget it', () => replicaAt(a, 'cart').length === 0, 20_000)
   })
 
   test('a home that fails during the write is replaced as well: read and write operations are not failed', async () => {

@@ -54,24 +54,25 @@ describe('§4.8.1 Ring membership', () => {
     expect(new Set(nodeOf(ring.tab(2)).membership.placed())).toEqual(new Set(others))
   })
 
-  test.each([12, 30])('a gossip-based protocol propagates a join within 2·log2(S) + 4 rounds: S = %d', async (S) => {
-    const ring = await openRing(S, { partitions: 8 })
-    const newcomer = await ring.join()
-    const rounds = await roundsUntil(
-      ring,
-      'one view',
-      () => hashes(ring).size === 1 && ring.tabs.every((tab) => knows(tab, newcomer)),
-    )
-    expect(rounds).toBeLessThanOrEqual(2 * Math.log2(S) + 4)
-  })
+  test.each([12, 30])(
+    'a gossip-based protocol propagates membership changes within 2·log2(S) + 4 rounds: S = %d',
+    async (S) => {
+      const ring = await openRing(S, { partitions: 8 })
+      const newcomer = await ring.join()
+      const rounds = await roundsUntil(
+        ring,
+        'one view',
+        () => hashes(ring).size === 1 && ring.tabs.every((tab) => knows(tab, newcomer)),
+      )
+      expect(rounds).toBeLessThanOrEqual(2 * Math.log2(S) + 4)
 
-  test.each([12, 30])('and any other change of a member record as well: S = %d', async (S) => {
-    const ring = await openRing(S, { partitions: 8 })
-    const renamed = ring.tab(1)
-    nodeOf(renamed).membership.declare({ name: 'kitchen' })
-    const everybody = () => ring.tabs.every((tab) => nameOf(renamed, tab) === 'kitchen')
-    expect(await roundsUntil(ring, 'everybody to know', everybody)).toBeLessThanOrEqual(2 * Math.log2(S) + 4)
-  })
+      // So does any other change of a member record.
+      nodeOf(newcomer).membership.declare({ name: 'kitchen' })
+      const everybody = () => ring.tabs.every((tab) => nameOf(newcomer, tab) === 'kitchen')
+      expect(await roundsUntil(ring, 'the name', everybody)).toBeLessThanOrEqual(2 * Math.log2(S) + 4)
+    },
+    60_000,
+  )
 
   test('each node contacts a peer chosen at random every second', async () => {
     const ring = await openRing(8)
