@@ -6,6 +6,7 @@ import type { DeviceId, NodeId, Partition, StoreKey } from './ids.js'
 import {
   type Body,
   type Shape,
+  between,
   bytes,
   count,
   flag,
@@ -37,13 +38,16 @@ const entries = list(pair(key, container), MAX_ENTRIES)
 const keyDigests = list(pair(key, digest), MAX_ENTRIES)
 const partitions = list(partition, MAX_PARTITIONS)
 
-/** A member record as gossip carries it (§4.8.1). */
+/** Its gossip version is a small multiple of it and must be a count as well. */
+const MAX_INCARNATION = 2 ** 48
+
+/** A member record as gossip carries it (§4.8.1). Everybody keeps it and places by it: what nobody could compute with must not get in. */
 const member = record({
   node,
   device,
-  incarnation: count,
+  incarnation: (value) => between(0, MAX_INCARNATION)(count(value)),
   state: oneOf('up', 'asleep', 'left'),
-  capacity: real,
+  capacity: between(0.01, 1000),
   name: text(256),
 })
 

@@ -29,6 +29,12 @@ export const real: Field<number> = (value) => {
   check(typeof value === 'number' && Number.isFinite(value), 'not a number')
   return value
 }
+export function between(low: number, high: number): Field<number> {
+  return (value) => {
+    check(typeof value === 'number' && value >= low && value <= high, 'not in its range')
+    return value
+  }
+}
 export const flag: Field<boolean> = (value) => {
   check(typeof value === 'boolean', 'not a flag')
   return value

@@ -1,6 +1,7 @@
 /**
  * Values as bytes: what structured data formats carry, through MessagePack with extensions for bigint, Map and Set. Encoded once, at the
- * put; opaque everywhere else. What would come back different from how it went in is refused.
+ * put; opaque everywhere else. What would come back different from how it went in is refused, but for what JSON passes
+ * over as well: properties without a value or under symbols, and the sign of -0.
  */
 import { ExtensionCodec, decode, encode } from '@msgpack/msgpack'
 import { ValueError, ValueTooLargeError } from './errors.js'
@@ -53,6 +54,7 @@ function validate(value: unknown, path: string, depth: number): void {
     throw new ValueError(`${path} is nested more than ${MAX_DEPTH} levels deep (or contains itself).`)
   switch (typeof value) {
     case 'string':
+      return checkText(value, path)
     case 'number':
     case 'boolean':
     case 'bigint':
@@ -64,6 +66,11 @@ function validate(value: unknown, path: string, depth: number): void {
         `${path} is ${typeof value === 'undefined' ? 'undefined' : `a ${typeof value}`}, which cannot be stored.`,
       )
   }
+}
+
+function checkText(text: string, path: string): void {
+  // UTF-8 has no bytes for it: it would come back as U+FFFD.
+  if (/\p{Surrogate}/u.test(text)) throw new ValueError(`${path} holds half a surrogate pair, which cannot be stored.`)
 }
 
 function validateObject(value: object, path: string, depth: number): void {
@@ -83,7 +90,7 @@ function validateObject(value: object, path: string, depth: number): void {
   if (value instanceof Map) {
     for (const [key, item] of value) {
       validate(key, `a key of ${path}`, depth + 1)
-      validate(item, `${path}.get(${String(key)})`, depth + 1)
+      validate(item, `${path}.get(${typeof key === 'object' ? '…' : String(key)})`, depth + 1)
     }
     return
   }
@@ -96,6 +103,7 @@ function validateObject(value: object, path: string, depth: number): void {
   }
   for (const [name, item] of Object.entries(value)) {
     if (name === '__proto__') throw new ValueError(`${path} has a property named __proto__, which cannot be stored.`)
+    checkText(name, `a property name of ${path}`)
     // As in JSON: a property without a value is no property.
     if (item !== undefined) validate(item, `${path}.${name}`, depth + 1)
   }

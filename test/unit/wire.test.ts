@@ -23,9 +23,9 @@ const members = list(
   fc.record({
     node: id,
     device: id,
-    incarnation: count,
+    incarnation: fc.nat(),
     state: fc.constantFrom('up', 'asleep', 'left'),
-    capacity: real,
+    capacity: fc.double({ min: 0.1, max: 10, noNaN: true }),
     name: text(256),
   }),
 )
@@ -187,6 +187,24 @@ describe('the door', () => {
     ['a partition that is no whole number', frameOf('AskComplete', { partitions: [0.5] })],
   ])('refuses %s', (_, bytesOfFrame) => {
     expect(() => open(bytesOfFrame)).toThrow(MalformedError)
+  })
+
+  const member = { node: 'node______', device: 'device____', incarnation: 1, state: 'up', capacity: 1, name: '' }
+
+  test('lets in members of every capacity that a store may be opened with', () => {
+    for (const capacity of [0.1, 1, 10])
+      expect(open(frameOf('Members', { members: [{ ...member, capacity }] })).type).toBe('Members')
+  })
+
+  // With such a record no node could compute a placement any more, and all kept it on their disks.
+  test.each([0, -1, 1e300])('refuses a member of a capacity that no placement can be computed with: %d', (capacity) => {
+    expect(() => open(frameOf('Members', { members: [{ ...member, capacity }] }))).toThrow(MalformedError)
+  })
+
+  // The version of such a record was no count any more: everybody's gossip was malformed from then on.
+  test('refuses a member of an incarnation that gossip could not carry', () => {
+    const incarnation = Number.MAX_SAFE_INTEGER
+    expect(() => open(frameOf('Members', { members: [{ ...member, incarnation }] }))).toThrow(MalformedError)
   })
 
   test('lets in what is as large as it may be', () => {
