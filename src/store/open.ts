@@ -4,6 +4,7 @@ import { createMesh } from '../browser/mesh/mesh.js'
 import { browserClock, browserRandom } from '../browser/platform.js'
 import { createSignalingClient } from '../browser/signaling-client.js'
 import { type Slot, claimSlot } from '../browser/slots.js'
+import { toFailure } from '../browser/storage/database.js'
 import { openIndexedDbStorage } from '../browser/storage/indexeddb-storage.js'
 import { type Storage, StorageFailure } from '../core/environment.js'
 import type { ReplicationFactor } from '../core/ids.js'
@@ -26,9 +27,7 @@ export async function openStore(options: OpenOptions): Promise<Store> {
   const { signal } = options
   signal?.throwIfAborted()
   const slot = await claimSlot(settings.room, browserRandom).catch((error) => {
-    throw publicError(
-      error instanceof StorageFailure ? error : new StorageFailure('unknown', String(error), { cause: error }),
-    )
+    throw publicError(toFailure(error))
   })
   let lost: (reason: string) => void = () => {}
   const storage = openIndexedDbStorage(slot.databaseName, { onLost: (reason) => lost(reason) })

@@ -61,6 +61,9 @@ export interface Settings {
   buckets: Map<string, BucketSettings>
 }
 
+/** With the u flag, a pair is one character and no surrogate. */
+const LONE_SURROGATE = /\p{Surrogate}/u
+
 const OPEN_OPTIONS = new Set([
   'room',
   'secret',
@@ -82,7 +85,7 @@ export function readOptions(options: OpenOptions): Settings {
   for (const name of Object.keys(options))
     if (!OPEN_OPTIONS.has(name)) throw new OptionError(name, 'there is no such option.')
   const { room, name = '', capacity = 1, maxPeers = 24, iceServers = [] } = options
-  if (typeof room !== 'string' || room.length === 0 || byteLength(room) > 256)
+  if (typeof room !== 'string' || room.length === 0 || byteLength(room) > 256 || LONE_SURROGATE.test(room))
     throw new OptionError('room', 'give a text of 1 to 256 bytes.')
   if (options.secret !== undefined)
     throw new SecretError('Rooms with a secret are not supported yet. Leave `secret` out to open a public room.')
@@ -197,7 +200,7 @@ export function checkKey(key: unknown): asserts key is string {
   if (typeof key !== 'string')
     throw new KeyError(`A key is a text; this is ${key === null ? 'null' : `a ${typeof key}`}.`)
   if (key.length === 0) throw new KeyError('A key must not be empty.')
-  if (/\p{Surrogate}/u.test(key))
+  if (LONE_SURROGATE.test(key))
     throw new KeyError('A key must be well-formed Unicode; this one holds half a surrogate pair.')
   const bytes = byteLength(key)
   if (bytes > MAX_KEY_BYTES)
@@ -207,7 +210,7 @@ export function checkKey(key: unknown): asserts key is string {
 /** @throws KeyError */
 export function checkBucketName(name: unknown): asserts name is string {
   if (typeof name !== 'string' || name.length === 0) throw new KeyError('A bucket name is a text that is not empty.')
-  if (name.includes('\0') || /\p{Surrogate}/u.test(name))
+  if (name.includes('\0') || LONE_SURROGATE.test(name))
     throw new KeyError(`The bucket name ${JSON.stringify(name)} holds characters that it must not.`)
   if (byteLength(name) > MAX_BUCKET_BYTES)
     throw new KeyError(`A bucket name has at most ${MAX_BUCKET_BYTES} bytes in UTF-8.`)

@@ -77,7 +77,8 @@ export class Replica {
    * @throws StorageFailure when nothing was stored.
    */
   async store(entries: Entry[], options: StoreOptions): Promise<StoreKey[]> {
-    const changes: Change[] = []
+    // By key: an update may be evaluated more than once.
+    const changes = new Map<StoreKey, Change>()
     const refused = new Set<StoreKey>()
     const records: RecordUpdate[] = options.asRecord
       ? entries.map((entry) => this.recordUpdate(entry, options.maxSiblings, changes, refused))
@@ -87,7 +88,7 @@ export class Replica {
         ? entries.map((entry) => this.hints.tracked(hintUpdate(entry, options, options.asRecord ? undefined : changes)))
         : []
     await this.commit(records, hints, options.durability)
-    for (const change of changes) this.events.emit('changed', change)
+    for (const change of changes.values()) this.events.emit('changed', change)
     return [...refused]
   }
 
@@ -145,7 +146,7 @@ export class Replica {
   private recordUpdate(
     { key, container }: Entry,
     maxSiblings: number,
-    changes: Change[],
+    changes: Map<StoreKey, Change>,
     refused: Set<StoreKey>,
   ): RecordUpdate {
     return {
@@ -163,7 +164,7 @@ export class Replica {
           return 'keep'
         }
         const write = written(key, merged)
-        changes.push({ key, container: merged, digest: write.digest })
+        changes.set(key, { key, container: merged, digest: write.digest })
         return write
       },
     }
@@ -199,7 +200,7 @@ function decodeIfPossible(bytes: Uint8Array): Container {
 function hintUpdate(
   { key, container }: Entry,
   { hintFor, own }: StoreOptions,
-  changes: Change[] | undefined,
+  changes: Map<StoreKey, Change> | undefined,
 ): HintUpdate {
   return {
     key,
@@ -207,7 +208,7 @@ function hintUpdate(
       const former = current ? decodeContainer(current.container) : EMPTY_CONTAINER
       const merged = mergeContainers(former, container)
       if (!current || !dominates(former, container))
-        changes?.push({ key, container: merged, digest: digestOf(key, merged) })
+        changes?.set(key, { key, container: merged, digest: digestOf(key, merged) })
       return {
         homes: [...new Set([...(current?.homes ?? []), ...hintFor])],
         own: own || (current?.own ?? false),
