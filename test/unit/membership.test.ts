@@ -1,0 +1,175 @@
+/** Who belongs to the ring: one list from the same records, whatever way they came (§4.8.1). */
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { DeviceId, NodeId } from '../../src/core/ids.js'
+import { Membership, type MembershipEvents } from '../../src/core/membership/membership.js'
+import type { MemberRecord, MemberState } from '../../src/core/membership/records.js'
+import { VirtualClock } from '../support/virtual-clock.js'
+
+const SELF = 'self______' as NodeId
+const OTHER = 'other_____' as NodeId
+const THIRD = 'third_____' as NodeId
+const MINUTE = 60_000
+const PARTITIONS = 8
+
+function recordOf(node: NodeId, change: Partial<MemberRecord> = {}): MemberRecord {
+  return { node, device: 'device____' as DeviceId, incarnation: 1, state: 'up', capacity: 1, name: '', ...change }
+}
+
+class Scene {
+  readonly clock = new VirtualClock()
+  readonly members = new Membership(recordOf(SELF), this.clock, PARTITIONS)
+  readonly placements: MembershipEvents['placement'][] = []
+  readonly replaced: MemberState[] = []
+  readonly changed: NodeId[][] = []
+
+  constructor() {
+    this.members.events.on('placement', (event) => this.placements.push(event))
+    this.members.events.on('replaced', (state) => this.replaced.push(state))
+    this.members.events.on('changed', (records) => this.changed.push(records.map(({ node }) => node)))
+  }
+
+  stateOf(node: NodeId): MemberState | undefined {
+    return this.members.get(node)?.state
+  }
+}
+
+const placesOf = (members: Membership) =>
+  Array.from({ length: PARTITIONS }, (_, index) => members.placementFor(3).preferenceList(index))
+const byNode = (a: MemberRecord, b: MemberRecord) => (a.node < b.node ? -1 : 1)
+const records: fc.Arbitrary<MemberRecord[]> = fc.array(
+  fc.record({
+    node: fc.constantFrom(...['aaaaaaaaaa', 'bbbbbbbbbb', 'cccccccccc', 'dddddddddd'].map((id) => id as NodeId)),
+    device: fc.constantFrom('device___1' as DeviceId, 'device___2' as DeviceId),
+    incarnation: fc.nat(3),
+    state: fc.constantFrom<MemberState>('up', 'asleep', 'left'),
+    capacity: fc.constantFrom(1, 2),
+    name: fc.constantFrom('', 'x'),
+  }),
+  { maxLength: 12 },
+)
+const shuffled = records.chain((some) =>
+  fc.tuple(fc.constant(some), fc.shuffledSubarray(some, { minLength: some.length })),
+)
+
+describe('the list of members', () => {
+  test('is the same, with the same hash and placement, in whatever order and portions the records came', () => {
+    fc.assert(
+      fc.property(shuffled, fc.nat(12), ([some, others], cut) => {
+        const [one, two] = [new Scene().members, new Scene().members]
+        one.absorb(some)
+        two.absorb(others.slice(0, cut))
+        two.absorb(others.slice(cut))
+        two.absorb(others)
+        expect(two.all().sort(byNode)).toEqual(one.all().sort(byNode))
+        expect(two.hash()).toEqual(one.hash())
+        expect(placesOf(two)).toEqual(placesOf(one))
+      }),
+    )
+  })
+
+  test('changes its hash with every change of a record, and only then', () => {
+    const { members, changed } = new Scene()
+    const alone = members.hash()
+    expect(members.absorb([recordOf(OTHER)])).toBe(true)
+    const both = members.hash()
+    expect(both).not.toEqual(alone)
+    expect(members.absorb([recordOf(OTHER), recordOf(OTHER, { incarnation: 0, state: 'left' })])).toBe(false)
+    expect(members.hash()).toEqual(both)
+    expect(changed).toEqual([[OTHER]])
+  })
+
+  test('survives a restart, with those that sleep or left', () => {
+    const before = new Scene().members
+    before.absorb([recordOf(OTHER, { state: 'asleep' }), recordOf(THIRD, { state: 'left' })])
+    const after = new Scene().members
+    after.restore(before.encoded())
+    expect(after.all().sort(byNode)).toEqual(before.all().sort(byNode))
+    after.restore(undefined)
+    expect(after.hash()).toEqual(before.hash())
+  })
+
+  test('tells who joined the placement and who is gone from it, and nothing when neither', () => {
+    const { members, placements } = new Scene()
+    members.absorb([recordOf(OTHER), recordOf(THIRD, { state: 'asleep' })])
+    expect(placements).toEqual([{ joined: [OTHER], gone: [] }])
+    members.absorb([recordOf(OTHER, { state: 'left' }), recordOf(THIRD, { incarnation: 2 })])
+    expect(placements.slice(1)).toEqual([{ joined: [THIRD], gone: [OTHER] }])
+    members.absorb([recordOf(THIRD, { incarnation: 3, name: 'renamed' })])
+    expect(placements).toHaveLength(2)
+    members.declare({ state: 'left' })
+    expect(placements.slice(2)).toEqual([{ joined: [], gone: [SELF] }])
+  })
+})
+
+describe('a node of which others are wrong', () => {
+  test.each<MemberState>(['asleep', 'left'])(
+    'raises its incarnation above theirs, and tells that it was %s',
+    (state) => {
+      const { members, replaced, placements } = new Scene()
+      members.absorb([recordOf(SELF, { incarnation: 7, state })])
+      expect(members.self).toEqual(recordOf(SELF, { incarnation: 8 }))
+      expect(members.get(SELF)).toEqual(members.self)
+      expect(replaced).toEqual([state])
+      expect(placements).toEqual([])
+    },
+  )
+
+  test('refutes its sleep at its present incarnation as well, so that everybody takes the refutation', () => {
+    const { members } = new Scene()
+    const rumour = recordOf(SELF, { state: 'asleep' })
+    members.absorb([rumour])
+    const other = new Membership(recordOf(OTHER), new VirtualClock(), PARTITIONS)
+    other.absorb([rumour])
+    other.absorb([members.self])
+    expect(other.placed()).toContain(SELF)
+  })
+
+  test('outdoes a record of its former life without calling itself replaced, and lets old ones pass', () => {
+    const { members, replaced } = new Scene()
+    members.absorb([recordOf(SELF, { incarnation: 4, name: 'former' })])
+    expect(members.self).toEqual(recordOf(SELF, { incarnation: 5 }))
+    expect(members.absorb([recordOf(SELF, { incarnation: 3, state: 'left' })])).toBe(false)
+    expect(members.absorb([{ ...members.self }])).toBe(false)
+    expect(replaced).toEqual([])
+  })
+})
+
+describe('silent members', () => {
+  test('are put to sleep when the time has passed, not before, and this node never', async () => {
+    const scene = new Scene()
+    await scene.clock.advance(MINUTE)
+    scene.members.absorb([recordOf(OTHER)])
+    await scene.clock.advance(MINUTE - 1)
+    scene.members.sleepSilent(MINUTE)
+    expect(scene.stateOf(OTHER)).toBe('up')
+    await scene.clock.advance(1)
+    scene.members.sleepSilent(MINUTE)
+    expect(scene.stateOf(OTHER)).toBe('asleep')
+    expect(scene.members.placed()).toEqual([SELF])
+    expect(scene.placements.at(-1)).toEqual({ joined: [], gone: [OTHER] })
+  })
+
+  test('stay up while there is a sign of life, also one that others told; old hearsay takes nothing back', async () => {
+    const scene = new Scene()
+    scene.members.absorb([recordOf(OTHER), recordOf(THIRD)])
+    expect(scene.members.evidenceAge(OTHER)).toBe(-1)
+    await scene.clock.advance(MINUTE)
+    scene.members.saw(OTHER, 20_000)
+    scene.members.saw(OTHER, 50_000)
+    expect(scene.members.evidenceAge(OTHER)).toBe(20_000)
+    scene.members.sleepSilent(MINUTE)
+    expect([scene.stateOf(OTHER), scene.stateOf(THIRD)]).toEqual(['up', 'asleep'])
+  })
+
+  test('have all their time again once they are back', async () => {
+    const scene = new Scene()
+    scene.members.absorb([recordOf(OTHER)])
+    await scene.clock.advance(2 * MINUTE)
+    scene.members.sleepSilent(MINUTE)
+    scene.members.absorb([recordOf(OTHER, { incarnation: 2 })])
+    scene.members.sleepSilent(MINUTE)
+    expect(scene.stateOf(OTHER)).toBe('up')
+    expect(scene.members.silence(OTHER)).toBe(0)
+  })
+})
