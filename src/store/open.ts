@@ -31,18 +31,22 @@ export async function openStore(options: OpenOptions): Promise<Store> {
   })
   let lost: (reason: string) => void = () => {}
   const storage = openIndexedDbStorage(slot.databaseName, { onLost: (reason) => lost(reason) })
+  let store: Store
   try {
     signal?.throwIfAborted()
-    const store = await startStore(settings, slot, storage, (listener) => {
+    store = await startStore(settings, slot, storage, (listener) => {
       lost = listener
     })
-    signal?.throwIfAborted()
-    return store
   } catch (error) {
     await storage.close()
     slot.release()
     throw publicError(error)
   }
+  if (signal?.aborted) {
+    await store.close()
+    throw signal.reason
+  }
+  return store
 }
 
 async function startStore(
@@ -111,8 +115,10 @@ async function startStore(
     },
   })
   linksOf.set(store, links)
-  onLost((reason) =>
-    node.events.emit('error', new StorageFailure('closed', `this node's database was ${reason} from outside`)),
-  )
+  onLost((reason) => {
+    // Without a disk it can promise nothing: the others take over, and the application is told.
+    links.disconnect()
+    node.events.emit('error', new StorageFailure('closed', `this node's database was ${reason} from outside`))
+  })
   return store
 }
