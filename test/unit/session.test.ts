@@ -1,0 +1,137 @@
+/** What one store handle remembers: its writes descend from all it saw, and its reads never fall behind. */
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { type ActorId, type StoreKey, storeKey } from '../../src/core/ids.js'
+import { type Container, type Sibling, mergeContainers, writtenContainer } from '../../src/core/versions/container.js'
+import { type CausalContext, EMPTY_CONTEXT, covers, descends, withDot } from '../../src/core/versions/context.js'
+import { Session } from '../../src/store/session.js'
+
+const K = storeKey(3, 'bucket', 'key')
+const L = storeKey(3, 'bucket', 'other')
+const [A, B] = ['node_a____.AAAAAAAA', 'node_b____.BBBBBBBB'] as [ActorId, ActorId]
+const MIB = 1024 * 1024
+
+const sibling = (actor: ActorId, counter: number, size = 1): Sibling => ({
+  dot: { actor, counter },
+  value: new Uint8Array(size),
+  checksum: 0,
+  expiresAt: 0,
+})
+const version = (actor: ActorId, counter: number, after: CausalContext = EMPTY_CONTEXT, size = 1): Container =>
+  writtenContainer(after, sibling(actor, counter, size))
+const dotsOf = (container: Container) => container.siblings.map(({ dot }) => dot)
+
+describe('a session', () => {
+  test('knows nothing at first', () => {
+    const session = new Session()
+    expect(session.knows(K)).toBe(false)
+    expect(session.contextOf(K)).toEqual(EMPTY_CONTEXT)
+  })
+
+  test('lets a write descend from what it read, of that key only', () => {
+    const session = new Session()
+    session.saw(K, version(A, 1))
+    expect(covers(session.contextOf(K), { actor: A, counter: 1 })).toBe(true)
+    expect(session.knows(L)).toBe(false)
+  })
+
+  test('lets a write descend from the one before it that is not confirmed yet', () => {
+    const session = new Session()
+    session.began(K, withDot(EMPTY_CONTEXT, { actor: A, counter: 1 }))
+    session.began(K, withDot(EMPTY_CONTEXT, { actor: B, counter: 1 }))
+    expect(covers(session.contextOf(K), { actor: A, counter: 1 })).toBe(true)
+    expect(covers(session.contextOf(K), { actor: B, counter: 1 })).toBe(true)
+  })
+
+  test('does not show a write that has only begun', () => {
+    const session = new Session()
+    session.began(K, withDot(EMPTY_CONTEXT, { actor: A, counter: 1 }))
+    expect(dotsOf(session.saw(K, version(B, 1)))).toEqual([{ actor: B, counter: 1 }])
+  })
+
+  test('shows its own write when a replica answers with what was before', () => {
+    const session = new Session()
+    const old = version(B, 1)
+    session.saw(K, version(A, 1, old.context))
+    expect(dotsOf(session.saw(K, old))).toEqual([{ actor: A, counter: 1 }])
+  })
+
+  test('shows concurrent versions side by side until one is seen that descends from both', () => {
+    const session = new Session()
+    session.saw(K, version(A, 1))
+    expect(session.saw(K, version(B, 1)).siblings).toHaveLength(2)
+    expect(dotsOf(session.saw(K, version(A, 2, session.contextOf(K))))).toEqual([{ actor: A, counter: 2 }])
+  })
+
+  test('never falls behind anything it has seen, in whatever order replicas answer', () => {
+    const history = [version(A, 1)]
+    history.push(version(A, 2, history[0]?.context), version(B, 1, history[0]?.context))
+    history.push(version(B, 2, mergeContainers(history[1] as Container, history[2] as Container).context))
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom(...history), { minLength: 1 }), (answers) => {
+        const session = new Session()
+        const seen: Container[] = []
+        for (const answer of answers) {
+          seen.push(answer)
+          const shown = session.saw(K, answer)
+          for (const former of seen) {
+            expect(descends(shown.context, former.context)).toBe(true)
+            expect(mergeContainers(shown, former)).toEqual(shown)
+          }
+          expect(session.contextOf(K)).toEqual(shown.context)
+        }
+      }),
+    )
+  })
+
+  test('starts anew with keys that it is told to forget, and only with these', () => {
+    const session = new Session()
+    session.saw(K, version(A, 1))
+    session.saw(L, version(A, 1))
+    session.forget([K, storeKey(3, 'bucket', 'never seen')])
+    expect(session.knows(K)).toBe(false)
+    expect(session.knows(L)).toBe(true)
+    expect(session.saw(K, version(B, 1)).siblings).toHaveLength(1)
+  })
+})
+
+describe('a session of limited memory', () => {
+  const keyOf = (i: number): StoreKey => storeKey(3, 'bucket', `large ${i}`)
+
+  test('lets go of the versions seen longest ago, and keeps their contexts', () => {
+    const session = new Session()
+    for (let i = 0; i < 20; i++) session.saw(keyOf(i), version(A, 1, EMPTY_CONTEXT, MIB))
+    expect(session.saw(keyOf(0), version(B, 1)).siblings).toHaveLength(1)
+    expect(session.saw(keyOf(19), version(B, 1)).siblings).toHaveLength(2)
+    expect(covers(session.contextOf(keyOf(1)), { actor: A, counter: 1 })).toBe(true)
+  })
+
+  test('keeps what was looked at again lately', () => {
+    const session = new Session()
+    for (let i = 0; i < 20; i++) {
+      session.saw(keyOf(i), version(A, 1, EMPTY_CONTEXT, MIB))
+      session.saw(keyOf(0), version(A, 1, EMPTY_CONTEXT, MIB))
+    }
+    expect(session.saw(keyOf(0), version(B, 1)).siblings).toHaveLength(2)
+  })
+
+  test('counts a key once, however often it is seen', () => {
+    const session = new Session()
+    session.saw(keyOf(0), version(A, 1, EMPTY_CONTEXT, MIB))
+    for (let i = 0; i < 50; i++) session.saw(keyOf(1), version(A, 1, EMPTY_CONTEXT, MIB))
+    expect(session.saw(keyOf(0), version(B, 1)).siblings).toHaveLength(2)
+  })
+
+  test('remembers the contexts of very many keys, and lets go of those unused for longest', () => {
+    const session = new Session()
+    const context = withDot(EMPTY_CONTEXT, { actor: A, counter: 1 })
+    session.began(K, context)
+    session.began(L, context)
+    for (let i = 0; i < 99_998; i++) session.began(keyOf(i), context)
+    expect(session.knows(K)).toBe(true)
+    session.began(K, context)
+    session.began(storeKey(3, 'bucket', 'one more'), context)
+    expect(session.knows(K)).toBe(true)
+    expect(session.knows(L)).toBe(false)
+  })
+})
