@@ -28,6 +28,7 @@ import type { MemberRecord } from './membership/records.js'
 import { Metrics } from './metrics.js'
 import { Minter } from './minter.js'
 import { type Identity, Peers } from './peers.js'
+import { RateLimit } from './rate-limit.js'
 import { type GetOptions, type GetOutcome, coordinateGet } from './requests/get.js'
 import { Handoff } from './requests/handoff.js'
 import { Interests } from './requests/interests.js'
@@ -40,12 +41,12 @@ import { addressOf } from './ring/partitions.js'
 import { AntiEntropy } from './sync/anti-entropy.js'
 import { Duties } from './sync/duties.js'
 import { Exchange } from './sync/exchange.js'
-import { Scrub } from './sync/scrub.js'
+import { Scrub, expiredContext } from './sync/scrub.js'
 import { Settling } from './sync/settling.js'
 import { Transfers } from './sync/transfers.js'
 import type { Tuning } from './tuning.js'
 import { type Container, writtenContainer } from './versions/container.js'
-import { type CausalContext, EMPTY_CONTEXT, compact, isEmpty, restrict } from './versions/context.js'
+import { type CausalContext, EMPTY_CONTEXT, isEmpty, restrict } from './versions/context.js'
 import { checksumOf } from './versions/encoding.js'
 
 export interface Environment {
@@ -109,8 +110,7 @@ export class Node {
   private readonly settling: Settling
   private readonly minter: Minter
   private readonly unsettledPuts = new Set<Promise<void>>()
-  private repairTokens = REPAIRS_PER_SECOND
-  private repairsSince: number
+  private readonly repairs: RateLimit
   private persisting: CancelTimer | undefined
   private stopped = false
 
@@ -140,7 +140,7 @@ export class Node {
     const onError = (error: unknown) => this.report(error)
     const identity: Identity = { node, device, incarnation, config: `Q=${tuning.partitions};${options.config}` }
     const address = (key: StoreKey): Address => addressOf(key, tuning.partitions)
-    this.repairsSince = clock.now()
+    this.repairs = new RateLimit(clock, REPAIRS_PER_SECOND)
     this.minter = new Minter(node, random)
     this.background = new Background(clock)
     this.membership = new Membership(
@@ -216,6 +216,7 @@ export class Node {
       replica: this.replica,
       tuning,
       isComplete: (key) => this.duties.isComplete(address(key).partition),
+      isLeaving: () => this.membership.self.state === 'left',
       filling: () => this.duties.filling(),
       observe: (entries) => {
         for (const { key, container } of entries) this.minter.observe(key, container)
@@ -336,7 +337,7 @@ export class Node {
         clock,
         tuning: this.options.tuning,
         isComplete: (asked) => this.duties.isComplete(this.routing.addressOf(asked).partition),
-        mayRepair: () => this.mayRepair(),
+        mayRepair: () => this.repairs.take(),
         repaired: (repaired, nodes) => {
           this.metrics.count('readRepairs', nodes.length)
           this.events.emit('repair', { key: repaired, nodes })
@@ -402,31 +403,10 @@ export class Node {
   }
 
   private expire(key: StoreKey, container: Container): void {
-    const now = this.environment.clock.wallTime()
-    const cloud = new Map<Container['siblings'][number]['dot']['actor'], Set<number>>()
-    for (const { dot, expiresAt, value } of container.siblings) {
-      if (value && expiresAt > 0 && expiresAt <= now)
-        cloud.set(dot.actor, (cloud.get(dot.actor) ?? new Set()).add(dot.counter))
-    }
-    const context = compact(new Map(), cloud)
+    const context = expiredContext(container, this.environment.clock.wallTime())
     if (isEmpty(context)) return
     const options: PutOptions = { w: 1, strictQuorum: false, durability: 'relaxed' }
     this.write(key, { value: undefined, expiresAt: 0 }, context, options).outcome.catch((error) => this.report(error))
-  }
-
-  private mayRepair(): boolean {
-    const now = this.environment.clock.now()
-    this.repairTokens = Math.min(
-      REPAIRS_PER_SECOND,
-      this.repairTokens + ((now - this.repairsSince) / 1000) * REPAIRS_PER_SECOND,
-    )
-    this.repairsSince = now
-    if (this.repairTokens < 1) {
-      this.metrics.count('readRepairsSkipped')
-      return false
-    }
-    this.repairTokens--
-    return true
   }
 
   /** Member records and completed duties change in bursts; writing them down once per burst is enough. */

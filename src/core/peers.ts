@@ -15,6 +15,8 @@ import { type FrameHeader, decodeFrame, encodeFrame } from './wire.js'
 
 export const PROTOCOL: [oldest: number, newest: number] = [1, 1]
 const MAX_MALFORMED = 10
+/** Frames that wait for the Hello of their sender. */
+const MAX_EARLY = 32
 /** Longer than any frame may live; also how long a reaper must wait for old writes to die on the way. */
 export const MAX_TTL_MS = 30_000
 const OFFSET_WINDOW_MS = 5000
@@ -66,6 +68,8 @@ export class Peers {
   readonly detector: FailureDetector
   private readonly sessions = new Map<NodeId, Session>()
   private readonly linked = new Set<NodeId>()
+  /** Frames of linked peers whose Hello has not come yet. */
+  private readonly early = new Map<NodeId, Uint8Array[]>()
   private readonly pending = new Map<number, Pending>()
   private readonly handlers = new Map<MessageType, Handler<never>>()
   private nextId = 1
@@ -188,6 +192,7 @@ export class Peers {
 
   private linkDown(node: NodeId): void {
     this.linked.delete(node)
+    this.early.delete(node)
     this.endSession(node)
   }
 
@@ -214,7 +219,8 @@ export class Peers {
     const { header } = decoded
     const message = { type: decoded.type, ...decoded.body } as Message
     if (message.type === 'Hello') return this.greeted(from, message, header)
-    // A frame without a session, or of an earlier life of that node, is from a handshake that never ended.
+    if (!session && this.linked.has(from) && this.keepEarly(from, frame)) return
+    // A frame of an earlier life of that node, or one too many before its Hello: the handshake has to be done again.
     if (!session || header.incarnation !== session.incarnation) {
       if (this.linked.has(from)) this.sayHello(from, true)
       return
@@ -223,6 +229,15 @@ export class Peers {
     this.setReachable(from, session, true)
     if (this.waited(session, header) > header.ttl) return
     this.dispatch(from, message, header)
+  }
+
+  /** Lanes overtake each other: what comes shortly before a peer's Hello waits for it. */
+  private keepEarly(from: NodeId, frame: Uint8Array): boolean {
+    const waiting = this.early.get(from) ?? []
+    if (waiting.length >= MAX_EARLY) return false
+    waiting.push(frame.slice())
+    this.early.set(from, waiting)
+    return true
   }
 
   private dispatch(from: NodeId, message: Message, header: FrameHeader): void {
@@ -288,6 +303,9 @@ export class Peers {
     this.setReachable(from, session, true)
     // The first answer tells the round-trip time, by which coordinators choose.
     void this.request(from, { type: 'Ping', lag: this.detector.lagMs }, 5000)
+    const early = this.early.get(from) ?? []
+    this.early.delete(from)
+    for (const frame of early) this.receive(from, frame)
   }
 
   /**

@@ -2,17 +2,14 @@
  * The verbs. A bucket is a name space with its own n, r, w, merge and time to live; the store's own verbs are those of its unnamed bucket.
  */
 import { type StoreKey, bucketPrefix, storeKey } from '../core/ids.js'
-import type { Node } from '../core/node.js'
 import type { PutOutcome } from '../core/requests/put.js'
 import { type CausalContext, EMPTY_CONTEXT } from '../core/versions/context.js'
 import { encodeToken } from '../core/versions/token.js'
-import type { Conflicts } from './conflicts.js'
 import { type Context, type Entry, type Quorum, type Receipt, readContext, toEntry } from './entry.js'
 import { ClosedError, OptionError, QuorumError, SiblingLimitError, ValueError } from './errors.js'
-import type { Lifetime } from './lifetime.js'
+import type { StoreInside } from './inside.js'
 import { type BucketSettings, checkKey, checkQuorum } from './options.js'
 import { Scan, type ScanOptions, readScanOptions } from './scan.js'
-import type { Session } from './session.js'
 import { publicError } from './storage-errors.js'
 import { type AnyValue, encodeValue } from './values.js'
 import { type WatchTarget, readWatchTarget, watch } from './watch.js'
@@ -33,17 +30,6 @@ export interface PutCallOptions extends CallOptions {
   context?: Context | null
   /** strict: the coordinator's copy is flushed to disk; all: every copy; relaxed: none. Default strict. */
   durability?: 'strict' | 'relaxed' | 'all'
-}
-
-/** What all buckets of one store share. */
-export interface StoreInside {
-  node: Node
-  room: string
-  session: Session
-  lifetime: Lifetime
-  wallTime: () => number
-  conflicts: Conflicts
-  onError: (error: unknown) => void
 }
 
 /** Operations of one putMany or getMany on the way at once. */

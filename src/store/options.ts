@@ -207,6 +207,15 @@ export function checkKey(key: unknown): asserts key is string {
     throw new KeyError(`A key has at most ${MAX_KEY_BYTES} bytes in UTF-8; this one has ${bytes}.`)
 }
 
+/** Checks the beginning of keys, or a bound of a range of keys. @throws OptionError */
+export function checkKeyPart(option: string, text: unknown): asserts text is string {
+  if (typeof text !== 'string') throw new OptionError(option, 'give a text.')
+  if (/\p{Surrogate}/u.test(text))
+    throw new OptionError(option, 'give well-formed Unicode; this holds half a surrogate pair.')
+  if (byteLength(text) > MAX_KEY_BYTES)
+    throw new OptionError(option, `give at most ${MAX_KEY_BYTES} bytes in UTF-8: keys are not longer.`)
+}
+
 /** @throws KeyError */
 export function checkBucketName(name: unknown): asserts name is string {
   if (typeof name !== 'string' || name.length === 0) throw new KeyError('A bucket name is a text that is not empty.')

@@ -4,6 +4,7 @@ import type { Scan as RingScan, ScanRange } from '../core/requests/scan.js'
 import type { Container } from '../core/versions/container.js'
 import type { Entry } from './entry.js'
 import { OptionError } from './errors.js'
+import { checkKeyPart } from './options.js'
 import type { AnyValue } from './values.js'
 
 export interface ScanOptions {
@@ -30,8 +31,7 @@ const OPTIONS = new Set<string>([...TEXT_OPTIONS, 'limit', 'reverse', 'signal'])
 export function readScanOptions(options: ScanOptions, bucketPrefix: string): ScanPlan {
   for (const name of Object.keys(options))
     if (!OPTIONS.has(name)) throw new OptionError(name, 'scan has no such option.')
-  for (const name of TEXT_OPTIONS)
-    if (options[name] !== undefined && typeof options[name] !== 'string') throw new OptionError(name, 'give a text.')
+  for (const name of TEXT_OPTIONS) if (options[name] !== undefined) checkKeyPart(name, options[name])
   const { prefix = '', start, end, limit = Number.POSITIVE_INFINITY, reverse = false } = options
   if (limit !== Number.POSITIVE_INFINITY && !(Number.isInteger(limit) && limit >= 0))
     throw new OptionError('limit', 'give a whole number.')
@@ -42,11 +42,17 @@ export function readScanOptions(options: ScanOptions, bucketPrefix: string): Sca
   return { from, to, reverse, limit }
 }
 
-/** The first text, in UTF-16 order, that is greater than all texts with this prefix. A bucket's prefix ends in \0, so there is one. */
+/**
+ * The first text, in UTF-16 order, that is greater than all texts with this prefix. A bucket's prefix ends in \0, so there is one.
+ * It is well-formed: half a surrogate pair would not survive the way to other nodes.
+ */
 function successorOfPrefix(prefix: string): string {
-  let end = prefix.length
-  while (prefix.charCodeAt(end - 1) === 0xffff) end--
-  return prefix.slice(0, end - 1) + String.fromCharCode(prefix.charCodeAt(end - 1) + 1)
+  const characters = [...prefix]
+  while (characters.at(-1) === '\uffff') characters.pop()
+  const last = characters.pop()?.codePointAt(0) ?? 0
+  // In this order the characters of two units stand between U+D7FF and U+E000.
+  const next = last === 0xd7ff ? 0x10000 : last === 0x10ffff ? 0xe000 : last + 1
+  return characters.join('') + String.fromCodePoint(next)
 }
 
 export class Scan<V = AnyValue> implements AsyncIterable<Entry<V>> {

@@ -4,10 +4,9 @@
  */
 import type { StoreKey } from '../core/ids.js'
 import type { Interest } from '../core/requests/interests.js'
-import type { StoreInside } from './bucket.js'
 import type { Entry } from './entry.js'
-import { OptionError } from './errors.js'
-import { checkKey } from './options.js'
+import type { StoreInside } from './inside.js'
+import { checkKey, checkKeyPart } from './options.js'
 
 /** One key, or all keys with a prefix. */
 export type WatchTarget = string | { prefix: string }
@@ -23,7 +22,7 @@ export interface WatchContext {
 /** @throws KeyError, OptionError */
 export function readWatchTarget(target: WatchTarget): { key?: string; prefix: string } {
   if (typeof target === 'object' && target !== null) {
-    if (typeof target.prefix !== 'string') throw new OptionError('prefix', 'give a text.')
+    checkKeyPart('prefix', target.prefix)
     return { prefix: target.prefix }
   }
   checkKey(target)

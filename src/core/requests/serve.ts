@@ -14,6 +14,8 @@ export interface ServeContext {
   replica: Replica
   tuning: Tuning
   isComplete: (key: StoreKey) => boolean
+  /** This node hands everything over and will be gone: what it took now would be lost. */
+  isLeaving: () => boolean
   /** Partitions of which this node is a home without having all data yet. */
   filling: () => Partition[]
   /** Received containers pass by here, so that the node notices if anybody knows more of its own dots than it does. */
@@ -39,6 +41,7 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
   peers.handle(
     'Store',
     guarded(async ({ entries, hintFor, strict, fresh }: MessageOf<'Store'>) => {
+      if (context.isLeaving()) return { type: 'Failed', kind: 'leaving' }
       const decoded = entries.map(([key, bytes]): Entry => ({ key, container: decodeContainer(bytes) }))
       context.observe(decoded)
       const refused = await replica.store(decoded, {

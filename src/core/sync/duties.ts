@@ -100,10 +100,12 @@ export class Duties {
 
   /** Has all data as of when it was last on duty: good to fetch from, as a former home is that has not handed its copy over. */
   isSource(partition: Partition): boolean {
-    return this.whole.has(partition)
+    return this.isComplete(partition) || (this.whole.has(partition) && this.recordsIn(partition) > 0)
   }
 
+  /** The partition was fetched; if it is this node's duty no longer, writes have gone elsewhere meanwhile and it counts for nothing. */
   markComplete(partition: Partition): void {
+    if (!this.homes.has(partition) && !this.standIns.has(partition)) return
     this.whole.add(partition)
     this.changed()
   }

@@ -5,11 +5,12 @@
  */
 import type { Background } from '../background.js'
 import type { CancelTimer, Clock, Digest, StoredRecord } from '../environment.js'
-import type { Partition, StoreKey } from '../ids.js'
+import type { ActorId, Partition, StoreKey } from '../ids.js'
 import type { Peers } from '../peers.js'
 import type { Replica } from '../requests/replica.js'
 import type { Routing } from '../requests/routing.js'
 import { type Container, mergeContainers } from '../versions/container.js'
+import { type CausalContext, compact } from '../versions/context.js'
 import { MalformedError, checksumOf, decodeContainer, digestOf } from '../versions/encoding.js'
 import { isZero, sameDigest, xor } from './merkle.js'
 
@@ -131,6 +132,16 @@ export class Scrub {
     await replica.replaceDamaged(key, good, (bytes) => readRecordBytes(bytes) === undefined)
     return true
   }
+}
+
+/** Exactly the versions that are past their time: a tombstone with this context replaces them and no other. */
+export function expiredContext(container: Container, wallTime: number): CausalContext {
+  const cloud = new Map<ActorId, Set<number>>()
+  for (const { dot, expiresAt, value } of container.siblings) {
+    if (!value || expiresAt === 0 || expiresAt > wallTime) continue
+    cloud.set(dot.actor, (cloud.get(dot.actor) ?? new Set()).add(dot.counter))
+  }
+  return compact(new Map(), cloud)
 }
 
 function readRecord({ key, container: bytes, digest }: StoredRecord): Container | undefined {
