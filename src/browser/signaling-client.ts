@@ -159,6 +159,8 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
       if (socket === server.socket || message.type === 'signal') receive(server, message)
     }
     // 'error' says nothing that 'close' does not.
+    // A close always follows, and says it all; but without a listener, `ws` throws.
+    socket.onerror = () => {}
     socket.onclose = ({ code }) => {
       if (socket === server.socket) server.socket = undefined
       else if (socket === server.next) server.next = undefined
