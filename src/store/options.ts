@@ -1,5 +1,6 @@
 /** What `openStore` and the verbs accept, with defaults and checks. A bad option is named in the error. */
 import { MAX_BUCKET_BYTES, MAX_KEY_BYTES, type ReplicationFactor } from '../core/ids.js'
+import { MAX_PARTITIONS, isPartitionCount } from '../core/ring/partitions.js'
 import { DEFAULT_TUNING, type Tuning } from '../core/tuning.js'
 import { KeyError, OptionError, SecretError } from './errors.js'
 import type { AnyValue } from './values.js'
@@ -174,18 +175,26 @@ function parseUrl(url: string): string | undefined {
   }
 }
 
+/** Timers that are set for longer fire at once: some weeks would become no time at all. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
 function readTuning(given: Partial<Tuning> | undefined): Tuning {
   const tuning = { ...DEFAULT_TUNING }
   for (const [name, value] of Object.entries(given ?? {})) {
     if (!(name in DEFAULT_TUNING)) throw new OptionError(`tuning.${name}`, 'there is no such option.')
     const wanted = typeof DEFAULT_TUNING[name as keyof Tuning]
-    if (typeof value !== wanted || (wanted === 'number' && !((value as number) > 0)))
-      throw new OptionError(`tuning.${name}`, `give a ${wanted}${wanted === 'number' ? ' above 0' : ''}.`)
+    if (
+      typeof value !== wanted ||
+      (wanted === 'number' && !((value as number) > 0 && (value as number) <= MAX_TIMER_MS))
+    )
+      throw new OptionError(
+        `tuning.${name}`,
+        `give a ${wanted}${wanted === 'number' ? ` above 0, at most ${MAX_TIMER_MS}` : ''}.`,
+      )
     Object.assign(tuning, { [name]: value })
   }
-  const { partitions } = tuning
-  if (!Number.isInteger(Math.log2(partitions)) || partitions > 4096)
-    throw new OptionError('tuning.partitions', 'give a power of two, at most 4096.')
+  if (!isPartitionCount(tuning.partitions))
+    throw new OptionError('tuning.partitions', `give a power of two, at most ${MAX_PARTITIONS}.`)
   return tuning
 }
 

@@ -1,4 +1,5 @@
 /** What a scan is asked for becomes a range of store keys of its bucket, and never of another. */
+import { decode, encode } from '@msgpack/msgpack'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { bucketPrefix } from '../../src/core/ids.js'
@@ -8,8 +9,9 @@ import { type ScanOptions, readScanOptions } from '../../src/store/scan.js'
 const BUCKET = bucketPrefix(3, 'notes')
 const plan = (options: ScanOptions = {}) => readScanOptions(options, BUCKET)
 
-/** Short texts of few characters, the last of all among them: bounds that meet. */
-const text = fc.string({ unit: fc.constantFrom('a', 'b', '\0', '\uffff', '\ud800'), maxLength: 4 })
+/** Short texts of few characters: bounds that meet. Among them the last of one and of two units, and their neighbours in order. */
+const character = fc.constantFrom('a', 'b', '\0', '\ud7ff', '\u{10000}', '🏿', '\u{10ffff}', '\ue000', '\uffff')
+const text = fc.string({ unit: character, maxLength: 4 })
 const bounds = fc.record({ prefix: text, start: text, end: text }, { requiredKeys: [] })
 
 describe('the range of a scan', () => {
@@ -42,6 +44,16 @@ describe('the range of a scan', () => {
     )
   })
 
+  // The end of the range behind 🏿 held half a surrogate pair, which long texts lose on the way.
+  test('arrives at other nodes as it is', () => {
+    fc.assert(
+      fc.property(text, (tail) => {
+        const { from, to } = plan({ prefix: 'x'.repeat(300) + tail })
+        expect(decode(encode([from, to]))).toEqual([from, to])
+      }),
+    )
+  })
+
   test('is the whole bucket, forwards and without a limit, when nothing is asked for', () => {
     expect(plan()).toEqual({
       from: BUCKET,
@@ -68,6 +80,16 @@ describe('options of a scan', () => {
     expect(plan({ reverse: true, signal: new AbortController().signal }).reverse).toBe(true)
   })
 
+  test('accept bounds as long as a key may be', () => {
+    const longest = 'é'.repeat(512)
+    expect(plan({ prefix: longest, start: longest, end: longest }).from).toBe(BUCKET + longest)
+  })
+
+  // Peers refused the range as malformed, and ended the link after a few.
+  test.each(['prefix', 'start', 'end'])('refuse a %s that no key is long enough for, by name', (option) => {
+    expect(() => plan({ [option]: 'é'.repeat(513) })).toThrow(expect.objectContaining({ option, code: 'option' }))
+  })
+
   test.each([
     ['limit', -1],
     ['limit', 1.5],
@@ -76,6 +98,7 @@ describe('options of a scan', () => {
     ['limit', '10'],
     ['limit', null],
     ['prefix', 5],
+    ['prefix', '\ud83c'],
     ['start', null],
     ['end', ['z']],
     ['reverse', 'yes'],
