@@ -1,0 +1,112 @@
+/** Sessions of two nodes: from the Hello to the Bye, and through what goes wrong in between. */
+import { expect, test } from 'vitest'
+import type { NodeId } from '../../src/core/ids.js'
+import { PROTOCOL } from '../../src/core/peers.js'
+import { A, B, DELAY, INCARNATION, INTERVAL, Link, READ, helloOf } from './support/linked-peers.js'
+
+test('two nodes greet each other once, and soon know how far apart they are', async () => {
+  const link = await Link.greeted()
+  expect(link.a.peers.reachable()).toEqual([B])
+  expect(link.b.peers.deviceOf(A)).toBe('device_a____')
+  expect(link.a.peers.rtt(B)).toBe(2 * DELAY)
+})
+
+test('nothing is handled, answered or sent before the Hello', async () => {
+  const link = new Link()
+  link.fate = (type) => (type === 'Hello' ? 'lost' : undefined)
+  await link.open()
+  link.forge(READ, { id: 1 })
+  expect(link.b.handled).toEqual([])
+  expect(link.b.peers.isReachable(A)).toBe(false)
+  expect(link.a.peers.notify(B, READ, 'foreground')).toBe(false)
+  expect(await link.a.peers.request(B, READ, 1000)).toBeUndefined()
+})
+
+test('a Hello is believed only from a linked node, and only if it names its sender', async () => {
+  const link = new Link()
+  link.forge(helloOf({}))
+  link.b.handlers?.onUp(A)
+  link.forge(helloOf({ node: 'another___' as NodeId }))
+  expect(link.b.events).toEqual([])
+  link.forge(helloOf({}))
+  expect(link.b.events).toEqual([`up ${A}`])
+})
+
+test('a lost Hello is repeated by the heartbeat', async () => {
+  const link = new Link()
+  link.fate = (type) => (type === 'Hello' ? 'lost' : undefined)
+  await link.open()
+  expect([link.a.events, link.b.events]).toEqual([[], []])
+  link.fate = () => undefined
+  await link.clock.advance(INTERVAL)
+  expect([link.a.events, link.b.events]).toEqual([[`up ${B}`], [`up ${A}`]])
+})
+
+test.each(['Hello of the one', 'Hello of the other'])('one lost %s does not keep the two apart', async (which) => {
+  const link = new Link()
+  const loser = which.endsWith('one') ? A : B
+  link.fate = (type, from) => (type === 'Hello' && from === loser ? 'lost' : undefined)
+  await link.open()
+  link.fate = () => undefined
+  await link.clock.advance(INTERVAL + 100)
+  expect([link.a.peers.reachable(), link.b.peers.reachable()]).toEqual([[B], [A]])
+})
+
+test('both sides learn that their room parameters do not match, and part', async () => {
+  const link = new Link('n=3', 'n=5')
+  await link.open()
+  expect(new Set(link.a.events)).toEqual(new Set([`mismatch ${B} n=5 (protocol 1 to 1)`]))
+  expect(new Set(link.b.events)).toEqual(new Set([`mismatch ${A} n=3 (protocol 1 to 1)`]))
+  await link.clock.advance(500)
+  expect([link.a.rejected.includes(B), link.b.rejected.includes(A)]).toEqual([true, true])
+})
+
+test('a protocol that is too new is a mismatch, one that reaches back far enough is none', () => {
+  const link = new Link()
+  link.b.handlers?.onUp(A)
+  link.forge(helloOf({ protocol: [PROTOCOL[1] + 1, PROTOCOL[1] + 2] }))
+  expect(link.b.events).toEqual([expect.stringContaining(`mismatch ${A}`)])
+  link.forge(helloOf({ protocol: [PROTOCOL[1], PROTOCOL[1] + 2] }))
+  expect(link.b.events.at(-1)).toBe(`up ${A}`)
+})
+
+test('frames of an earlier life are ignored, and its Hello ends no session', async () => {
+  const link = await Link.greeted()
+  link.forge(READ, { incarnation: INCARNATION - 1 })
+  link.forge(helloOf({ incarnation: INCARNATION - 1 }))
+  link.forge({ type: 'Bye' }, { incarnation: INCARNATION - 1 })
+  expect([link.b.handled, link.b.events]).toEqual([[], [`up ${A}`]])
+})
+
+test('the Hello of a new life ends the session of the former one, whose frames are ignored from then on', async () => {
+  const link = await Link.greeted()
+  link.forge(helloOf({ incarnation: INCARNATION + 1 }))
+  expect(link.b.events).toEqual([`up ${A}`, `down ${A}`, `up ${A}`])
+  link.forge(READ)
+  expect(link.b.handled).toEqual([])
+  link.forge(READ, { incarnation: INCARNATION + 1 })
+  expect(link.b.handled).toEqual([READ])
+})
+
+test('Bye ends the session at once, with all that waited for an answer', async () => {
+  const link = await Link.greeted()
+  link.fate = (type) => (type === 'Read' ? 'lost' : undefined)
+  const waiting = link.b.peers.request(A, READ, 60_000)
+  link.a.peers.stop()
+  await link.clock.advance(DELAY)
+  expect(await waiting).toBeUndefined()
+  expect(link.b.events).toEqual([`up ${A}`, `down ${A}`])
+  expect(link.a.events).toEqual([`up ${B}`, `down ${B}`])
+})
+
+test('a silent peer is not reachable after a while, and is again with its first frame', async () => {
+  const link = await Link.greeted()
+  await link.clock.advance(20 * INTERVAL)
+  expect(link.b.events).toEqual([`up ${A}`])
+  link.fate = (_, from) => (from === A ? 'lost' : undefined)
+  await link.clock.advance(10 * INTERVAL)
+  expect(link.b.events).toEqual([`up ${A}`, `down ${A}`])
+  link.fate = () => undefined
+  await link.clock.advance(2 * INTERVAL)
+  expect(link.b.peers.isReachable(A)).toBe(true)
+})
