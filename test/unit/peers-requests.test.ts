@@ -1,0 +1,83 @@
+/** Requests of two nodes to each other: answered, in vain or too late; and the door for frames that are none. */
+import { expect, test } from 'vitest'
+import { A, B, DELAY, KEY, Link, READ, RESULT } from './support/linked-peers.js'
+
+test('a request is answered by the handler of the other side', async () => {
+  const link = await Link.greeted()
+  const reply = link.a.peers.request(B, READ, 1000)
+  await link.clock.advance(2 * DELAY)
+  expect(await reply).toEqual(RESULT)
+  expect(link.b.handled).toEqual([READ])
+})
+
+test('a request without an answer resolves with nothing at its time-out, and a later answer changes nothing', async () => {
+  const link = await Link.greeted()
+  link.fate = (type) => (type === 'ReadResult' ? 'held' : undefined)
+  const replies: unknown[] = []
+  void link.a.peers.request(B, READ, 1000).then((reply) => replies.push(reply))
+  await link.clock.advance(999)
+  expect(replies).toEqual([])
+  await link.clock.advance(1)
+  expect(replies).toEqual([undefined])
+  for (const deliver of link.held) deliver()
+  await link.clock.advance(10)
+  expect(replies).toEqual([undefined])
+})
+
+test('a request resolves with nothing at once when the queue is full, and when the link is lost', async () => {
+  const link = await Link.greeted()
+  link.fate = () => 'lost'
+  const waiting = link.a.peers.request(B, READ, 60_000)
+  link.a.full = true
+  expect(await link.a.peers.request(B, READ, 60_000)).toBeUndefined()
+  link.a.handlers?.onDown(B)
+  expect(await waiting).toBeUndefined()
+  expect(link.a.events).toEqual([`up ${B}`, `down ${B}`])
+})
+
+test('a handler that throws or rejects is told of, and leaves its request without an answer', async () => {
+  const link = await Link.greeted()
+  link.b.peers.handle('Fetch', () => Promise.reject(new Error('rejected')))
+  link.b.peers.handle('CheckKeys', () => {
+    throw new Error('thrown')
+  })
+  const replies = (['Fetch', 'CheckKeys'] as const).map((type) => link.a.peers.request(B, { type, keys: [KEY] }, 1000))
+  await link.clock.advance(1000)
+  expect(await Promise.all(replies)).toEqual([undefined, undefined])
+  expect(link.b.errors.map(String).sort()).toEqual(['Error: rejected', 'Error: thrown'])
+})
+
+test('a frame that waited past its deadline is dropped, one that waited less is handled', async () => {
+  const link = await Link.greeted()
+  link.fate = (type) => (type === 'Read' ? 'held' : undefined)
+  void link.a.peers.request(B, READ, 1000)
+  void link.a.peers.request(B, { ...READ, full: false }, 60_000)
+  await link.clock.advance(1000 + 2 * DELAY)
+  for (const deliver of link.held) deliver()
+  expect(link.b.handled).toEqual([{ ...READ, full: false }])
+})
+
+test('the backlog of a thawed tab is dropped, and what comes after it is handled', async () => {
+  const link = await Link.greeted()
+  link.fate = (_, from) => (from === A ? 'held' : undefined)
+  for (let i = 0; i < 60; i++) {
+    void link.a.peers.request(B, READ, 1000)
+    await link.clock.advance(1000)
+  }
+  await link.clock.advance(1000)
+  for (const deliver of link.held) deliver()
+  expect(link.b.handled).toEqual([])
+  link.forge(READ)
+  expect(link.b.handled).toEqual([READ])
+})
+
+test('malformed frames are counted, and too many of them are the end of the link', async () => {
+  const link = await Link.greeted()
+  const malformed = () => link.b.handlers?.onFrame(A, Uint8Array.of(0xc1))
+  for (let i = 0; i < 10; i++) malformed()
+  expect(link.b.events.filter((event) => event === `malformed ${A}`)).toHaveLength(10)
+  expect([link.b.rejected, link.b.peers.reachable()]).toEqual([[], [A]])
+  malformed()
+  expect(link.b.rejected).toEqual([A])
+  expect(link.b.handled).toEqual([])
+})
