@@ -3,8 +3,9 @@
  * sending, time to live, then the message's fields in the order of its declaration. Decoding checks every field
  * against the declaration, so nothing behind this door ever sees a value of the wrong shape or size.
  */
-import { decode, encode } from '@msgpack/msgpack'
+import { encode } from '@msgpack/msgpack'
 import { MalformedError } from './versions/encoding.js'
+import { decodeMessagePack } from './versions/messagepack.js'
 
 /** Checks one field; throws MalformedError. What it returns is what the message holds. */
 export type Field<T> = (value: unknown) => T
@@ -107,7 +108,7 @@ export function decodeFrame(
 ): { type: string; header: FrameHeader; body: Record<string, unknown> } {
   let wire: unknown
   try {
-    wire = decode(frame)
+    wire = decodeMessagePack(frame)
   } catch (cause) {
     throw new MalformedError('not MessagePack', { cause })
   }

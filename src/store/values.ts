@@ -3,7 +3,8 @@
  * put; opaque everywhere else. What would come back different from how it went in is refused, but for what JSON passes
  * over as well: properties without a value or under symbols, and the sign of -0.
  */
-import { ExtensionCodec, decode, encode } from '@msgpack/msgpack'
+import { ExtensionCodec, encode } from '@msgpack/msgpack'
+import { decodeMessagePack } from '../core/versions/messagepack.js'
 import { ValueError, ValueTooLargeError } from './errors.js'
 
 /** Values are whatever the application says they are: the default of every value type, as in `JSON.parse`. */
@@ -18,17 +19,17 @@ const options = { extensionCodec: codec, maxDepth: 2 * MAX_DEPTH + 8 }
 codec.register({
   type: 1,
   encode: (value) => (typeof value === 'bigint' ? encode(value.toString(10)) : null),
-  decode: (bytes) => BigInt(decode(bytes) as string),
+  decode: (bytes) => BigInt(decodeMessagePack(bytes) as string),
 })
 codec.register({
   type: 2,
   encode: (value) => (value instanceof Map ? encode([...value], options) : null),
-  decode: (bytes) => new Map(decode(bytes, options) as [unknown, unknown][]),
+  decode: (bytes) => new Map(decodeMessagePack(bytes, options) as [unknown, unknown][]),
 })
 codec.register({
   type: 3,
   encode: (value) => (value instanceof Set ? encode([...value], options) : null),
-  decode: (bytes) => new Set(decode(bytes, options) as unknown[]),
+  decode: (bytes) => new Set(decodeMessagePack(bytes, options) as unknown[]),
 })
 
 /** @throws ValueError, ValueTooLargeError */
@@ -43,7 +44,7 @@ export function encodeValue(value: unknown): Uint8Array {
 export function decodeValue(bytes: Uint8Array): unknown {
   try {
     // A copy: byte arrays in the result are views of what is decoded, and belong to the application from here on.
-    return decode(bytes.slice(), options)
+    return decodeMessagePack(bytes.slice(), options)
   } catch (cause) {
     throw new ValueError('The stored value cannot be read.', { cause })
   }

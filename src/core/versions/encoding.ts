@@ -3,13 +3,14 @@
  * A container is encoded once per merge and moved as bytes. Decoding checks everything: bytes may come from a peer,
  * from an application (contexts) or from a damaged disk.
  */
-import { decode, encode } from '@msgpack/msgpack'
+import { encode } from '@msgpack/msgpack'
 import { sha256 } from '@noble/hashes/sha2.js'
 import { utf8ToBytes } from '@noble/hashes/utils.js'
 import type { Digest } from '../environment.js'
 import { type ActorId, NODE_ID_LENGTH } from '../ids.js'
 import { type Container, type Sibling, compareDots } from './container.js'
 import { type CausalContext, type Dot, compact, covers } from './context.js'
+import { decodeMessagePack } from './messagepack.js'
 
 /** Bytes that do not hold what they should. */
 export class MalformedError extends Error {
@@ -137,7 +138,7 @@ export function checksumOf(bytes: Uint8Array): number {
 
 function decodeOrThrow(bytes: Uint8Array): unknown {
   try {
-    return decode(bytes)
+    return decodeMessagePack(bytes)
   } catch (cause) {
     throw new MalformedError('not MessagePack', { cause })
   }
