@@ -79,6 +79,15 @@ describe('the list of members', () => {
     expect(changed).toEqual([[OTHER]])
   })
 
+  test('is placed as it is now, not as it was when last asked', () => {
+    const { members } = new Scene()
+    expect(members.placementFor(3).preferenceList(0)).toEqual([SELF])
+    members.absorb([recordOf(OTHER)])
+    expect([...members.placementFor(3).preferenceList(0)].sort()).toEqual([OTHER, SELF])
+    members.declare({ state: 'left' })
+    expect(members.placementFor(3).preferenceList(0)).toEqual([OTHER])
+  })
+
   test('survives a restart, with those that sleep or left', () => {
     const before = new Scene().members
     before.absorb([recordOf(OTHER, { state: 'asleep' }), recordOf(THIRD, { state: 'left' })])

@@ -1,6 +1,9 @@
 /** Requests of two nodes to each other: answered, in vain or too late; and the door for frames that are none. */
 import { expect, test } from 'vitest'
-import { A, B, DELAY, KEY, Link, READ, RESULT } from './support/linked-peers.js'
+import type { NodeId } from '../../src/core/ids.js'
+import { shapes } from '../../src/core/messages.js'
+import { encodeFrame } from '../../src/core/wire.js'
+import { A, B, DELAY, INCARNATION, KEY, Link, READ, RESULT, helloOf } from './support/linked-peers.js'
 
 test('a request is answered by the handler of the other side', async () => {
   const link = await Link.greeted()
@@ -21,6 +24,24 @@ test('a request without an answer resolves with nothing at its time-out, and a l
   expect(replies).toEqual([undefined])
   for (const deliver of link.held) deliver()
   await link.clock.advance(10)
+  expect(replies).toEqual([undefined])
+})
+
+test('a request is answered by nobody but the node that was asked', async () => {
+  const link = await Link.greeted()
+  const third = 'node_c____' as NodeId
+  link.fate = (type) => (type === 'Read' ? 'lost' : undefined)
+  const replies: unknown[] = []
+  void link.b.peers.request(A, READ, 1000).then((reply) => replies.push(reply))
+  link.b.handlers?.onUp(third)
+  const header = { incarnation: INCARNATION, sentAt: 0, ttl: 1000 }
+  const hello = encodeFrame(shapes.Hello, { ...header, id: 0 }, helloOf({ node: third }))
+  link.b.handlers?.onFrame(third, hello)
+  for (let id = 1; id < 20; id++)
+    link.b.handlers?.onFrame(third, encodeFrame(shapes.ReadResult, { ...header, id }, RESULT))
+  await link.clock.advance(999)
+  expect([link.b.peers.isReachable(third), replies]).toEqual([true, []])
+  await link.clock.advance(1)
   expect(replies).toEqual([undefined])
 })
 
