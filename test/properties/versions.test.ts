@@ -268,6 +268,38 @@ describe('merging', () => {
   })
 })
 
+describe('a put that says it has seen only what its own tab wrote', () => {
+  const put = fc.record({ client, saw: fc.array(fc.nat(), { maxLength: 4 }), ownOnly: fc.boolean() })
+
+  test('replaces exactly that: once every put has arrived, no version is lost and none is false', () => {
+    fc.assert(
+      fc.property(fc.array(put, { maxLength: 20 }), (puts) => {
+        const random = new SeededRandom(3)
+        const minters = Array.from({ length: CLIENTS }, (_, i) => minterOf(i, random))
+        const written: Container[] = []
+        const replaced = new Set<string>()
+        for (const { client: number, saw, ownOnly } of puts) {
+          const dot = (minters[number] as Minter).mint(KEY)
+          const isOwn = (actor: string) => !ownOnly || actor === dot.actor
+          const met = saw.flatMap((n) => written[n % Math.max(1, written.length)] ?? [])
+          const context = restrict(
+            met.reduce((sum, one) => joinContexts(sum, one.context), EMPTY_CONTEXT),
+            isOwn,
+          )
+          for (const { siblings } of written)
+            for (const one of siblings) if (covers(context, one.dot)) replaced.add(nameOf(one.dot))
+          written.push(writtenContainer(context, siblingOf(dot)))
+        }
+        const all = written.flatMap(names)
+        expect(names(written.reduce(mergeContainers, EMPTY_CONTAINER))).toEqual(
+          all.filter((name) => !replaced.has(name)).sort(),
+        )
+      }),
+      { numRuns: 500 },
+    )
+  })
+})
+
 describe('deleting', () => {
   const [one, two] = [0, 1].map((i) => minterOf(i, new SeededRandom(i))) as [Minter, Minter]
   const value = Uint8Array.of(1)
