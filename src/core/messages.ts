@@ -61,6 +61,8 @@ export const shapes = {
     config: text(4096),
     /** The sender lacks the receiver's Hello and wants it. */
     answer: flag,
+    /** The sender's own record: who is connected is a member, without waiting for gossip. */
+    member: optional(member),
   }),
   /** The sender closes: a page that goes away says so if it can. */
   Bye: shape(2, {}),

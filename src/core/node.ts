@@ -148,7 +148,11 @@ export class Node {
       clock,
       tuning.partitions,
     )
-    this.peers = new Peers(identity, clock, transport, tuning, onError)
+    const { heartbeatIntervalMs, suspicionPhi } = tuning
+    const member = () => this.membership.self
+    this.peers = new Peers(identity, clock, transport, { heartbeatIntervalMs, suspicionPhi, member }, onError)
+    // Before anything else hears that the peer is up: whoever is connected is a member.
+    this.peers.events.on('greeted', (record) => this.membership.absorb([record]))
     this.replica = new Replica(storage, address)
     this.routing = new Routing(node, this.membership, this.peers, address, tuning.partitions)
     this.duties = new Duties(
@@ -255,7 +259,7 @@ export class Node {
     membership.events.on('placement', ({ joined }) => {
       this.duties.placementChanged(joined)
       this.transfers.offer()
-      this.transfers.fill()
+      this.transfers.fillSoon()
       this.antiEntropy.withEveryone()
       this.handoff.reroute().catch((error) => this.report(error))
     })

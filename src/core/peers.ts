@@ -9,6 +9,7 @@ import { Emitter } from './emitter.js'
 import type { CancelTimer, Clock, Lane, Transport } from './environment.js'
 import type { DeviceId, NodeId } from './ids.js'
 import { FailureDetector } from './membership/failure-detector.js'
+import type { MemberRecord } from './membership/records.js'
 import { type Message, type MessageOf, type MessageType, shapes, shapesByCode } from './messages.js'
 import { MalformedError } from './versions/encoding.js'
 import { type FrameHeader, decodeFrame, encodeFrame } from './wire.js'
@@ -17,6 +18,7 @@ export const PROTOCOL: [oldest: number, newest: number] = [1, 1]
 const MAX_MALFORMED = 10
 /** Frames that wait for the Hello of their sender. */
 const MAX_EARLY = 32
+const MAX_EARLY_BYTES = 1024 * 1024
 /** Longer than any frame may live; also how long a reaper must wait for old writes to die on the way. */
 export const MAX_TTL_MS = 30_000
 const OFFSET_WINDOW_MS = 5000
@@ -40,7 +42,6 @@ interface Session {
   rtt: number
   rttDeviation: number
   malformed: number
-  lastSent: number
   reachable: boolean
 }
 
@@ -51,6 +52,8 @@ interface Pending {
 }
 
 export interface PeerEvents {
+  /** A peer's own record, with its Hello: comes before `up`. */
+  greeted: MemberRecord
   up: NodeId
   down: NodeId
   mismatch: { node: NodeId; theirs: string }
@@ -80,7 +83,12 @@ export class Peers {
     readonly self: Identity,
     private readonly clock: Clock,
     private readonly transport: Transport,
-    private readonly options: { heartbeatIntervalMs: number; suspicionPhi: number },
+    private readonly options: {
+      heartbeatIntervalMs: number
+      suspicionPhi: number
+      /** This node's record, for its Hello. */
+      member?: () => MemberRecord
+    },
     private readonly onHandlerError: (error: unknown) => void,
   ) {
     this.detector = new FailureDetector(clock, options.heartbeatIntervalMs, options.suspicionPhi)
@@ -166,8 +174,6 @@ export class Peers {
   private sendFrame(to: NodeId, message: Message, id: number, ttl: number, lane: Lane): boolean {
     const now = this.clock.now()
     const header: FrameHeader = { id, incarnation: this.self.incarnation, sentAt: now, ttl: Math.min(ttl, MAX_TTL_MS) }
-    const session = this.sessions.get(to)
-    if (session) session.lastSent = now
     return this.transport.send(to, encodeFrame(shapes[message.type], header, message), lane)
   }
 
@@ -181,6 +187,7 @@ export class Peers {
       device,
       config,
       answer,
+      member: this.options.member?.(),
     }
     this.sendFrame(node, hello, 0, MAX_TTL_MS, 'foreground')
   }
@@ -234,7 +241,8 @@ export class Peers {
   /** Lanes overtake each other: what comes shortly before a peer's Hello waits for it. */
   private keepEarly(from: NodeId, frame: Uint8Array): boolean {
     const waiting = this.early.get(from) ?? []
-    if (waiting.length >= MAX_EARLY) return false
+    const bytes = waiting.reduce((sum, early) => sum + early.length, frame.length)
+    if (waiting.length >= MAX_EARLY || bytes > MAX_EARLY_BYTES) return false
     waiting.push(frame.slice())
     this.early.set(from, waiting)
     return true
@@ -295,11 +303,11 @@ export class Peers {
       rtt: -1,
       rttDeviation: 0,
       malformed: 0,
-      lastSent: now,
       reachable: false,
     }
     this.sessions.set(from, session)
     this.detector.watch(from)
+    if (hello.member?.node === from) this.events.emit('greeted', hello.member)
     this.setReachable(from, session, true)
     // The first answer tells the round-trip time, by which coordinators choose.
     void this.request(from, { type: 'Ping', lag: this.detector.lagMs }, 5000)

@@ -17,7 +17,7 @@ export interface Replication {
 /** Commutative, associative, idempotent, total: any order of siblings gives the same value. */
 export type Merge<V = AnyValue> = (siblings: V[]) => V
 
-export interface BucketOptions<V = unknown> extends Partial<Replication> {
+export interface BucketOptions<V = AnyValue> extends Partial<Replication> {
   merge?: Merge<V>
   /** Milliseconds after which a written value expires; null: never. */
   ttl?: number | null

@@ -19,16 +19,15 @@ const optional = <T>(of: fc.Arbitrary<T>) => fc.option(of, { nil: undefined })
 const entries = list(fc.tuple(text(1200), bytes))
 const keyDigests = list(fc.tuple(text(1200), digest))
 const places = list(fc.tuple(count, count))
-const members = list(
-  fc.record({
-    node: id,
-    device: id,
-    incarnation: fc.nat(),
-    state: fc.constantFrom('up', 'asleep', 'left'),
-    capacity: fc.double({ min: 0.1, max: 10, noNaN: true }),
-    name: text(256),
-  }),
-)
+const member = fc.record({
+  node: id,
+  device: id,
+  incarnation: fc.nat(),
+  state: fc.constantFrom('up', 'asleep', 'left'),
+  capacity: fc.double({ min: 0.1, max: 10, noNaN: true }),
+  name: text(256),
+})
+const members = list(member)
 
 type Bodies = { [K in MessageType]: { [F in keyof (typeof shapes)[K]['fields']]: fc.Arbitrary<unknown> } }
 
@@ -41,6 +40,7 @@ const bodies: Bodies = {
     device: id,
     config: text(4096),
     answer: flag,
+    member: optional(member),
   },
   Bye: {},
   Ping: { lag: real },

@@ -16,6 +16,7 @@ import { sameDigest } from './merkle.js'
 
 const ASK_TIMEOUT_MS = 5000
 const RETRY_MS = 2000
+const GATHER_MS = 250
 const SOURCES_AT_ONCE = 2
 
 export interface TransferEvents {
@@ -52,12 +53,19 @@ export class Transfers {
       if (partitions.some((partition) => !duties.isComplete(partition))) this.fill()
       return undefined
     })
-    peers.events.on('up', () => this.fill())
+    peers.events.on('up', () => this.fillSoon())
   }
 
   stop(): void {
     this.stopped = true
     this.timer?.()
+  }
+
+  /** Members come in groups: what is to be fetched, and from whom, is clearer a moment after the first. */
+  fillSoon(): void {
+    if (this.stopped || this.running) return this.fill()
+    this.timer?.()
+    this.timer = this.clock.setTimer(GATHER_MS, () => this.fill())
   }
 
   /** Starts fetching what is missing, or lets a running round go once more. */

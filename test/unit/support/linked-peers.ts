@@ -116,6 +116,7 @@ export const helloOf = (change: Partial<MessageOf<'Hello'>>): Message => ({
   incarnation: INCARNATION,
   device: 'device____' as DeviceId,
   config: 'room',
+  member: undefined,
   answer: true,
   ...change,
 })

@@ -1,0 +1,260 @@
+/** The contract's verbs, one after the other, in rings of real tabs. */
+import { describe, expect, test } from 'vitest'
+import type { Tab } from './support/tab.js'
+import { useWorld } from './support/world.js'
+
+const world = useWorld()
+
+describe('causality without ceremony', () => {
+  test('a tab never conflicts with itself: not with puts it did not await, not after a reload', async () => {
+    const [a, b] = (await world.ring(2)) as [Tab, Tab]
+    await a.evaluate(async (store) => {
+      await Promise.all(Array.from({ length: 20 }, (_, i) => store.put('k', i)))
+    })
+    expect((await b.get('k')).siblings).toEqual([19])
+    const before = (await a.status()).node
+    await a.reload()
+    expect((await a.status()).node).toBe(before)
+    await a.put('k', 'after the reload')
+    expect((await a.get('k')).siblings).toEqual(['after the reload'])
+  })
+
+  test('a given context is descended from exactly; null is a blind write; siblings have one order everywhere', async () => {
+    const [a, b] = (await world.ring(2)) as [Tab, Tab]
+    const first = await a.put('k', 'one')
+    await a.put('k', 'two')
+    await a.put('k', 'beside two', { context: first.context })
+    await a.put('k', 'blind', { context: null })
+    const [atA, atB] = [await a.get('k'), await b.get('k')]
+    expect(atA.siblings.slice().sort()).toEqual(['beside two', 'blind', 'two'])
+    expect(atB.siblings).toEqual(atA.siblings)
+    expect(atA).toMatchObject({ conflict: true, value: atA.siblings[0] })
+    await b.put('k', 'all in one', { context: atB.context })
+    expect((await a.get('k')).siblings).toEqual(['all in one'])
+  })
+
+  test('updates of one key wait for each other', async () => {
+    const [a, b] = (await world.ring(2)) as [Tab, Tab]
+    await a.evaluate(async (store) => {
+      await Promise.all(Array.from({ length: 10 }, () => store.update('n', (n: number | undefined) => (n ?? 0) + 1)))
+    })
+    expect((await b.get('n')).siblings).toEqual([10])
+  })
+})
+
+describe('buckets', () => {
+  const options = (tabring: typeof window.tabring) => ({
+    buckets: {
+      carts: { merge: tabring.merge.union() },
+      everywhere: { n: 'all' as const },
+      single: { n: 1 },
+      short: { ttl: 1500 },
+    },
+  })
+
+  test('are name spaces with merges, replication and time to live of their own', async () => {
+    const tabs = await world.ring(5, { options })
+    const [a, b] = tabs as [Tab, Tab]
+    await a.put('42', 'in the store')
+    await a.evaluate((store) => store.bucket('carts').put('42', ['tea'], { context: null }))
+    await b.evaluate((store) => store.bucket('carts').put('42', ['milk'], { context: null }))
+    const cart = await b.evaluate(async (store) => {
+      const { value, siblings, conflict } = await store.bucket('carts').get('42')
+      return { value: value.slice().sort(), siblings: siblings.length, conflict }
+    })
+    expect(cart).toEqual({ value: ['milk', 'tea'], siblings: 2, conflict: true })
+    expect((await b.get('42')).value).toBe('in the store')
+    const all = await a.evaluate((store) => store.bucket('everywhere').put('k', 1))
+    expect(all.quorum.met).toBe(true)
+    for (const tab of tabs) {
+      await tab.waitFor(
+        'its own copy',
+        async (store) => (await store.bucket('everywhere').get('k', { r: 1 })).value === 1,
+      )
+    }
+    const single = await a.evaluate((store) => store.bucket('single').put('k', 1))
+    expect(single.quorum).toMatchObject({ met: true, needed: 1 })
+    expect(await b.evaluate(async (store) => (await store.bucket('single').get('k')).value)).toBe(1)
+    await a.evaluate((store) => store.bucket('short').put('k', 'soon gone'))
+    await b.waitFor('the expiry', async (store) => (await store.bucket('short').get('k')).value === undefined)
+  })
+})
+
+describe('many', () => {
+  test('getMany and putMany keep the order, and take any iterable', async () => {
+    const [a, b] = (await world.ring(2)) as [Tab, Tab]
+    const result = await a.evaluate(async (store) => {
+      async function* pairs() {
+        for (let i = 0; i < 600; i++) yield [`k${i}`, i] as const
+      }
+      const receipts = await store.putMany(pairs())
+      const entries = await store.getMany(new Set(['k599', 'k0', 'missing']))
+      return { keys: receipts.length, last: receipts.at(-1)?.key, values: entries.map((entry) => entry.value) }
+    })
+    expect(result).toEqual({ keys: 600, last: 'k599', values: [599, 0, undefined] })
+    expect((await b.get('k300')).value).toBe(300)
+  })
+
+  test('scan goes over the whole ring in order, within its bounds, and says whether it saw everything', async () => {
+    const tabs = await world.ring(5)
+    const [a] = tabs as [Tab]
+    await a.evaluate(async (store) => {
+      await store.putMany(Array.from({ length: 700 }, (_, i) => [`user/${String(i).padStart(3, '0')}`, i] as const))
+      await store.put('other', 1)
+      await store.delete('user/005')
+    })
+    const scan = (tab: Tab, options: object) =>
+      tab.evaluate(async (store, given) => {
+        const found = store.scan(given)
+        const keys: string[] = []
+        for await (const entry of found) keys.push(entry.key)
+        return { keys, complete: found.complete }
+      }, options)
+    const expected = Array.from({ length: 700 }, (_, i) => `user/${String(i).padStart(3, '0')}`).filter(
+      (key) => key !== 'user/005',
+    )
+    for (const tab of tabs) expect(await scan(tab, { prefix: 'user/' })).toEqual({ keys: expected, complete: true })
+    expect((await scan(a, { prefix: 'user/', reverse: true, limit: 3 })).keys).toEqual([
+      'user/699',
+      'user/698',
+      'user/697',
+    ])
+    expect((await scan(a, { start: 'user/003', end: 'user/007' })).keys).toEqual(['user/003', 'user/004', 'user/006'])
+    expect((await scan(a, {})).keys.length).toBe(700)
+    await a.evaluate((store) => window.tabring.faults(store).cut())
+    const alone = await scan(a, { prefix: 'user/' })
+    expect(alone.complete).toBe(false)
+    expect(alone.keys.length).toBeGreaterThan(100)
+  })
+})
+
+describe('knowing what goes on', () => {
+  test('status, members, trace and metrics have the shapes of the contract', async () => {
+    const [a] = (await world.ring(3)) as [Tab]
+    await a.put('k', 1)
+    const seen = await a.evaluate(async (store) => ({
+      status: store.status,
+      members: store.members,
+      trace: await store.trace('k'),
+      metrics: store.metrics(),
+      report: await store.verify(),
+    }))
+    expect(seen.status).toMatchObject({
+      online: true,
+      peers: 2,
+      members: 3,
+      partitionsHeld: 256,
+      keysHeld: 1,
+      hintsPending: 0,
+    })
+    expect(seen.members).toHaveLength(3)
+    for (const member of seen.members)
+      expect(member).toMatchObject({ state: 'up', connected: true, name: expect.stringMatching(/^tab/) })
+    expect(seen.trace.homes.map((home) => home.holds)).toEqual([true, true, true])
+    expect(seen.metrics.counters.puts).toBe(1)
+    expect(seen.report).toMatchObject({ ok: true, corrupt: [], wrongTrees: 0 })
+  })
+
+  test('events tell of members, conflicts, handoffs and status', async () => {
+    const [a, b, c] = (await world.ring(3)) as [Tab, Tab, Tab]
+    for (const tab of [a, b]) {
+      await tab.evaluate((store) => {
+        const heard: string[] = []
+        Object.assign(window, { heard })
+        for (const type of ['status', 'member', 'conflict', 'handoff'] as const)
+          store.addEventListener(type, (event) =>
+            heard.push(`${type} ${(event.detail as { state?: string }).state ?? ''}`),
+          )
+      })
+    }
+    await c.evaluate((store) => window.tabring.faults(store).cut())
+    await a.put('k', 'a')
+    await c.put('k', 'c')
+    await a.waitFor('the loss', () => (window as unknown as { heard: string[] }).heard.includes('member unreachable'))
+    await c.evaluate((store) => window.tabring.faults(store).heal())
+    for (const type of ['conflict ', 'handoff ', 'member up', 'status ']) {
+      await a.waitFor(type, (_, wanted) => (window as unknown as { heard: string[] }).heard.includes(wanted), type)
+    }
+  })
+
+  test('flush waits until all homes have what was written here', async () => {
+    const [a, b] = (await world.ring(2)) as [Tab, Tab]
+    await b.evaluate((store) => window.tabring.faults(store).cut())
+    await a.put('k', 1)
+    expect(
+      await a.evaluate((store) =>
+        Promise.race([
+          store.flush().then(() => 'flushed'),
+          new Promise((resolve) => setTimeout(() => resolve('waiting'), 1000)),
+        ]),
+      ),
+    ).toBe('waiting')
+    await b.evaluate((store) => window.tabring.faults(store).heal())
+    await a.evaluate((store) => store.flush())
+    expect((await a.status()).synced).toBe(true)
+    expect((await b.get('k', { r: 1 })).value).toBe(1)
+  })
+})
+
+describe('coming and going', () => {
+  test('offline on purpose everything works, and what was written meets the others on connect', async () => {
+    const [a, b] = (await world.ring(2)) as [Tab, Tab]
+    await a.evaluate((store) => store.disconnect())
+    expect(await a.status()).toMatchObject({ online: false, peers: 0 })
+    await a.put('offline', 1)
+    await b.put('meanwhile', 2)
+    expect((await a.get('offline')).value).toBe(1)
+    await a.evaluate((store) => store.connect())
+    await a.ready(1)
+    await b.waitFor('what was written offline', async (store) => (await store.get('offline')).value === 1)
+    await a.waitFor('what was written meanwhile', async (store) => (await store.get('meanwhile')).value === 2)
+  })
+
+  test('leaving hands everything over; the member is gone, its data is not, and the tab gets another identity', async () => {
+    const [a, b, c, d] = (await world.ring(4)) as [Tab, Tab, Tab, Tab]
+    await a.evaluate(async (store) => {
+      await store.putMany(Array.from({ length: 200 }, (_, i) => [`k${i}`, i] as const))
+    })
+    const { node } = await d.status()
+    await d.evaluate((store) => store.leave())
+    for (const tab of [a, b, c]) {
+      await tab.waitFor(
+        'the leaver to be gone',
+        (store, left) => store.members.find((member) => member.node === left)?.state === 'left',
+        node,
+      )
+      await tab.waitFor(
+        'all homes to be whole',
+        (store) =>
+          store.status.members === 3 && store.status.partitionsHeld === 256 && store.status.partitionsFilling === 0,
+      )
+      expect(
+        await tab.evaluate(
+          async (store) =>
+            (await store.getMany(Array.from({ length: 200 }, (_, i) => `k${i}`))).filter(
+              (entry, i) => entry.value === i,
+            ).length,
+        ),
+      ).toBe(200)
+    }
+    await d.reload()
+    expect((await d.status()).node).not.toBe(node)
+  })
+
+  test('several stores may be open in one page, also of one room', async () => {
+    const tab = await world.tab()
+    const nodes = await tab.evaluate(
+      async (store, [room, signaling]) => {
+        const other = await window.tabring.openStore({ room, signaling })
+        await other.ready({ peers: 1 })
+        await other.put('k', 'from the other')
+        const value = (await store.get('k')).value
+        const result = [store.status.node !== other.status.node, store.status.device === other.status.device, value]
+        await other.close()
+        return result
+      },
+      [world.room, world.signaling.url] as const,
+    )
+    expect(nodes).toEqual([true, true, 'from the other'])
+  })
+})
