@@ -39,8 +39,9 @@ export class AntiEntropy {
     private readonly onStandInsChanged: () => void,
     private readonly onError: (error: unknown) => void,
   ) {
-    // Both ends see the link come up; one of them begins, the other looks later whether anything is left to do.
-    peers.events.on('up', (node) => this.later(node, routing.self < node ? 200 : 1500))
+    // Both ends see the link come up; one of them begins, the other looks later whether anything is left to do. Transfers to a
+    // new home come first: they move the same data in larger pieces.
+    peers.events.on('up', (node) => this.later(node, routing.self < node ? 600 : 1500))
   }
 
   start(): void {
@@ -60,7 +61,7 @@ export class AntiEntropy {
 
   /** After a change of the placement other homes share this node's partitions. */
   withEveryone(): void {
-    for (const node of this.peers.reachable()) this.later(node, 500)
+    for (const node of this.peers.reachable()) this.later(node, 1500)
   }
 
   syncWith(peer: NodeId): void {

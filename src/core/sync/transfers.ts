@@ -16,7 +16,7 @@ import { sameDigest } from './merkle.js'
 
 const ASK_TIMEOUT_MS = 5000
 const RETRY_MS = 2000
-const GATHER_MS = 250
+const GATHER_MS = 200
 const SOURCES_AT_ONCE = 2
 
 export interface TransferEvents {
@@ -50,7 +50,7 @@ export class Transfers {
     }))
     // An offer for a partition that is being waited for is accepted by fetching it.
     peers.handle('OfferPartitions', ({ partitions }) => {
-      if (partitions.some((partition) => !duties.isComplete(partition))) this.fill()
+      if (partitions.some((partition) => !duties.isComplete(partition))) this.fillSoon()
       return undefined
     })
     peers.events.on('up', () => this.fillSoon())
