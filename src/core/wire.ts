@@ -24,16 +24,17 @@ function check(condition: boolean, what: string): asserts condition {
 
 export const count: Field<number> = (value) => {
   check(Number.isSafeInteger(value) && (value as number) >= 0, 'not a count')
-  return value as number
+  // No -0: what is read is what would be written.
+  return (value as number) + 0
 }
 export const real: Field<number> = (value) => {
   check(typeof value === 'number' && Number.isFinite(value), 'not a number')
-  return value
+  return value + 0
 }
 export function between(low: number, high: number): Field<number> {
   return (value) => {
     check(typeof value === 'number' && value >= low && value <= high, 'not in its range')
-    return value
+    return value + 0
   }
 }
 export const flag: Field<boolean> = (value) => {
@@ -114,7 +115,7 @@ export function decodeFrame(
   }
   check(Array.isArray(wire), 'not a frame')
   const declared = shapes.get(wire[0] as number)
-  check(declared !== undefined, `unknown message ${String(wire[0])}`)
+  check(declared !== undefined, 'a message of an unknown kind')
   const header = { id: count(wire[1]), incarnation: count(wire[2]), sentAt: real(wire[3]), ttl: real(wire[4]) }
   const body: Record<string, unknown> = {}
   let at = HEADER_LENGTH

@@ -7,6 +7,7 @@ import type { Address, Digest, Durability, HintUpdate, RecordUpdate, Storage } f
 import type { NodeId, StoreKey } from '../ids.js'
 import { MerkleForest, sameDigest } from '../sync/merkle.js'
 import { type Container, EMPTY_CONTAINER, dominates, isLive, mergeContainers } from '../versions/container.js'
+import { isEmpty } from '../versions/context.js'
 import { MalformedError, decodeContainer, digestOf, encodeContainer } from '../versions/encoding.js'
 import { HintIndex } from './hint-index.js'
 
@@ -152,6 +153,8 @@ export class Replica {
     return {
       address: this.addressOf(key),
       apply: (current) => {
+        // A peer may push a key that was forgotten while it was on its way: nothing is no record.
+        if (isEmpty(container.context)) return 'keep'
         const former = current ? decodeIfPossible(current) : EMPTY_CONTAINER
         if (current && dominates(former, container)) return 'keep'
         const merged = mergeContainers(former, container)
