@@ -38,6 +38,9 @@ async function countHeldAlone(tab: Tab, prefix: string, count: number): Promise<
 describe('five tabs', () => {
   test('lose the homes of a key one by one, and every acknowledged write stays readable', async () => {
     const tabs = await world.ring(5)
+    for (const tab of tabs) {
+      await tab.waitFor('its partitions', (store) => store.status.members === 5 && store.status.partitionsFilling === 0)
+    }
     await tabs[0]?.put('victim', 'precious')
     await putMany(tabs[1] as Tab, 'other', 200)
     const trace = await (tabs[0] as Tab).evaluate((store) => store.trace('victim'))
