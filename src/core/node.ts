@@ -176,6 +176,7 @@ export class Node {
       this.peers,
       this.background,
       clock,
+      tuning.standInAfterMs,
       onError,
     )
     this.antiEntropy = new AntiEntropy(

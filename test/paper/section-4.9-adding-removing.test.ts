@@ -150,4 +150,30 @@ describe('§4.9 Adding and removing storage nodes', () => {
       expect(await ring.client(ring.tab(1)).get(key)).toEqual([expected])
     }
   })
+
+  test('new nodes whose only source dies on them agree with each other: all that had its quorum is there', async () => {
+    const ring = await openRing(1, TUNING)
+    const [a, b, c] = [ring.tab(0), await ring.join(), await ring.join()]
+    await ring.until('a triangle', () => ring.tabs.every((tab) => nodeOf(tab).peers.reachable().length === 2), 5000)
+    expect(nodeOf(b).duties.filling().length).toBeGreaterThan(0)
+    expect(await ring.client(a).put('cart', 'apple')).toMatchObject({ met: true })
+    ring.crash(a)
+    await ring.until(
+      'the others to have what there is',
+      () => [b, c].every((tab) => nodeOf(tab).duties.filling().length === 0),
+      20_000,
+    )
+    expect(await ring.client(b).get('cart')).toEqual(['apple'])
+    expect(await ring.client(c).ask('never written')).toMatchObject({ met: true })
+  })
+
+  test('but as long as a whole write quorum is away, "not found" is no answer', async () => {
+    const ring = await openRing(2, TUNING)
+    const x = await ring.join()
+    await ring.until('X to meet both', () => nodeOf(x).peers.reachable().length === 2, 5000)
+    ring.crash(ring.tab(0), ring.tab(1))
+    await ring.pass(30_000)
+    expect(nodeOf(x).duties.filling().length).toBeGreaterThan(0)
+    expect(await ring.client(x).ask('never written')).toMatchObject({ met: false })
+  })
 })

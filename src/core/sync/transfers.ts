@@ -6,10 +6,12 @@ import type { Background } from '../background.js'
 import { Emitter } from '../emitter.js'
 import type { CancelTimer, Clock } from '../environment.js'
 import type { NodeId, Partition } from '../ids.js'
+import { invariant } from '../invariant.js'
 import type { Membership } from '../membership/membership.js'
 import type { Peers } from '../peers.js'
 import type { Replica } from '../requests/replica.js'
 import type { Routing } from '../requests/routing.js'
+import { replicationOf } from '../ring/partitions.js'
 import type { Duties } from './duties.js'
 import { type Exchange, inParallel } from './exchange.js'
 import { sameDigest } from './merkle.js'
@@ -42,6 +44,8 @@ export class Transfers {
     private readonly peers: Peers,
     private readonly background: Background,
     private readonly clock: Clock,
+    /** A member that is unreachable for this long is not waited for where the others know enough. */
+    private readonly silentMs: number,
     private readonly onError: (error: unknown) => void,
   ) {
     peers.handle('AskComplete', ({ partitions }) => ({
@@ -167,10 +171,9 @@ export class Transfers {
       else orphans.push(partition)
     })
     await inParallel([...bySource], SOURCES_AT_ONCE, ([peer, partitions]) => this.fetch(peer, partitions))
-    const allAnswered = this.membership
-      .placed()
-      .every((node) => node === this.routing.self || answers.some(({ peer, whole }) => peer === node && whole))
-    if (orphans.length > 0 && allAnswered) await this.agreeWithAll(orphans, reachable)
+    const answered = new Set(answers.filter(({ whole }) => whole).map(({ peer }) => peer))
+    const knowable = orphans.filter((partition) => this.isKnowable(partition, answered))
+    if (knowable.length > 0) await this.agreeWithAll(knowable, [...answered])
   }
 
   private async fetch(peer: NodeId, partitions: Partition[]): Promise<void> {
@@ -185,7 +188,20 @@ export class Transfers {
     })
   }
 
-  /** Nobody has these whole (a ring that was founded by several at once): together all members have all there is. */
+  /**
+   * Whether the members that answer have, together, all that met its quorum: fewer are away than acknowledge such a write, and these
+   * have been silent for a while. A founder that is closed before it has shared what it holds must not keep the others waiting.
+   */
+  private isKnowable(partition: Partition, answered: Set<NodeId>): boolean {
+    const away = this.membership.placed().filter((node) => node !== this.routing.self && !answered.has(node))
+    if (away.some((node) => this.membership.silence(node) < this.silentMs)) return false
+    const n = replicationOf(partition, this.routing.partitions)
+    invariant(n !== undefined, 'a partition belongs to a replication class')
+    const copies = n === 'all' ? this.membership.placed().length : n
+    return away.length <= copies / 2
+  }
+
+  /** Nobody has these whole (a ring that was founded by several at once): together the members have all there is. */
   private async agreeWithAll(partitions: Partition[], peers: NodeId[]): Promise<void> {
     let all = true
     for (const peer of peers) {
