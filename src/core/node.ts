@@ -106,7 +106,7 @@ export class Node {
   readonly antiEntropy: AntiEntropy
   readonly scrub: Scrub
   readonly exchange: Exchange
-  private readonly gossip: Gossip
+  readonly gossip: Gossip
   private readonly settling: Settling
   private readonly minter: Minter
   private readonly unsettledPuts = new Set<Promise<void>>()
@@ -387,6 +387,11 @@ export class Node {
     return this.routing.addressOf(key).partition
   }
 
+  /** Resolves after some time on this node's clock. */
+  pause(ms: number): Promise<void> {
+    return new Promise((resolve) => this.environment.clock.setTimer(ms, resolve))
+  }
+
   /** Says goodbye and stops. What is not written yet is not waited for; see `flush` in the store. */
   async stop(): Promise<void> {
     if (this.stopped) return
@@ -404,7 +409,8 @@ export class Node {
     ])
       part.stop()
     this.peers.stop()
-    await this.persist()
+    // Bookkeeping only: a full disk must not keep a tab from closing.
+    await this.persist().catch((error) => this.report(error))
   }
 
   private expire(key: StoreKey, container: Container): void {

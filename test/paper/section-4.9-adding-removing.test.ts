@@ -176,4 +176,22 @@ describe('§4.9 Adding and removing storage nodes', () => {
     expect(nodeOf(x).duties.filling().length).toBeGreaterThan(0)
     expect(await ring.client(x).ask('never written')).toMatchObject({ met: false })
   })
+
+  test('a node that is cut off while it leaves does not take its own opinion of the ring for the ring', async () => {
+    const ring = await openRing(4, { ...TUNING, replaceAfterMs: 8000 })
+    const [a, , , leaver] = ring.tabs as [Tab, Tab, Tab, Tab]
+    ring.partition([leaver], ring.tabs.slice(0, 3))
+    let left = false
+    const leaving = ring.leave(leaver).then(() => {
+      left = true
+    })
+    await ring.client(leaver).put('cart', 'apple')
+    // By now everybody else counts as asleep there.
+    await ring.pass(30_000)
+    expect(left).toBe(false)
+    ring.heal()
+    await ring.until('the leaver to be done', () => left)
+    await leaving
+    expect(await ring.client(a).get('cart')).toEqual(['apple'])
+  })
 })

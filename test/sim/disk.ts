@@ -1,10 +1,12 @@
 /**
  * A simulated disk and the `Storage` on it: the in-memory twin of the tab's IndexedDB. The disk outlives its storage, as a database outlives its
- * tab; a killed storage answers nothing any more, and of its last commits some happened and some did not.
+ * tab; a killed storage answers nothing any more, and of its last commits some happened and some did not. A power cut takes back all
+ * that was not flushed.
  */
 import {
   type Address,
   type Batch,
+  type Durability,
   GROUPS,
   type HintRow,
   type KeyRange,
@@ -29,6 +31,8 @@ export class Disk {
   hints = new Map<StoreKey, HintRow>()
   meta = new Map<string, Uint8Array>()
   groups = new Map<number, LeafGroup>()
+  /** Takes back, newest last, what was committed since the last flush. */
+  private unflushed: (() => void)[] = []
 
   snapshot(): Disk {
     const copy = new Disk()
@@ -42,6 +46,42 @@ export class Disk {
   restore(from: Disk): void {
     const { records, hints, meta, groups } = from.snapshot()
     Object.assign(this, { records, hints, meta, groups })
+    this.unflushed = []
+  }
+
+  /** Everything before this is on the disk for good: the log is written in order. */
+  flush(): void {
+    this.unflushed = []
+  }
+
+  /** The machine lost its power: relaxed commits since the last flush never were. */
+  loseUnflushed(): void {
+    for (const undo of this.unflushed.reverse()) undo()
+    this.unflushed = []
+  }
+
+  /** Bit rot: one byte of the stored container is another one. False when there is no such record. */
+  flipByte(key: StoreKey, at: number): boolean {
+    const row = this.records.get(key)
+    if (!row) return false
+    const container = row.container.slice()
+    const index = at % container.length
+    container[index] = (container[index] as number) ^ 0x10
+    this.records.set(key, { ...row, container })
+    return true
+  }
+
+  /** Bit rot in the Merkle leaves of the key. */
+  flipLeaf(key: StoreKey): boolean {
+    const row = this.records.get(key)
+    if (!row) return false
+    const id = row.address.partition * GROUPS + Math.floor(row.address.leaf / LEAVES_PER_GROUP)
+    const group = this.groups.get(id) as LeafGroup
+    const digests = group.digests.slice()
+    const at = 2 * (row.address.leaf % LEAVES_PER_GROUP)
+    digests[at] = (digests[at] as number) ^ 1
+    this.groups.set(id, { ...group, digests })
+    return true
   }
 
   wipe(): void {
@@ -67,14 +107,8 @@ export class Disk {
       hints.set(key, apply(hints.has(key) ? hints.get(key) : this.hints.get(key)))
     const touched = new Set<number>()
     for (const { address, write } of records.values()) touched.add(this.write(address, write))
-    for (const [key, row] of hints) {
-      if (row) this.hints.set(key, row)
-      else this.hints.delete(key)
-    }
-    for (const [name, value] of batch.meta ?? []) {
-      if (value) this.meta.set(name, value)
-      else this.meta.delete(name)
-    }
+    for (const [key, row] of hints) this.put(this.hints, key, row)
+    for (const [name, value] of batch.meta ?? []) this.put(this.meta, name, value)
     return [...touched].map((id) => this.groups.get(id) as LeafGroup)
   }
 
@@ -96,14 +130,21 @@ export class Disk {
     }
     const former = this.records.get(key)
     if (former) account(former, -1)
-    if (write === 'remove') this.records.delete(key)
-    else {
-      const row: Row = { key, address, ...write }
-      account(row, 1)
-      this.records.set(key, row)
-    }
-    this.groups.set(id, group)
+    const row: Row | undefined = write === 'remove' ? undefined : { key, address, ...write }
+    if (row) account(row, 1)
+    this.put(this.records, key, row)
+    this.put(this.groups, id, group)
     return id
+  }
+
+  private put<K, V>(map: Map<K, V>, key: K, value: V | undefined): void {
+    const former = map.get(key)
+    this.unflushed.push(() => {
+      if (former === undefined) map.delete(key)
+      else map.set(key, former)
+    })
+    if (value === undefined) map.delete(key)
+    else map.set(key, value)
   }
 }
 
@@ -113,10 +154,14 @@ export interface DiskTiming {
 }
 
 export class SimulatedStorage implements Storage {
-  private closed = false
+  closed = false
   private killed = false
-  /** The next commits fail so. */
+  /** All commits fail so, until it is undefined again. */
   failing: StorageFailure['kind'] | undefined
+  /** Reads fail so. */
+  failingReads: StorageFailure['kind'] | undefined
+  /** The next commit happens, but nobody learns of it: the connection to the disk is lost with it, for good. */
+  loseOutcome = false
 
   constructor(
     private readonly disk: Disk,
@@ -136,19 +181,23 @@ export class SimulatedStorage implements Storage {
     }))
   }
 
-  commit(batch: Batch): Promise<LeafGroup[]> {
+  commit(batch: Batch, durability: Durability): Promise<LeafGroup[]> {
     return this.later(() => {
       if (this.failing) throw new StorageFailure(this.failing, 'simulated')
-      return this.disk.apply(batch)
+      const groups = this.disk.apply(batch)
+      if (durability === 'strict') this.disk.flush()
+      if (!this.loseOutcome) return groups
+      this.closed = true
+      throw new StorageFailure('unknown', 'simulated: the connection was lost')
     })
   }
 
   get(addresses: Address[]) {
-    return this.later(() => addresses.map(({ key }) => this.disk.records.get(key)?.container))
+    return this.reading(() => addresses.map(({ key }) => this.disk.records.get(key)?.container))
   }
 
   getHints(keys: StoreKey[]) {
-    return this.later(() => keys.map((key) => this.disk.hints.get(key)))
+    return this.reading(() => keys.map((key) => this.disk.hints.get(key)))
   }
 
   scanPartition(
@@ -157,7 +206,7 @@ export class SimulatedStorage implements Storage {
   ): Promise<{ records: StoredRecord[]; cursor: string | undefined }> {
     const { fromLeaf = 0, toLeaf = LEAVES - 1, after, maxBytes } = options
     const place = ({ address }: Row) => `${String(address.leaf).padStart(3, '0')}${address.key}`
-    return this.later(() => {
+    return this.reading(() => {
       const rows = [...this.disk.records.values()]
         .filter(({ address }) => address.partition === partition && address.leaf >= fromLeaf && address.leaf <= toLeaf)
         .filter((row) => after === undefined || place(row) > after)
@@ -174,7 +223,7 @@ export class SimulatedStorage implements Storage {
   }
 
   scanKeys({ from, to, limit, reverse }: KeyRange) {
-    return this.later(() => {
+    return this.reading(() => {
       const keys = [...this.disk.records.values()]
         .filter(({ key, live }) => live && key >= from && key < to)
         .map(({ key }) => key)
@@ -191,6 +240,13 @@ export class SimulatedStorage implements Storage {
   async destroy(): Promise<void> {
     this.closed = true
     this.disk.wipe()
+  }
+
+  private reading<T>(work: () => T): Promise<T> {
+    return this.later(() => {
+      if (this.failingReads) throw new StorageFailure(this.failingReads, 'simulated')
+      return work()
+    })
   }
 
   private later<T>(work: () => T): Promise<T> {

@@ -1,6 +1,7 @@
 /**
- * The simulated network. A link is what a data channel is: frames of one lane arrive in order and at most once, or the link goes down. Faults: frames that get
- * lost, slow links, cuts in one or both directions that are noticed only after a while, as WebRTC notices them.
+ * The simulated network. A link is what a data channel is: frames of one lane arrive in order and at most once, or the link goes down. Faults: frames that
+ * get lost, come twice or overtake each other (more than any channel does to us, less than a protocol may rely on), slow links with a
+ * finite send buffer, cuts in one or both directions that are noticed only after a while, and no signaling.
  */
 import type { Lane, Transport, TransportHandlers } from '../../src/core/environment.js'
 import type { NodeId } from '../../src/core/ids.js'
@@ -10,9 +11,20 @@ import type { VirtualTime } from './virtual-time.js'
 export interface NetworkKnobs {
   minLatencyMs: number
   maxLatencyMs: number
+  /** Of all frames, how many get lost, arrive twice, and may overtake others. */
   lossRate: number
+  duplicateRate?: number
+  reorderRate?: number
   /** After this long a cut link is reported down, and a healed one up. */
   noticeMs: number
+  /** One-way delay of a frame; replaces the uniform one where it is given. */
+  latency?: (from: NodeId, to: NodeId) => number
+}
+
+/** What a slow link takes: bytes per millisecond, and how many bytes may wait before `send` refuses. */
+export interface SlowLink {
+  bytesPerMs: number
+  bufferBytes: number
 }
 
 interface Endpoint {
@@ -21,6 +33,9 @@ interface Endpoint {
   told: Set<NodeId>
 }
 
+/** Sees every frame that is sent, before chance decides about it. */
+export type Tap = (from: NodeId, to: NodeId, frame: Uint8Array, lane: Lane) => void
+
 export class Network {
   private readonly endpoints = new Map<NodeId, Endpoint>()
   /** Directions in which nothing arrives: "from>to". */
@@ -28,7 +43,10 @@ export class Network {
   private readonly lastArrival = new Map<string, number>()
   /** Frozen tabs: what arrives waits here. */
   private readonly frozen = new Map<NodeId, (() => void)[]>()
-  sent = 0
+  private readonly slow = new Map<string, SlowLink & { freeAt: number }>()
+  /** Links that were open when signaling went down; others come up only through a common neighbour. */
+  private linkedBefore: Set<string> | undefined
+  readonly taps: Tap[] = []
 
   constructor(
     private readonly time: VirtualTime,
@@ -47,7 +65,7 @@ export class Network {
       },
       send: (to, frame, lane) => this.endpoints.get(self) === endpoint && this.send(self, to, frame, lane),
       want: () => {},
-      reject: () => {},
+      reject: (node) => this.cut(self, node),
       stop: () => {
         if (this.endpoints.get(self) === endpoint) this.leave(self)
       },
@@ -61,6 +79,7 @@ export class Network {
     for (const other of this.endpoints.keys()) this.review(node, other, this.knobs.noticeMs)
   }
 
+  /** Nothing arrives in this direction any more. */
   block(from: NodeId, to: NodeId): void {
     if (from === to) return
     this.blocked.add(`${from}>${to}`)
@@ -72,10 +91,37 @@ export class Network {
     this.block(b, a)
   }
 
-  heal(): void {
+  /** All cuts end, or those of one node. */
+  heal(node?: NodeId): void {
     const pairs = [...this.blocked].map((pair) => pair.split('>') as [NodeId, NodeId])
-    this.blocked.clear()
-    for (const [a, b] of pairs) this.review(a, b, this.random.between(50, 2000))
+    for (const [a, b] of pairs) {
+      if (node !== undefined && a !== node && b !== node) continue
+      this.blocked.delete(`${a}>${b}`)
+      this.review(a, b, this.random.between(50, 2000))
+    }
+  }
+
+  /** A link becomes slow in one direction, or as fast as any again. */
+  setSlow(from: NodeId, to: NodeId, link: SlowLink | undefined): void {
+    if (link) this.slow.set(`${from}>${to}`, { ...link, freeAt: this.time.now })
+    else this.slow.delete(`${from}>${to}`)
+  }
+
+  endSlowness(): void {
+    this.slow.clear()
+  }
+
+  /** Without signaling, what is linked stays linked; a new link needs a neighbour that carries the offers. */
+  setSignaling(up: boolean): void {
+    this.linkedBefore = undefined
+    const nodes = [...this.endpoints.keys()]
+    if (!up) {
+      this.linkedBefore = new Set()
+      for (const [node, endpoint] of this.endpoints)
+        for (const other of endpoint.told) this.linkedBefore.add(pairOf(node, other))
+      return
+    }
+    for (const a of nodes) for (const b of nodes) if (a < b) this.review(a, b, this.random.between(50, 2000))
   }
 
   freeze(node: NodeId): void {
@@ -86,6 +132,11 @@ export class Network {
     const waiting = this.frozen.get(node) ?? []
     this.frozen.delete(node)
     for (const run of waiting) run()
+  }
+
+  /** Frames can pass both ways, and both ends know it. */
+  isLinked(a: NodeId, b: NodeId): boolean {
+    return this.isOpen(a, b) && !!this.endpoints.get(a)?.told.has(b) && !!this.endpoints.get(b)?.told.has(a)
   }
 
   /** Some time later, both ends are told what the link between them is then. */
@@ -103,7 +154,7 @@ export class Network {
 
   /** Says what the link is now, if that is news. */
   private tell(self: NodeId, endpoint: Endpoint, other: NodeId): void {
-    const open = this.isOpen(self, other)
+    const open = this.isOpen(self, other) && this.canSignal(self, other)
     if (this.endpoints.get(self) !== endpoint || endpoint.told.has(other) === open) return
     if (open) {
       endpoint.told.add(other)
@@ -120,26 +171,55 @@ export class Network {
     )
   }
 
+  private canSignal(a: NodeId, b: NodeId): boolean {
+    if (!this.linkedBefore || this.linkedBefore.has(pairOf(a, b))) return true
+    const common = [...(this.endpoints.get(a)?.told ?? [])].some((node) => this.endpoints.get(b)?.told.has(node))
+    if (common) this.linkedBefore.add(pairOf(a, b))
+    return common
+  }
+
   private send(from: NodeId, to: NodeId, frame: Uint8Array, lane: Lane): boolean {
     if (!this.endpoints.get(from)?.told.has(to)) return false
-    this.sent++
-    const target = this.endpoints.get(to)
-    if (this.blocked.has(`${from}>${to}`) || this.random.chance(this.knobs.lossRate)) return true
-    const { minLatencyMs, maxLatencyMs } = this.knobs
-    const link = `${from}>${to}>${lane}`
-    const arrival = Math.max(
-      this.time.now + this.random.between(minLatencyMs, maxLatencyMs),
-      this.lastArrival.get(link) ?? 0,
-    )
-    this.lastArrival.set(link, arrival)
+    for (const tap of this.taps) tap(from, to, frame, lane)
+    const slow = this.slow.get(`${from}>${to}`)
+    if (slow) {
+      const waiting = Math.max(0, slow.freeAt - this.time.now) * slow.bytesPerMs
+      if (waiting + frame.length > slow.bufferBytes) return false
+      slow.freeAt = Math.max(slow.freeAt, this.time.now) + frame.length / slow.bytesPerMs
+    }
+    const { lossRate, duplicateRate = 0, reorderRate = 0 } = this.knobs
+    if (this.blocked.has(`${from}>${to}`) || this.random.chance(lossRate)) return true
     const copy = frame.slice()
+    const copies = duplicateRate > 0 && this.random.chance(duplicateRate) ? 2 : 1
+    for (let i = 0; i < copies; i++) {
+      const inOrder = i === 0 && !(reorderRate > 0 && this.random.chance(reorderRate))
+      this.deliver(from, to, copy, lane, slow?.freeAt ?? this.time.now, inOrder)
+    }
+    return true
+  }
+
+  private deliver(
+    from: NodeId,
+    to: NodeId,
+    frame: Uint8Array,
+    lane: Lane,
+    departure: number,
+    inOrder: boolean,
+  ): void {
+    const { minLatencyMs, maxLatencyMs, latency } = this.knobs
+    const target = this.endpoints.get(to)
+    const link = `${from}>${to}>${lane}`
+    let arrival = departure + (latency ? latency(from, to) : this.random.between(minLatencyMs, maxLatencyMs))
+    if (inOrder) {
+      arrival = Math.max(arrival, this.lastArrival.get(link) ?? 0)
+      this.lastArrival.set(link, arrival)
+    }
     this.time.at(arrival - this.time.now, () => {
       if (this.endpoints.get(to) !== target || !target || this.blocked.has(`${from}>${to}`)) return
       this.whenAwake(to, () => {
-        if (this.endpoints.get(to) === target && target.told.has(from)) target.handlers.onFrame(from, copy)
+        if (this.endpoints.get(to) === target && target.told.has(from)) target.handlers.onFrame(from, frame)
       })
     })
-    return true
   }
 
   private whenAwake(node: NodeId, run: () => void): void {
@@ -147,4 +227,8 @@ export class Network {
     if (waiting) waiting.push(run)
     else run()
   }
+}
+
+function pairOf(a: NodeId, b: NodeId): string {
+  return a < b ? `${a}-${b}` : `${b}-${a}`
 }

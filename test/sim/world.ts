@@ -1,11 +1,19 @@
-/** A simulated ring: the production core on virtual time, simulated disks and links. Tabs are started, killed, frozen and wiped; their disks stay. */
+/**
+ * A simulated room: the production core on virtual time, simulated disks and links. Tabs are opened, killed, frozen, and their disks wiped, swapped and
+ * set back; every write goes into the history, every frame into the trace.
+ */
 import type { Clock } from '../../src/core/environment.js'
-import type { DeviceId, NodeId } from '../../src/core/ids.js'
+import type { DeviceId, NodeId, ReplicationFactor, StoreKey } from '../../src/core/ids.js'
 import { Node } from '../../src/core/node.js'
 import { DEFAULT_TUNING, type Tuning } from '../../src/core/tuning.js'
+import { type CausalContext, type Dot, EMPTY_CONTEXT, covers } from '../../src/core/versions/context.js'
+import { decodeContainer } from '../../src/core/versions/encoding.js'
 import { Disk, SimulatedStorage } from './disk.js'
+import { History, type Write } from './history.js'
 import { Network, type NetworkKnobs } from './network.js'
 import { SeededRandom } from './random.js'
+import { Sights } from './sights.js'
+import { Trace, type TraceOptions } from './trace.js'
 import { VirtualTime } from './virtual-time.js'
 
 export interface WorldKnobs extends NetworkKnobs {
@@ -13,79 +21,126 @@ export interface WorldKnobs extends NetworkKnobs {
   tuning: Partial<Tuning>
   diskMinMs: number
   diskMaxMs: number
+  /** Time of one disk operation; replaces the uniform one where it is given. */
+  diskTime?: () => number
+  replication?: ReplicationFactor[]
+}
+
+/** What one tab has for itself. */
+export interface PlaceOptions {
+  device?: string
+  config?: string
+  tuning?: Partial<Tuning>
 }
 
 /** One tab's place in the world; `node` is undefined while it is closed. */
 export interface Place {
   id: NodeId
+  options: PlaceOptions
   disk: Disk
   node: Node | undefined
   storage: SimulatedStorage | undefined
   /** Timers that came due while the tab was frozen. */
   asleep: (() => void)[] | undefined
   lives: number
+  /** Its wall clock is wrong by this many milliseconds. */
+  clockError: number
+  /** When some fault last touched it. */
+  disturbedAt: number
 }
+
+export type OpenPlace = Place & { node: Node }
+
+const WALL_CLOCK_AT_START = 1_700_000_000_000
 
 export class World {
   readonly time = new VirtualTime()
   readonly random: SeededRandom
   readonly network: Network
+  readonly history = new History()
+  readonly trace: Trace
+  readonly sights = new Sights()
   readonly places: Place[] = []
   readonly errors: unknown[] = []
+  private readonly diskFree = new Map<Place, number>()
 
   constructor(
-    seed: number,
+    readonly seed: number,
     readonly knobs: WorldKnobs,
+    trace?: TraceOptions,
   ) {
     this.random = new SeededRandom(seed)
+    this.trace = new Trace(trace)
     this.network = new Network(this.time, this.random, knobs)
+    this.network.taps.push((from, to, frame) => this.trace.frame(this.time.now, from, to, frame))
     for (let i = 0; i < knobs.nodes; i++) this.addPlace()
   }
 
-  addPlace(): Place {
+  addPlace(options: PlaceOptions = {}): Place {
     const place: Place = {
       id: this.random.id(10) as NodeId,
+      options,
       disk: new Disk(),
       node: undefined,
       storage: undefined,
       asleep: undefined,
       lives: 0,
+      clockError: 0,
+      disturbedAt: 0,
     }
     this.places.push(place)
     return place
   }
 
-  alive(): (Place & { node: Node })[] {
-    return this.places.filter((place): place is Place & { node: Node } => place.node !== undefined)
+  alive(): OpenPlace[] {
+    return this.places.filter((place): place is OpenPlace => place.node !== undefined)
+  }
+
+  placeOf(node: NodeId): Place {
+    const place = this.places.find(({ id }) => id === node)
+    if (!place) throw new Error(`no tab ${node}`)
+    return place
   }
 
   /** Opens the tab on its disk. */
   async start(place: Place): Promise<void> {
+    this.begin(place)
+    const life = place.lives
+    await this.time.until(`${place.id} to start`, () => place.node !== undefined || place.lives !== life, 60_000, 5)
+  }
+
+  /** Opens the tab on its disk, without waiting until it is open. */
+  begin(place: Place): void {
     const life = ++place.lives
+    this.happened(place, 'opens')
     const storage = new SimulatedStorage(place.disk, { schedule: (work) => this.onDisk(place, life, work) })
     place.storage = storage
+    const { device = place.id, config = '', tuning = {} } = place.options
     const starting = Node.start(
       {
         node: place.id,
-        device: place.id as string as DeviceId,
+        device: device as DeviceId,
         name: '',
         capacity: 1,
-        config: '',
-        replication: [3],
-        tuning: { ...DEFAULT_TUNING, ...this.knobs.tuning },
+        config,
+        replication: this.knobs.replication ?? [3],
+        tuning: { ...DEFAULT_TUNING, ...this.knobs.tuning, ...tuning },
       },
       { clock: this.clock(place, life), random: this.random, storage, transport: this.network.transport(place.id) },
     )
-    void starting.then((node) => {
-      if (place.lives !== life) return
-      place.node = node
-      node.events.on('error', (error) => this.errors.push(error))
-    })
-    await this.time.until(`${place.id} to start`, () => place.node !== undefined || place.lives !== life, 10_000, 5)
+    void starting.then(
+      (node) => {
+        if (place.lives !== life) return
+        place.node = node
+        this.observe(place, node)
+      },
+      (error) => place.lives === life && this.errors.push(error),
+    )
   }
 
   /** The tab is gone in this very moment, without a word. */
   kill(place: Place): void {
+    this.happened(place, 'is killed')
     place.lives++
     place.storage?.kill()
     place.node = undefined
@@ -93,8 +148,28 @@ export class World {
     this.network.leave(place.id)
   }
 
+  /** The whole machine is gone: what was not flushed is lost with it. */
+  cutPower(place: Place): void {
+    this.kill(place)
+    this.changeDisk(place, 'loses what it had not flushed', () => place.disk.loseUnflushed())
+  }
+
+  /** Closes as a page does that has time to say goodbye. */
+  async close(place: Place): Promise<void> {
+    const { node } = place
+    if (!node) return
+    this.happened(place, 'closes')
+    let done = false
+    void node.stop().then(() => {
+      done = true
+    })
+    await this.time.until('a tab to close', () => done, 60_000, 5)
+    this.kill(place)
+  }
+
   freeze(place: Place): void {
     if (!place.node || place.asleep) return
+    this.happened(place, 'is frozen')
     place.asleep = []
     this.network.freeze(place.id)
   }
@@ -102,16 +177,65 @@ export class World {
   thaw(place: Place): void {
     const due = place.asleep
     if (!due) return
+    this.happened(place, 'is thawed')
     place.asleep = undefined
     this.network.thaw(place.id)
     for (const run of due) run()
+  }
+
+  /** A closed tab's disk becomes another one: wiped, older, somebody else's. What was on it alone is nobody's fault. */
+  changeDisk(place: Place, what: string, change: () => void): void {
+    this.happened(place, what)
+    change()
+    this.history.diskWentBack((write) => this.copiesOf(write))
+  }
+
+  swapDisks(a: Place, b: Place): void {
+    this.happened(a, `swaps disks with ${b.id}`)
+    const { disk } = a
+    a.disk = b.disk
+    b.disk = disk
+  }
+
+  /** The nodes on whose disks a write is, or what replaced it: as a replica or as a hint. */
+  copiesOf({ key, dot }: { key: StoreKey; dot: Dot }): Set<NodeId> {
+    return new Set(this.places.filter((place) => holds(place, key, dot)).map(({ id }) => id))
+  }
+
+  /** Something was done to a tab from outside. */
+  happened(place: Place, what: string): void {
+    place.disturbedAt = this.time.now
+    this.trace.event(this.time.now, `${place.id} ${what}`)
+  }
+
+  /** A tab with other room parameters is in a room of its own: what is written there is none of this history. */
+  private observe(place: Place, node: Node): void {
+    node.events.on('error', (error) => this.errors.push(error))
+    this.sights.watch(place, node)
+    if (place.options.config) return
+    node.events.on('forgetting', (keys) => this.history.forgot(keys))
+    const write = node.write.bind(node)
+    node.write = (key, written, context, options) => {
+      const result = write(key, written, context, options)
+      const known = this.history.began(key, place.id, result.container, context)
+      const start = this.time.now
+      void result.outcome.then((outcome) =>
+        this.history.ended(
+          known,
+          outcome,
+          this.copiesOf(known),
+          (acker) => this.placeOf(acker).disturbedAt >= start,
+        ),
+      )
+      return result
+    }
   }
 
   private clock(place: Place, life: number): Clock {
     const zero = this.random.between(0, 100_000)
     return {
       now: () => this.time.now + zero,
-      wallTime: () => 1_700_000_000_000 + this.time.now,
+      wallTime: () => WALL_CLOCK_AT_START + this.time.now + place.clockError,
       setTimer: (delayMs, callback) => this.time.at(delayMs, () => this.whenAwake(place, life, callback)),
     }
   }
@@ -119,12 +243,11 @@ export class World {
   private onDisk(place: Place, life: number, work: () => void): void {
     // One at a time, in order, as transactions of one store are.
     const free = Math.max(this.time.now, this.diskFree.get(place) ?? 0)
-    const done = free + this.random.between(this.knobs.diskMinMs, this.knobs.diskMaxMs)
+    const { diskMinMs, diskMaxMs, diskTime } = this.knobs
+    const done = free + (diskTime ? diskTime() : this.random.between(diskMinMs, diskMaxMs))
     this.diskFree.set(place, done)
     this.time.at(done - this.time.now, () => this.whenAwake(place, life, work))
   }
-
-  private readonly diskFree = new Map<Place, number>()
 
   private whenAwake(place: Place, life: number, run: () => void): void {
     if (place.lives !== life) return
@@ -132,3 +255,20 @@ export class World {
     else run()
   }
 }
+
+/** Whether the place's disk has this version, or one that replaced it. */
+function holds(place: Place, key: StoreKey, dot: Dot): boolean {
+  return covers(contextOn(place.disk.records.get(key)), dot) || covers(contextOn(place.disk.hints.get(key)), dot)
+}
+
+function contextOn(row: { container: Uint8Array } | undefined): CausalContext {
+  if (!row) return EMPTY_CONTEXT
+  try {
+    return decodeContainer(row.container).context
+  } catch {
+    // Bit rot.
+    return EMPTY_CONTEXT
+  }
+}
+
+export type { Write }

@@ -57,7 +57,14 @@ export class Gossip {
     }
   }
 
-  async exchange(peer: NodeId): Promise<void> {
+  /** Tells everybody who is reachable. True when all of these have every record that this node has. */
+  async tellAll(): Promise<boolean> {
+    const known = await Promise.all(this.peers.reachable().map((peer) => this.exchange(peer)))
+    return known.every((complete) => complete)
+  }
+
+  /** @returns whether the peer answered and lacked nothing. */
+  async exchange(peer: NodeId): Promise<boolean> {
     const records = this.membership.all()
     const reply = await this.peers.request(
       peer,
@@ -69,10 +76,11 @@ export class Gossip {
       },
       REPLY_TIMEOUT_MS,
     )
-    if (reply?.type !== 'GossipReply') return
+    if (reply?.type !== 'GossipReply') return false
     const wanted = reply.wanted.flatMap((node) => this.membership.get(node) ?? [])
     if (wanted.length > 0) this.peers.notify(peer, { type: 'Members', members: wanted }, 'foreground')
     this.membership.absorb(reply.members)
+    return wanted.length === 0
   }
 
   private answer(message: MessageOf<'Gossip'>): MessageOf<'GossipReply'> {

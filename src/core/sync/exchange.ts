@@ -230,7 +230,11 @@ export class Exchange {
         bytes += encoded.length
         entries.push([keys[i + entries.length] as StoreKey, encoded])
       }
-      await this.ask(peer, { type: 'Store', entries, hintFor: [], strict: false, fresh: false }, 'Stored')
+      const message = { type: 'Store', entries, hintFor: [], strict: false, fresh: false } as const
+      const reply = await this.peers.request(peer, { ...message, hintFor: [] }, TIMEOUT_MS, 'background')
+      // A leaver takes nothing any more, but what it had has been fetched.
+      if (reply?.type === 'Failed' && reply.kind === 'leaving') return
+      if (reply?.type !== 'Stored') throw new PeerSilent(`${peer} did not store`)
       result.pushed += entries.length
       i += entries.length
     }

@@ -23,6 +23,8 @@ type WireContext = [actors: string[], counters: number[], cloud: number[]]
 type WireSibling = [number, number, number, number, Uint8Array | null]
 
 const MAX_ACTOR_LENGTH = 40
+/** Behind each encoded container. */
+const CHECKSUM_BYTES = 4
 
 function contextToWire(context: CausalContext): WireContext {
   const actors = [...new Set([...context.vector.keys(), ...context.cloud.keys()])].sort()
@@ -72,13 +74,18 @@ export function encodeContainer(container: Container): Uint8Array {
     const { dot, expiresAt, checksum, value } = sibling
     return [context[0].indexOf(dot.actor), dot.counter, expiresAt, checksum, value ?? null]
   })
-  // Cut to size: the encoder's buffer is larger, and a database would store all of it.
-  return encode([context, siblings]).slice()
+  const body = encode([context, siblings])
+  const bytes = new Uint8Array(body.length + CHECKSUM_BYTES)
+  bytes.set(body)
+  new DataView(bytes.buffer).setUint32(body.length, checksumOf(body))
+  return bytes
 }
 
-/** @throws MalformedError */
+/** @throws MalformedError also when a bit has flipped since it was encoded: a wrong dot would be a version that nobody wrote. */
 export function decodeContainer(bytes: Uint8Array): Container {
-  const wire = decodeOrThrow(bytes)
+  const body = bytes.subarray(0, Math.max(0, bytes.length - CHECKSUM_BYTES))
+  if (readUint32(bytes, body.length) !== checksumOf(body)) throw new MalformedError('a damaged container')
+  const wire = decodeOrThrow(body)
   if (!Array.isArray(wire) || wire.length !== 2 || !Array.isArray(wire[1]))
     throw new MalformedError('a container is a context and siblings')
   const { context, actors } = contextFromWire(wire[0])

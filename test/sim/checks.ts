@@ -1,0 +1,99 @@
+/** What must hold of a ring at rest, whatever happened before: one ring, whole, converged, bounded and quiet. */
+import type { StoreKey } from '../../src/core/ids.js'
+import { type Container, isLive } from '../../src/core/versions/container.js'
+import { contextSize } from '../../src/core/versions/context.js'
+import { MalformedError, decodeContainer, digestOf } from '../../src/core/versions/encoding.js'
+import type { OpenPlace, Place, World } from './world.js'
+
+/** Why the ring is not one whole yet (I3, I12); undefined when it is. */
+export function disagreement(world: World, keys: StoreKey[]): string | undefined {
+  const places = ringOf(world)
+  const hashes = new Set(places.map(({ node }) => String(node.membership.hash())))
+  if (hashes.size > 1) return 'I12: member lists differ'
+  for (const { id, node } of places) {
+    const { hints } = node.replica
+    if (hints.pending > 0) return `I3: ${id} has ${hints.pending} hints for ${hints.homes().join(', ')}`
+    if (node.duties.filling().length > 0) return `I3: ${id} is filling ${node.duties.filling().length} partitions`
+    if (node.transfers.strays().length > 0) return `I3: ${id} has strays`
+    if (node.membership.placed().length !== places.length) return `I12: ${id} places other members than are open`
+    if (node.peers.reachable().length < places.length - 1) return `I12: ${id} does not reach everybody`
+  }
+  const all = new Map(places.map((place) => [place.id, place]))
+  for (const key of keys) {
+    const homes = places[0]?.node.routing.homes(key) ?? []
+    const states = homes.map((home) => stateOn(all.get(home) as Place, key))
+    if (new Set(states).size > 1) return `I3: the homes of ${JSON.stringify(key)} differ: ${states.join(', ')}`
+    for (const place of places)
+      if (!homes.includes(place.id) && place.disk.records.has(key))
+        return `I3: ${place.id} still has ${JSON.stringify(key)}`
+  }
+  return undefined
+}
+
+/** Open places that are in the ring: those with other room parameters are a room of their own. */
+export function ringOf(world: World): OpenPlace[] {
+  return world.alive().filter(({ options, node }) => !options.config && node.membership.self.state !== 'left')
+}
+
+/** I8: nothing grows that has no reason to be there at rest. */
+export function leftovers(world: World): string[] {
+  const found: string[] = []
+  for (const { id, node, disk } of ringOf(world)) {
+    if (!node.synced) found.push(`I8: ${id} still has writes under way`)
+    if (disk.hints.size > 0) found.push(`I8: ${id} keeps ${disk.hints.size} hint rows`)
+    const meta = [...disk.meta.values()].reduce((sum, value) => sum + value.length, 0)
+    if (meta > 64 * 1024) found.push(`I8: ${id} keeps ${meta} bytes of bookkeeping`)
+  }
+  return found
+}
+
+/** Messages that a ring at rest may send (I11). */
+const QUIET = new Set(['Hello', 'Ping', 'Pong', 'Gossip', 'GossipReply', 'CompareRoots', 'Roots', 'Settle', 'Settled'])
+
+/** I11: lets some time pass, in which nothing may move but heartbeats, gossip and comparisons of roots. */
+export async function unrest(world: World, forMs: number): Promise<string[]> {
+  const before = new Map(world.trace.sent)
+  const roots = ringOf(world).map(({ node }) => node.replica.forest.bytes)
+  await world.time.advance(forMs)
+  const found: string[] = []
+  for (const [type, count] of world.trace.sent) {
+    const more = count - (before.get(type) ?? 0)
+    if (more > 0 && !QUIET.has(type)) found.push(`I11: at rest, ${more} messages of type ${type}`)
+  }
+  if (ringOf(world).some(({ node }, i) => node.replica.forest.bytes > (roots[i] ?? 0)))
+    found.push('I11: at rest, something was written')
+  return found
+}
+
+/** The largest context of all keys on all disks (I8). */
+export function largestContext(world: World): number {
+  let most = 0
+  for (const { disk } of world.places)
+    for (const { container } of disk.records.values())
+      most = Math.max(most, contextSize(decodeContainer(container).context))
+  return most
+}
+
+export function containerAt(place: Place, key: StoreKey): Container | undefined {
+  const row = place.disk.records.get(key)
+  return row && decodeContainer(row.container)
+}
+
+/** What the homes of a key hold; they agree by now. */
+export function settledState(world: World, key: StoreKey): Container | undefined {
+  const [viewer] = ringOf(world)
+  const [home] = viewer?.node.routing.homes(key) ?? []
+  return home === undefined ? undefined : containerAt(world.placeOf(home), key)
+}
+
+function stateOn(place: Place, key: StoreKey): string {
+  try {
+    const container = containerAt(place, key)
+    if (!container) return 'nothing'
+    const { high, low } = digestOf(key, container)
+    return `${high}/${low}/${isLive(container)}`
+  } catch (error) {
+    if (error instanceof MalformedError) return 'damaged'
+    throw error
+  }
+}

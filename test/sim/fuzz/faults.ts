@@ -1,0 +1,195 @@
+/** Does to a world what a plan's fault says. Faults stay within what can be recovered from: the last good copy of a key is never damaged. */
+import { storeKey } from '../../../src/core/ids.js'
+import { handEverythingOver } from '../../../src/store/leave.js'
+import { Disk } from '../disk.js'
+import type { Place, World } from '../world.js'
+import type { FaultKind } from './plan.js'
+
+const MAX_TABS = 9
+
+export interface FaultTarget {
+  place: Place
+  other: Place
+  /** 0 to 1: how much, where that means something. */
+  amount: number
+}
+
+export class Faults {
+  private readonly backups = new Map<Place, Disk>()
+  /** Tabs that are about to leave, in this life. */
+  private readonly leaving = new Map<Place, number>()
+  private readonly gone = new Set<Place>()
+
+  constructor(
+    private readonly world: World,
+    private readonly keys: number,
+  ) {}
+
+  /** It has left for good, or is about to. */
+  isLeaving(place: Place): boolean {
+    return this.gone.has(place) || this.leaving.get(place) === place.lives
+  }
+
+  async apply(kind: FaultKind, { place, other, amount }: FaultTarget): Promise<void> {
+    const { world } = this
+    const { network } = world
+    world.trace.event(world.time.now, `${kind}: ${place.id} ${other.id}`)
+    const isOpen = place.node !== undefined
+    const isClosed = !isOpen && !this.gone.has(place)
+    switch (kind) {
+      case 'cut':
+        this.touch(place, other)
+        return network.cut(place.id, other.id)
+      case 'one-way cut':
+        this.touch(place, other)
+        return network.block(place.id, other.id)
+      case 'isolate':
+        this.touch(...world.places)
+        for (const each of world.places) network.cut(place.id, each.id)
+        return
+      case 'split': {
+        this.touch(...world.places)
+        const left = world.places.filter(() => world.random.chance(0.5))
+        for (const a of left) for (const b of world.places) if (!left.includes(b)) network.cut(a.id, b.id)
+        return
+      }
+      case 'unclog':
+        this.touch(...world.places)
+        return network.heal(place.id)
+      case 'heal':
+        this.touch(...world.places)
+        return network.heal()
+      case 'kill':
+        if (world.alive().length > 2) world.kill(place)
+        return
+      case 'power cut':
+        if (isOpen && world.alive().length > 2) world.cutPower(place)
+        return
+      case 'close':
+        if (isOpen && !place.asleep && world.alive().length > 2) await world.close(place)
+        return
+      case 'open':
+        if (isClosed) world.begin(place)
+        return
+      case 'mass restart':
+        for (const each of world.alive())
+          if (world.random.chance(0.5) && !this.isLeaving(each)) {
+            world.kill(each)
+            world.begin(each)
+          }
+        return
+      case 'freeze':
+        return world.freeze(place)
+      case 'thaw':
+        return world.thaw(place)
+      case 'join':
+        if (world.places.length < MAX_TABS) world.begin(world.addPlace())
+        return
+      case 'leave':
+        if (isOpen && world.alive().length > 4) this.leave(place)
+        return
+      case 'wipe':
+        if (isClosed) world.changeDisk(place, 'loses its disk', () => place.disk.wipe())
+        return
+      case 'wipe bookkeeping':
+        if (isClosed) place.disk.meta.clear()
+        return
+      case 'snapshot':
+        this.backups.set(place, place.disk.snapshot())
+        return
+      case 'roll back': {
+        const backup = this.backups.get(place)
+        if (isClosed && backup) world.changeDisk(place, 'goes back in time', () => place.disk.restore(backup))
+        return
+      }
+      case 'swap disks':
+        if (isClosed && other.node === undefined && !this.gone.has(other)) {
+          world.swapDisks(place, other)
+          this.backups.clear()
+        }
+        return
+      case 'fill disk':
+        if (place.storage) place.storage.failing = 'quota'
+        return this.touch(place)
+      case 'free disk':
+        if (place.storage) place.storage.failing = place.storage.failingReads = undefined
+        return this.touch(place)
+      case 'fail reads':
+        if (place.storage) place.storage.failingReads = 'unknown'
+        return this.touch(place)
+      case 'lose outcome':
+        if (place.storage) place.storage.loseOutcome = true
+        return this.touch(place)
+      case 'flip value':
+        return this.damage(place, amount, (disk, key) => disk.flipByte(key, Math.floor(amount * 1000)))
+      case 'flip leaf':
+        return this.damage(place, amount, (disk, key) => disk.flipLeaf(key))
+      case 'jump clock':
+        place.clockError = (amount - 0.5) * 4 * 3_600_000
+        return
+      case 'slow link':
+        this.touch(place, other)
+        return network.setSlow(place.id, other.id, { bytesPerMs: 0.5 + 20 * amount, bufferBytes: 20_000 })
+      case 'fast links':
+        this.touch(...world.places)
+        return network.endSlowness()
+      case 'signaling down':
+        this.touch(...world.places)
+        return network.setSignaling(false)
+      case 'signaling up':
+        return network.setSignaling(true)
+    }
+  }
+
+  /** All faults end; who was closed stays closed. */
+  end(): void {
+    const { network, places } = this.world
+    network.heal()
+    network.endSlowness()
+    network.setSignaling(true)
+    Object.assign(network.knobs, { lossRate: 0, duplicateRate: 0, reorderRate: 0 })
+    for (const place of places) {
+      this.world.thaw(place)
+      place.clockError = 0
+      if (!place.storage) continue
+      place.storage.failing = place.storage.failingReads = undefined
+      place.storage.loseOutcome = false
+      // Without its disk for good, a tab is only good for a reload.
+      if (place.storage.closed && place.node) this.world.kill(place)
+    }
+    this.touch(...places)
+  }
+
+  private leave(place: Place): void {
+    const { node } = place
+    if (!node || this.isLeaving(place)) return
+    const life = place.lives
+    this.leaving.set(place, life)
+    handEverythingOver(node, () => {}, undefined).then(
+      () => {
+        if (place.lives !== life) return
+        this.world.kill(place)
+        this.gone.add(place)
+        place.disk.wipe()
+      },
+      // Nobody to hand anything to, or no disk to hand it from: it stays.
+      () => this.leaving.delete(place),
+    )
+  }
+
+  /** Flips something of a key that two other tabs hold in the very same state. */
+  private damage(place: Place, amount: number, flip: (disk: Disk, key: ReturnType<typeof storeKey>) => boolean): void {
+    const key = storeKey(3, '', `k${Math.floor(amount * this.keys)}`)
+    const mine = place.disk.records.get(key)
+    const homes = place.node?.routing.homes(key) ?? []
+    const same = this.world.places.filter(({ id, disk }) => {
+      const digest = disk.records.get(key)?.digest
+      return homes.includes(id) && digest?.high === mine?.digest.high && digest?.low === mine?.digest.low
+    })
+    if (mine && same.length >= 3) this.world.changeDisk(place, `has ${key} damaged`, () => flip(place.disk, key))
+  }
+
+  private touch(...places: Place[]): void {
+    for (const place of places) place.disturbedAt = this.world.time.now
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * The plan of one bad day, drawn from one integer: knobs, and a list of operations and faults. A plan is plain data, so that it can be shortened,
+ * printed and replayed.
+ */
+import type { Tuning } from '../../../src/core/tuning.js'
+import { SeededRandom } from '../random.js'
+
+/** Every fault, with how often it may come per operation at most; each run draws a rate below, and is free of some. */
+const FAULT_RATES = {
+  cut: 0.004,
+  'one-way cut': 0.003,
+  isolate: 0.002,
+  split: 0.001,
+  unclog: 0.004,
+  heal: 0.004,
+  kill: 0.002,
+  'power cut': 0.002,
+  close: 0.001,
+  open: 0.008,
+  'mass restart': 0.0005,
+  freeze: 0.002,
+  thaw: 0.003,
+  join: 0.001,
+  leave: 0.0005,
+  wipe: 0.0005,
+  'wipe bookkeeping': 0.0005,
+  snapshot: 0.002,
+  'roll back': 0.001,
+  'swap disks': 0.0005,
+  'fill disk': 0.001,
+  'free disk': 0.002,
+  'fail reads': 0.0005,
+  'lose outcome': 0.002,
+  'flip value': 0.001,
+  'flip leaf': 0.0005,
+  'jump clock': 0.001,
+  'slow link': 0.001,
+  'fast links': 0.001,
+  'signaling down': 0.0005,
+  'signaling up': 0.001,
+} as const
+
+export type FaultKind = keyof typeof FAULT_RATES
+export const FAULT_KINDS = Object.keys(FAULT_RATES) as FaultKind[]
+
+/** Faults that end others: they are never left out. */
+const REMEDIES: ReadonlySet<FaultKind> = new Set(['unclog', 'heal', 'open', 'thaw', 'free disk', 'fast links', 'signaling up'])
+
+/** Tabs are numbers here; they count modulo the tabs that are open (operations) or that exist (faults) at that time. */
+export type Step = { after: number } & (
+  | { do: 'get'; tab: number; client: number; key: number; r: number; strict: boolean }
+  | {
+      do: 'put'
+      tab: number
+      client: number
+      key: number
+      w: number
+      strict: boolean
+      deletes: boolean
+      blind: boolean
+      durability: 'strict' | 'relaxed' | 'all'
+    }
+  | { do: FaultKind; tab: number; other: number; amount: number }
+)
+
+export interface Plan {
+  seed: number
+  tabs: number
+  keys: number
+  /** Of the tabs, so many share a device with their neighbour. */
+  shared: number
+  /** One tab has other room parameters: it must stay alone. */
+  stranger: boolean
+  minLatencyMs: number
+  maxLatencyMs: number
+  lossRate: number
+  duplicateRate: number
+  reorderRate: number
+  noticeMs: number
+  diskMaxMs: number
+  tuning: Partial<Tuning>
+  steps: Step[]
+}
+
+export interface PlanOptions {
+  seed: number
+  operations: number
+  /** Default: drawn from the seed, 3 to 7. */
+  tabs?: number
+  /** Only these faults; default: a random choice of all. */
+  faults?: readonly FaultKind[]
+}
+
+export function planOf({ seed, operations, tabs, faults }: PlanOptions): Plan {
+  const random = new SeededRandom(seed ^ 0x5eed)
+  const count = tabs ?? 3 + random.below(5)
+  const rates = FAULT_KINDS.map((kind) => {
+    const allowed = faults ? faults.includes(kind) : REMEDIES.has(kind) || random.chance(0.7)
+    return { kind, rate: allowed ? FAULT_RATES[kind] * random.between(0.3, 2) : 0 }
+  })
+  const plan: Plan = {
+    seed,
+    tabs: count,
+    keys: random.pick([5, 25, 100]),
+    shared: random.chance(0.3) ? 1 : 0,
+    stranger: random.chance(0.1),
+    minLatencyMs: 1,
+    maxLatencyMs: random.pick([5, 30, 200]),
+    lossRate: random.pick([0, 0, 0.01, 0.1]),
+    duplicateRate: random.pick([0, 0, 0.02]),
+    reorderRate: random.pick([0, 0, 0.02]),
+    noticeMs: random.pick([50, 3000, 15_000]),
+    diskMaxMs: random.pick([2, 20]),
+    tuning: {
+      partitions: random.pick([8, 16, 64]),
+      requestTimeoutMs: random.pick([1000, 5000]),
+      replaceAfterMs: random.pick([8000, 60_000, 600_000]),
+      standInAfterMs: random.pick([1000, 2500, 30_000]),
+      settleAfterMs: random.pick([2000, 60_000]),
+      syncIntervalMs: random.pick([2000, 15_000]),
+      syncSettleMs: random.pick([50, 400]),
+      handoffIntervalMs: random.pick([500, 2000]),
+      scrubIntervalMs: 5000,
+      readRepair: random.chance(0.8),
+      hintedHandoff: random.chance(0.8),
+    },
+    steps: [],
+  }
+  const pause = () => (random.chance(0.03) ? random.between(100, 3000) : random.between(0, 20))
+  for (let i = 0; i < operations; i++) {
+    plan.steps.push(operation(random, plan.keys, pause()))
+    for (const { kind, rate } of rates) {
+      if (rate === 0 || !random.chance(rate)) continue
+      const [tab, other] = [random.below(1000), random.below(1000)]
+      plan.steps.push({ after: pause(), do: kind, tab, other, amount: random.next() })
+    }
+  }
+  return plan
+}
+
+function operation(random: SeededRandom, keys: number, after: number): Step {
+  const [tab, client, key] = [random.below(1000), random.below(2), random.below(keys)]
+  if (random.chance(0.4))
+    return { after, do: 'get', tab, client, key, r: 1 + random.below(3), strict: random.chance(0.1) }
+  return {
+    after,
+    do: 'put',
+    tab,
+    client,
+    key,
+    w: 1 + random.below(3),
+    strict: random.chance(0.2),
+    deletes: random.chance(0.15),
+    blind: random.chance(0.1),
+    durability: random.pick(['strict', 'strict', 'relaxed', 'all']),
+  }
+}

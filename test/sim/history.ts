@@ -1,0 +1,154 @@
+/**
+ * The complete history of all writes of a run: the true causal graph, and who holds what on which disk. Judges what is there against it (the
+ * invariants' numbers are those of SCENARIOS.md).
+ *
+ * What a write saw is its context, and contexts are exact sets of dots; so the graph is known without any help of the protocol's merging.
+ */
+import { type NodeId, type StoreKey, parseStoreKey } from '../../src/core/ids.js'
+import type { PutOutcome } from '../../src/core/requests/put.js'
+import type { Container } from '../../src/core/versions/container.js'
+import { type CausalContext, type Dot, covers } from '../../src/core/versions/context.js'
+
+export interface Write {
+  key: StoreKey
+  dot: Dot
+  at: NodeId
+  /** What the writer had seen, without the write itself. */
+  context: CausalContext
+  deleted: boolean
+  /** Who said that it is durable there; where it really is, since some disk went back in time. */
+  holders: Set<NodeId>
+  /** Refused, or known to be nowhere: its writer was told so. */
+  refused: boolean
+}
+
+export class History {
+  private readonly writes = new Map<StoreKey, Write[]>()
+  private readonly byDot = new Map<string, Write>()
+  private readonly counters = new Map<string, number>()
+  private readonly forgotten = new Set<StoreKey>()
+  readonly violations: string[] = []
+
+  /** All members agreed to forget the tombstones of these keys. */
+  forgot(keys: StoreKey[]): void {
+    for (const key of keys) this.forgotten.add(key)
+  }
+
+  began(key: StoreKey, at: NodeId, container: Container, context: CausalContext): Write {
+    const [sibling] = container.siblings
+    if (!sibling) throw new Error('a write has a version')
+    const { dot } = sibling
+    const name = nameOf(key, dot)
+    if (this.byDot.has(name)) this.violation('I4', `dot issued twice: ${name}`)
+    const counted = `${dot.actor} ${key}`
+    if (dot.counter <= (this.counters.get(counted) ?? 0)) this.violation('I6', `counter went back: ${name}`)
+    this.counters.set(counted, dot.counter)
+    const write: Write = {
+      key,
+      dot,
+      at,
+      context,
+      deleted: sibling.value === undefined,
+      holders: new Set(),
+      refused: false,
+    }
+    this.byDot.set(name, write)
+    const known = this.writes.get(key) ?? []
+    known.push(write)
+    this.writes.set(key, known)
+    return write
+  }
+
+  /**
+   * @param copies the nodes on whose disks it, or what replaced it, really is
+   * @param struck nodes that some fault has met meanwhile, so that their word counts no more
+   */
+  ended(write: Write, outcome: PutOutcome, copies: ReadonlySet<NodeId>, struck: (node: NodeId) => boolean): void {
+    write.refused = outcome.refused
+    const acks = outcome.acks.filter((node) => copies.has(node) || !struck(node))
+    for (const node of acks) write.holders.add(node)
+    const missing = acks.filter((node) => !copies.has(node))
+    // A stand-in, or the writer's outbox, may have handed it on already: then all homes have it.
+    const n = parseStoreKey(write.key)?.n
+    if (missing.length > 0 && copies.size < Math.min(acks.length, typeof n === 'number' ? n : acks.length))
+      this.violation('I13', `${missing} acknowledged ${nameOf(write.key, write.dot)} without having it on disk`)
+    if (outcome.met && outcome.acks.length < outcome.needed && !outcome.refused)
+      this.violation(
+        'I13',
+        `${nameOf(write.key, write.dot)} met its quorum of ${outcome.needed} with ${outcome.acks.length}`,
+      )
+  }
+
+  /** Some disk was wiped or went back in time: what was on it alone is nobody's fault. */
+  diskWentBack(copies: (write: Write) => ReadonlySet<NodeId>): void {
+    for (const writes of this.writes.values())
+      for (const write of writes) if (write.holders.size > 0) write.holders = new Set(copies(write))
+  }
+
+  keys(): StoreKey[] {
+    return [...this.writes.keys()]
+  }
+
+  writesOf(key: StoreKey): readonly Write[] {
+    return this.writes.get(key) ?? []
+  }
+
+  get size(): number {
+    return this.byDot.size
+  }
+
+  violation(invariant: string, what: string): void {
+    this.violations.push(`${invariant}: ${what}`)
+  }
+
+  /** I5 while the run goes on: nothing unknown, and no version beside one that replaced it. */
+  judgeAnswer(key: StoreKey, container: Container, where: string): void {
+    const shown = container.siblings.flatMap(({ dot }) => this.byDot.get(nameOf(key, dot)) ?? [])
+    if (shown.length < container.siblings.length) this.violation('I5', `${where} shows a version that nobody wrote`)
+    for (const write of shown)
+      if (shown.some((later) => later !== write && covers(later.context, write.dot)))
+        this.violation('I5', `${where} shows ${nameOf(key, write.dot)} beside a version that replaced it`)
+  }
+
+  /** I1, I2, I5 for one key, from the state that all homes agree on; undefined when none holds anything. */
+  judge(key: StoreKey, state: Container | undefined): void {
+    const writes = this.writes.get(key) ?? []
+    const left = new Set((state?.siblings ?? []).map((sibling) => nameOf(key, sibling.dot)))
+    const isLeft = (write: Write) => left.has(nameOf(key, write.dot))
+    // A write took effect when somebody confirmed it, when it is there, or when somebody who saw it wrote what did.
+    const effective = closure(writes, (write) => isLeft(write) || write.holders.size > 0)
+    // A deletion that everybody agreed to forget leaves nothing behind, but what it deleted is not lost; it may be one whose writer was
+    // killed before he heard of its success.
+    const mayBeForgotten = (write: Write) => write.deleted && (effective.has(write) || this.forgotten.has(key))
+    const explained = closure(writes, (write) => isLeft(write) || mayBeForgotten(write))
+    for (const write of writes) {
+      const name = nameOf(key, write.dot)
+      const by = writes.find((later) => later !== write && effective.has(later) && covers(later.context, write.dot))
+      if (isLeft(write) && by)
+        this.violation(
+          by.deleted ? 'I2' : 'I5',
+          `${name} is there although ${nameOf(key, by.dot)} ${by.deleted ? 'deleted' : 'replaced'} it`,
+        )
+      if (write.holders.size > 0 && !write.refused && !explained.has(write))
+        this.violation('I1', `acknowledged write lost: ${name}, held by ${[...write.holders].join(' and ')}`)
+    }
+    for (const name of left) if (!this.byDot.has(name)) this.violation('I5', `unknown version ${name}`)
+  }
+}
+
+/** These writes, and all that somebody among them had seen. */
+function closure(writes: Write[], start: (write: Write) => boolean): Set<Write> {
+  const found = new Set<Write>()
+  const rest = writes.filter(start)
+  for (let next = rest.pop(); next; next = rest.pop()) {
+    if (found.has(next)) continue
+    found.add(next)
+    const { context } = next
+    for (const write of writes) if (!found.has(write) && covers(context, write.dot)) rest.push(write)
+  }
+  return found
+}
+
+function nameOf(key: StoreKey, { actor, counter }: Dot): string {
+  return `${actor}:${counter} of ${JSON.stringify(key)}`
+}

@@ -1,0 +1,153 @@
+/**
+ * `npm run sim -- …`
+ *
+ *   --seeds 1000 [--first 1]        bad days with every fault, on all cores
+ *   --seed 7                        that one; a failing one is shrunk to a minimal schedule
+ *   --operations 2000 --tabs 7      how long, and how many tabs (default: drawn from the seed)
+ *   --faults kill,cut               only these faults
+ *   --plan out/sim/seed-7.json      a shrunk schedule again
+ *   --scenario hint-flap|all        named scenarios
+ *   --mutations [--pitfall P5]      every pitfall put back in, against the scenario that must notice
+ *   --trace TEXT                    with one seed: prints messages and events that contain the text (a key, a node); '' for all
+ *   --list                          names and what they show
+ *
+ * The last line is `N passed, N failed`.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { FAULT_KINDS, type FaultKind, type Plan, type PlanOptions, type Step, planOf } from './fuzz/plan.js'
+import { run } from './fuzz/run.js'
+import { shrink } from './fuzz/shrink.js'
+import { runMutations } from './mutations/run.js'
+import { inWorkers } from './pool.js'
+import { scenarios } from './scenarios/index.js'
+import { runScenario } from './scenarios/run.js'
+import type { TraceOptions } from './trace.js'
+import type { Job, JobResult } from './worker.js'
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string' },
+    first: { type: 'string', default: '1' },
+    seed: { type: 'string' },
+    operations: { type: 'string', default: '2000' },
+    tabs: { type: 'string' },
+    faults: { type: 'string' },
+    plan: { type: 'string' },
+    scenario: { type: 'string' },
+    mutations: { type: 'boolean', default: false },
+    pitfall: { type: 'string' },
+    trace: { type: 'string' },
+    list: { type: 'boolean', default: false },
+  },
+})
+
+/** One in so many is run twice, and its traces compared (I14). */
+const TWICE_EVERY = 10
+const script = fileURLToPath(new URL('worker.js', import.meta.url))
+const count = { passed: 0, failed: 0 }
+
+function tally(violations: string[]): void {
+  if (violations.length === 0) count.passed++
+  else count.failed++
+}
+
+function planOptions(seed: number): PlanOptions {
+  const faults = values.faults?.split(',') as FaultKind[] | undefined
+  const unknown = faults?.find((fault) => !FAULT_KINDS.includes(fault))
+  if (unknown !== undefined) throw new Error(`no fault '${unknown}'; there are ${FAULT_KINDS.join(', ')}`)
+  return { seed, operations: Number(values.operations), tabs: values.tabs ? Number(values.tabs) : undefined, faults }
+}
+
+function again(seed: number): string {
+  const rest = [
+    values.operations !== '2000' && `--operations ${values.operations}`,
+    values.tabs && `--tabs ${values.tabs}`,
+    values.faults && `--faults '${values.faults}'`,
+  ].filter(Boolean)
+  return ['npm run sim --', `--seed ${seed}`, ...rest].join(' ')
+}
+
+const trace: TraceOptions | undefined =
+  values.trace === undefined ? undefined : { about: values.trace, print: (line) => console.log(line) }
+
+async function oneSeed(seed: number): Promise<void> {
+  const plan = planOf(planOptions(seed))
+  const { violations, hash, seen } = await run(plan, trace)
+  if ((await run(plan)).hash !== hash) violations.push('I14: the same seed gave another trace the second time')
+  for (const violation of violations) console.log(violation)
+  tally(violations)
+  console.log(`trace ${hash}; visited: ${[...seen].map(([what, times]) => `${what} (${times})`).join(', ')}`)
+  const [violation] = violations
+  if (violation === undefined || trace) return
+  const shrunk = await shrink(plan, violation, async (candidate) => (await run(candidate)).violations)
+  mkdirSync('out/sim', { recursive: true })
+  const file = `out/sim/seed-${seed}.json`
+  writeFileSync(file, JSON.stringify(shrunk.plan, undefined, 1))
+  console.log(`\nshrunk to ${shrunk.plan.steps.length} steps in ${shrunk.runs} runs: ${shrunk.violation}`)
+  for (const step of shrunk.plan.steps) console.log(`  ${describe(step)}`)
+  console.log(`again: npm run sim -- --plan ${file} --trace ''`)
+}
+
+function describe({ after, ...step }: Step): string {
+  return `+${after.toFixed(0)} ms ${Object.values(step).join(' ')}`
+}
+
+async function manySeeds(first: number, seeds: number): Promise<void> {
+  const start = performance.now()
+  const seen = new Map<string, number>()
+  const jobs = Array.from({ length: seeds }, (_, i): Job => {
+    return { kind: 'fuzz', twice: i % TWICE_EVERY === 0, ...planOptions(first + i) }
+  })
+  await inWorkers<Job, JobResult>(script, jobs, (result, job) => {
+    for (const [what, times] of result.seen) seen.set(what, (seen.get(what) ?? 0) + times)
+    tally(result.violations)
+    if (result.violations.length === 0 || job.kind !== 'fuzz') return
+    console.log(`seed ${job.seed}: ${result.violations[0]}`)
+    if (result.violations.length > 1) console.log(`  and ${result.violations.length - 1} more`)
+    console.log(`  again: ${again(job.seed)}`)
+  })
+  for (const [what, times] of [...seen].sort(([, a], [, b]) => b - a)) console.log(`${String(times).padStart(9)} ${what}`)
+  const seconds = (performance.now() - start) / 1000
+  console.log(`${seeds} seeds of ${values.operations} operations in ${seconds.toFixed(0)} s`)
+}
+
+async function runScenarios(name: string): Promise<void> {
+  const named = name === 'all' ? scenarios : scenarios.filter((scenario) => scenario.name === name)
+  if (named.length === 0) throw new Error(`no scenario '${name}'; --list shows them`)
+  const first = Number(values.seed ?? values.first)
+  if (trace && named.length === 1) {
+    tally((await runScenario(name, first, trace)).violations)
+    return
+  }
+  const jobs = named.flatMap((scenario) =>
+    Array.from({ length: Number(values.seeds ?? 1) }, (_, i): Job => {
+      return { kind: 'scenario', name: scenario.name, seed: first + i, twice: i % TWICE_EVERY === 0 }
+    }),
+  )
+  await inWorkers<Job, JobResult>(script, jobs, ({ violations }, job) => {
+    tally(violations)
+    if (job.kind !== 'scenario') return
+    console.log(`${violations.length === 0 ? 'pass' : 'FAIL'} ${job.name} (seed ${job.seed})`)
+    for (const violation of violations) console.log(`  ${violation}`)
+    if (violations.length > 0) console.log(`  again: npm run sim -- --scenario ${job.name} --seed ${job.seed}`)
+  })
+}
+
+if (values.list) {
+  for (const { number, name, shows } of scenarios) console.log(`${String(number).padStart(3)} ${name.padEnd(26)} ${shows}`)
+} else {
+  if (values.mutations) {
+    const { killed, survived } = await runMutations(values.pitfall)
+    Object.assign(count, { passed: killed, failed: survived })
+  } else if (values.scenario !== undefined) await runScenarios(values.scenario)
+  else if (values.plan !== undefined) {
+    const { violations } = await run(JSON.parse(readFileSync(values.plan, 'utf8')) as Plan, trace)
+    for (const violation of violations) console.log(violation)
+    tally(violations)
+  } else if (values.seed !== undefined) await oneSeed(Number(values.seed))
+  else await manySeeds(Number(values.first), Number(values.seeds ?? 100))
+  console.log(`${count.passed} passed, ${count.failed} failed`)
+  process.exitCode = count.failed > 0 ? 1 : 0
+}

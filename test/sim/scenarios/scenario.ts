@@ -1,0 +1,5 @@
+export interface Scenario {
+  number: number
+  name: string
+  shows: string
+}

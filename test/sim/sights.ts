@@ -1,0 +1,62 @@
+/**
+ * Sometimes-assertions: which dangerous states a run really visited. A scenario names those without which it proves nothing, and fails when it
+ * never got there.
+ */
+import type { Node } from '../../src/core/node.js'
+import { isLive } from '../../src/core/versions/container.js'
+import type { Place } from './world.js'
+
+export type Sight =
+  | 'a hint was delivered'
+  | 'a hint was delivered by a restarted holder'
+  | 'a read was repaired'
+  | 'a read repair met a tombstone'
+  | 'a partition was transferred'
+  | 'Merkle sync pulled'
+  | 'Merkle sync pushed'
+  | 'a node was replaced while it was away'
+  | 'a tombstone was forgotten'
+  | 'a member fell asleep'
+  | 'a member left'
+  | 'a peer went down'
+  | 'a disk refused'
+  | 'a frame was malformed'
+
+export class Sights {
+  readonly seen = new Map<string, number>()
+
+  /** @param what a `Sight`, or a state that only one scenario knows. */
+  saw(what: string, times = 1): void {
+    if (times > 0) this.seen.set(what, (this.seen.get(what) ?? 0) + times)
+  }
+
+  watch(place: Place, node: Node): void {
+    const saw = (sight: Sight, times = 1) => this.saw(sight, times)
+    const restarted = place.disk.hints.size > 0
+    node.events.on('handoff', ({ keys }) => {
+      saw('a hint was delivered', keys)
+      if (restarted) saw('a hint was delivered by a restarted holder', keys)
+    })
+    node.events.on('repair', ({ key }) => {
+      saw('a read was repaired')
+      void node.replica.read([key]).then(
+        ([container]) => container && !isLive(container) && saw('a read repair met a tombstone'),
+        () => {},
+      )
+    })
+    node.events.on('transfer', ({ partitions }) => saw('a partition was transferred', partitions))
+    node.events.on('sync', ({ pulled, pushed }) => {
+      saw('Merkle sync pulled', pulled)
+      saw('Merkle sync pushed', pushed)
+    })
+    node.events.on('forgetting', (keys) => saw('a tombstone was forgotten', keys.length))
+    node.events.on('member', ({ state }) => {
+      if (state === 'asleep') saw('a member fell asleep')
+      if (state === 'left') saw('a member left')
+    })
+    node.membership.events.on('replaced', () => saw('a node was replaced while it was away'))
+    node.peers.events.on('down', () => saw('a peer went down'))
+    node.peers.events.on('malformed', () => saw('a frame was malformed'))
+    node.events.on('error', () => saw('a disk refused'))
+  }
+}

@@ -1,0 +1,22 @@
+/** One job of `npm run sim`, in a worker thread. */
+import { type PlanOptions, planOf } from './fuzz/plan.js'
+import { run } from './fuzz/run.js'
+import { serveJobs } from './pool.js'
+import { type ScenarioResult, runScenario } from './scenarios/run.js'
+
+export type Job =
+  | ({ kind: 'fuzz'; twice: boolean } & PlanOptions)
+  | { kind: 'scenario'; name: string; seed: number; twice: boolean }
+
+export interface JobResult {
+  violations: string[]
+  seen: Map<string, number>
+}
+
+serveJobs<Job, JobResult>(async (job) => {
+  const once = () => (job.kind === 'fuzz' ? run(planOf(job)) : runScenario(job.name, job.seed))
+  const first: ScenarioResult = await once()
+  if (job.twice && (await once()).hash !== first.hash)
+    first.violations.push('I14: the same seed gave another trace the second time')
+  return { violations: first.violations, seen: first.seen }
+})
