@@ -9,6 +9,7 @@ import { Log } from './log.js'
 import { Members } from './members.js'
 import { nameOfThisTab } from './name.js'
 import { Ring } from './ring.js'
+import { keepPageOnDevice } from './service-worker.js'
 import { TraceView } from './trace.js'
 
 declare global {
@@ -30,6 +31,7 @@ document.title = `${room} · tabring`
 find('open-tab', HTMLButtonElement).addEventListener('click', () => window.open(location.href, '_blank', 'noopener'))
 
 openStore({ room, name: nameOfThisTab() }).then(show).catch(fail)
+keepPageOnDevice().catch((error) => log.add('error', `This page will not open without its server: ${error}`))
 
 function fail(error: unknown): void {
   const failure = find('failure', HTMLElement)
