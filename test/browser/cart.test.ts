@@ -80,14 +80,15 @@ function line(page: Page, item: string): Locator {
 
 /** Waits until the cart shows just this. */
 async function holds(page: Page, cart: Record<string, number>): Promise<void> {
-  const shown = async () => {
-    const rows = await page.getByTestId('cart-row').all()
-    const pairs = rows.map(async (row) => [
-      await row.getByRole('rowheader').textContent(),
-      Number(await row.getByTestId('quantity').textContent()),
-    ])
-    return Object.fromEntries(await Promise.all(pairs))
-  }
+  // In one look: a row that goes while it is read is no reason to wait.
+  const shown = () =>
+    page
+      .getByTestId('cart-row')
+      .evaluateAll((rows) =>
+        Object.fromEntries(
+          rows.map((row) => [row.querySelector('th')?.textContent, Number(row.querySelector('output')?.textContent)]),
+        ),
+      )
   await expect.poll(shown, { timeout: WAIT_MS }).toEqual(cart)
 }
 
