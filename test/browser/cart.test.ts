@@ -101,7 +101,7 @@ test('what one tab puts into the cart, takes out and removes shows in the other,
   await a.getByRole('button', { name: 'One milk less' }).click()
   for (const page of [a, b]) {
     await holds(page, { tea: 4 })
-    await shows(page.getByTestId('cart-total'), 'Total: 4 in 1 line')
+    await shows(page.getByTestId('cart-total'), 'Total: 4 things of 1 kind')
   }
   await a.getByRole('button', { name: 'One tea less' }).click()
   await holds(b, { tea: 3 })

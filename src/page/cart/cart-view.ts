@@ -59,7 +59,10 @@ export class CartView {
       lines.map((line) => this.row(line).root),
     )
     const count = lines.reduce((sum, { units }) => sum + units.length, 0)
-    setText(this.total, count === 0 ? 'The cart is empty.' : `Total: ${count} in ${plural(lines.length, 'line')}`)
+    setText(
+      this.total,
+      count === 0 ? 'The cart is empty.' : `Total: ${plural(count, 'thing')} of ${plural(lines.length, 'kind')}`,
+    )
     if (!conflict) return
     this.merged.hidden = false
     const at = new Date().toTimeString().slice(0, 8)
