@@ -8,6 +8,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { build as viteBuild } from 'vite'
+import { VitePWA } from 'vite-plugin-pwa'
 import { buildStamp, dist, root } from './paths.mjs'
 
 /** The library's entries: the name under dist/ and the source. */
@@ -64,9 +65,56 @@ async function buildSignaling() {
   await chmod(join(outDir, 'command.js'), 0o755)
 }
 
+/** What a device shows of the page when it is installed. */
+const manifest = {
+  id: './',
+  name: 'tabring',
+  short_name: 'tabring',
+  description: 'A replicated key-value store that lives in browser tabs.',
+  start_url: './',
+  scope: './',
+  background_color: '#14161b',
+  theme_color: '#14213d',
+  icons: [
+    { src: 'icon.svg', sizes: 'any', type: 'image/svg+xml' },
+    { src: 'icon-192.png', sizes: '192x192', type: 'image/png' },
+    { src: 'icon-512.png', sizes: '512x512', type: 'image/png' },
+    // The same picture: its ring lies within what every mask leaves.
+    { src: 'icon-512.png', sizes: '512x512', type: 'image/png', purpose: 'maskable' },
+  ],
+}
+
+/**
+ * The service worker sw.js, which keeps the whole page on the device. A new version is fetched behind the page that is
+ * open and shown at the next load; src/page/service-worker.ts registers it.
+ */
+function serviceWorker() {
+  return VitePWA({
+    manifest,
+    strategies: 'generateSW',
+    injectRegister: false,
+    // The patterns below take them already.
+    includeManifestIcons: false,
+    workbox: {
+      globPatterns: ['**/*.{html,js,css,svg,png}'],
+      inlineWorkboxRuntime: true,
+      // Not when the last old tab has closed: one may stay open for weeks. Old tabs are safe because the page is one chunk, loaded whole.
+      skipWaiting: true,
+      clientsClaim: true,
+      cleanupOutdatedCaches: true,
+      // One page for all rooms: the address after the '?' chooses no file.
+      ignoreURLParametersMatching: [/./],
+      navigateFallback: null,
+      sourcemap: false,
+    },
+  })
+}
+
 function buildPage() {
   return viteBuild({
     ...common,
+    publicDir: join(root, 'src/page/public'),
+    plugins: [serviceWorker()],
     build: {
       outDir: join(dist, 'page'),
       emptyOutDir: false,

@@ -1,15 +1,18 @@
-/** The page: opens a store in this tab and shows it at work. `?room=` chooses the room; `store` is there in the console. */
-import { type Entry, type Store, openStore } from '../index.js'
+/**
+ * The page: opens a store in this tab and shows it at work. `?room=` chooses the room, `?app=cart` the shopping cart instead of the keys;
+ * `store` is there in the console.
+ */
+import { type Store, openStore } from '../index.js'
+import { CART_BUCKETS } from './cart/cart.js'
+import { CartView } from './cart/cart-view.js'
 import { Directory } from './directory.js'
 import { find, gathered } from './elements.js'
-import { wireForm } from './form.js'
+import { explore } from './explorer.js'
 import { Header } from './header.js'
-import { Keys } from './keys.js'
 import { Log } from './log.js'
 import { Members } from './members.js'
 import { nameOfThisTab } from './name.js'
-import { Ring } from './ring.js'
-import { TraceView } from './trace.js'
+import { keepPageOnDevice } from './service-worker.js'
 
 declare global {
   interface Window {
@@ -19,17 +22,29 @@ declare global {
 }
 
 const DEFAULT_ROOM = 'demo'
-/** While some partitions could not be reached, they are asked again this often. */
-const SURVEY_AGAIN_MS = 5000
-const room = new URLSearchParams(location.search).get('room') || DEFAULT_ROOM
+const asked = new URLSearchParams(location.search)
+const room = asked.get('room') || DEFAULT_ROOM
+const app = asked.get('app') === 'cart' ? 'cart' : 'keys'
 const directory = new Directory()
 const log = new Log(find('log', HTMLOListElement), directory)
 
 find('room', HTMLElement).textContent = room
-document.title = `${room} · tabring`
+document.title = app === 'cart' ? `Cart of ${room} · tabring` : `${room} · tabring`
+for (const part of document.querySelectorAll<HTMLElement>('[data-app]')) part.hidden = part.dataset.app !== app
+for (const link of document.querySelectorAll<HTMLAnchorElement>('a[data-to]')) link.href = addressOf(link.dataset.to)
 find('open-tab', HTMLButtonElement).addEventListener('click', () => window.open(location.href, '_blank', 'noopener'))
 
-openStore({ room, name: nameOfThisTab() }).then(show).catch(fail)
+// The keys' page names the carts too: tabs of one room must agree on the buckets.
+openStore({ room, name: nameOfThisTab(), buckets: CART_BUCKETS }).then(show).catch(fail)
+keepPageOnDevice().catch((error) => log.add('error', `This page will not open without its server: ${error}`))
+
+/** Of the other part of the page, in the same room. */
+function addressOf(other: string | undefined): string {
+  const parameters = new URLSearchParams(location.search)
+  if (other === 'cart') parameters.set('app', 'cart')
+  else parameters.delete('app')
+  return `${location.pathname}?${parameters}`
+}
 
 function fail(error: unknown): void {
   const failure = find('failure', HTMLElement)
@@ -41,59 +56,26 @@ function fail(error: unknown): void {
 function show(store: Store): void {
   window.store = store
   directory.refresh(store.members, store.status.node)
-  const report = (work: Promise<unknown>) => void work.catch((error) => log.error(error))
-
   const header = new Header(store, directory, log)
   const members = new Members(find('member-rows', HTMLElement), directory)
-  const ring = new Ring(store, directory, find('ring', HTMLElement), find('ring-caption', HTMLElement))
-  let selected: string | undefined
-  const select = (key: string | undefined) => {
-    selected = key
-    keys.select(key)
-    trace.select(key)
-  }
-  const trace = new TraceView(
-    store,
-    directory,
-    log,
-    find('trace', HTMLElement),
-    (place) => ring.select(place),
-    () => select(undefined),
-  )
-  const keys = new Keys(store, find('key-rows', HTMLElement), find('keys-note', HTMLElement), {
-    select: (key) => select(key === selected ? undefined : key),
-    keep: (entry: Entry, sibling: unknown) =>
-      report(store.put(entry.key, sibling, { context: entry.context }).then((receipt) => log.receipt('put', receipt))),
-    delete: (entry: Entry) =>
-      report(store.delete(entry.key, { context: entry.context }).then((receipt) => log.receipt('delete', receipt))),
-    changed: (key) => {
-      if (key === selected) trace.refresh()
-    },
-  })
-  wireForm(store, log, select)
+  log.follow(store)
+  let renderApp = () => {}
+  if (app === 'keys') renderApp = explore(store, directory, log)
+  else new CartView(store, log).follow().catch((error) => log.error(error))
 
   const render = () => {
     const { status, members: all } = store
     directory.refresh(all, status.node)
     header.render()
     members.render(all, status.node)
-    ring.render()
-    trace.refresh()
+    renderApp()
   }
   const renderSoon = gathered(50, render)
-  const surveySoon = gathered(1000, () => report(keys.survey()))
-  log.follow(store)
   store.addEventListener('status', renderSoon)
-  store.addEventListener('member', () => {
-    renderSoon()
-    surveySoon()
-  })
+  store.addEventListener('member', renderSoon)
   addEventListener('online', renderSoon)
   addEventListener('offline', renderSoon)
   // Round trips and times of last sight change without an event.
   setInterval(render, 1000)
-  setInterval(() => keys.isComplete || surveySoon(), SURVEY_AGAIN_MS)
   render()
-  report(keys.follow())
-  report(keys.survey())
 }
