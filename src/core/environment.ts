@@ -80,6 +80,8 @@ export interface Batch {
   hints?: HintUpdate[]
   /** Small named values of the node itself (members, incarnation); undefined removes. At most a few hundred KiB each. */
   meta?: [name: string, value: Uint8Array | undefined][]
+  /** Partitions whose leaf groups are to be made anew from their records: a scrub found them wrong. In a batch of its own. */
+  recount?: Partition[]
 }
 
 export interface StoredRecord {

@@ -27,6 +27,13 @@ test('a connection that was closed under it is opened again', async () => {
   expect(await tab.evaluate(() => window.tabring.reopensLostConnection())).toEqual(['before', 'after'])
 })
 
+test('damaged Merkle leaves are made anew from the records', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  const [before, damaged, recounted, reopened] = await tab.evaluate(() => window.tabring.recountsDamagedLeaves())
+  expect(damaged).not.toEqual(before)
+  expect([recounted, reopened]).toEqual([before, before])
+})
+
 test('a full disk is a StorageFailure of kind quota, nothing of the batch is kept, and later commits work', async () => {
   // A profile of its own, limited before it has opened any database: Chromium does not look at the limit again for long.
   const context = await (await world.browser('chromium')).newContext()

@@ -109,32 +109,44 @@ export class Disk {
     for (const { address, write } of records.values()) touched.add(this.write(address, write))
     for (const [key, row] of hints) this.put(this.hints, key, row)
     for (const [name, value] of batch.meta ?? []) this.put(this.meta, name, value)
+    for (const partition of batch.recount ?? []) {
+      for (let group = 0; group < GROUPS; group++) {
+        const id = partition * GROUPS + group
+        if (this.groups.has(id)) this.put(this.groups, id, emptyGroup(partition, group))
+        touched.add(id)
+      }
+      for (const row of this.records.values()) if (row.address.partition === partition) this.account(row, 1)
+    }
+    for (const id of touched) if (!this.groups.has(id)) touched.delete(id)
     return [...touched].map((id) => this.groups.get(id) as LeafGroup)
   }
 
   private write(address: Address, write: Exclude<RecordWrite, 'keep'>): number {
-    const { partition, leaf, key } = address
+    const { key } = address
+    const former = this.records.get(key)
+    if (former) this.account(former, -1)
+    const row: Row | undefined = write === 'remove' ? undefined : { key, address, ...write }
+    if (row) this.account(row, 1)
+    this.put(this.records, key, row)
+    return address.partition * GROUPS + Math.floor(address.leaf / LEAVES_PER_GROUP)
+  }
+
+  /** A record comes into, or goes out of, the leaf that it belongs to. */
+  private account({ address: { partition, leaf }, digest, live, container }: Row, sign: 1 | -1): void {
     const index = Math.floor(leaf / LEAVES_PER_GROUP)
     const id = partition * GROUPS + index
-    const known = this.groups.get(id)
-    const group: LeafGroup = known
-      ? { ...known, digests: known.digests.slice() }
-      : { partition, group: index, digests: new Uint32Array(2 * LEAVES_PER_GROUP), records: 0, live: 0, bytes: 0 }
-    const account = (row: Row, sign: 1 | -1) => {
-      const at = 2 * (leaf % LEAVES_PER_GROUP)
-      group.digests[at] = (group.digests[at] as number) ^ row.digest.high
-      group.digests[at + 1] = (group.digests[at + 1] as number) ^ row.digest.low
-      group.records += sign
-      group.live += row.live ? sign : 0
-      group.bytes += sign * row.container.length
-    }
-    const former = this.records.get(key)
-    if (former) account(former, -1)
-    const row: Row | undefined = write === 'remove' ? undefined : { key, address, ...write }
-    if (row) account(row, 1)
-    this.put(this.records, key, row)
-    this.put(this.groups, id, group)
-    return id
+    const known = this.groups.get(id) ?? emptyGroup(partition, index)
+    const digests = known.digests.slice()
+    const at = 2 * (leaf % LEAVES_PER_GROUP)
+    digests[at] = (digests[at] as number) ^ digest.high
+    digests[at + 1] = (digests[at + 1] as number) ^ digest.low
+    this.put(this.groups, id, {
+      ...known,
+      digests,
+      records: known.records + sign,
+      live: known.live + (live ? sign : 0),
+      bytes: known.bytes + sign * container.length,
+    })
   }
 
   private put<K, V>(map: Map<K, V>, key: K, value: V | undefined): void {
@@ -146,6 +158,10 @@ export class Disk {
     if (value === undefined) map.delete(key)
     else map.set(key, value)
   }
+}
+
+function emptyGroup(partition: Partition, group: number): LeafGroup {
+  return { partition, group, digests: new Uint32Array(2 * LEAVES_PER_GROUP), records: 0, live: 0, bytes: 0 }
 }
 
 export interface DiskTiming {

@@ -108,7 +108,8 @@ async function manySeeds(first: number, seeds: number): Promise<void> {
     if (result.violations.length > 1) console.log(`  and ${result.violations.length - 1} more`)
     console.log(`  again: ${again(job.seed)}`)
   })
-  for (const [what, times] of [...seen].sort(([, a], [, b]) => b - a)) console.log(`${String(times).padStart(9)} ${what}`)
+  for (const [what, times] of [...seen].sort(([, a], [, b]) => b - a))
+    console.log(`${String(times).padStart(9)} ${what}`)
   const seconds = (performance.now() - start) / 1000
   console.log(`${seeds} seeds of ${values.operations} operations in ${seconds.toFixed(0)} s`)
 }
@@ -136,7 +137,8 @@ async function runScenarios(name: string): Promise<void> {
 }
 
 if (values.list) {
-  for (const { number, name, shows } of scenarios) console.log(`${String(number).padStart(3)} ${name.padEnd(26)} ${shows}`)
+  for (const { number, name, shows } of scenarios)
+    console.log(`${String(number).padStart(3)} ${name.padEnd(26)} ${shows}`)
 } else {
   if (values.mutations) {
     const { killed, survived } = await runMutations(values.pitfall)

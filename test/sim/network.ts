@@ -198,14 +198,7 @@ export class Network {
     return true
   }
 
-  private deliver(
-    from: NodeId,
-    to: NodeId,
-    frame: Uint8Array,
-    lane: Lane,
-    departure: number,
-    inOrder: boolean,
-  ): void {
+  private deliver(from: NodeId, to: NodeId, frame: Uint8Array, lane: Lane, departure: number, inOrder: boolean): void {
     const { minLatencyMs, maxLatencyMs, latency } = this.knobs
     const target = this.endpoints.get(to)
     const link = `${from}>${to}>${lane}`

@@ -5,10 +5,18 @@
  * Invariant: the leaves and the rows in memory are those on the disk as of the last completed transaction.
  */
 import type { IDBPDatabase } from 'idb'
-import type { Address, Batch, Durability, HintRow, LeafGroup, RecordWrite } from '../../core/environment.js'
-import type { StoreKey } from '../../core/ids.js'
+import {
+  type Address,
+  type Batch,
+  type Durability,
+  GROUPS,
+  type HintRow,
+  type LeafGroup,
+  type RecordWrite,
+} from '../../core/environment.js'
+import type { Partition, StoreKey } from '../../core/ids.js'
 import { type Database, type RecordRow, type Schema, type StoreName, toFailure } from './database.js'
-import { recordKey } from './layout.js'
+import { leafOf, leafPrefix, recordKey } from './layout.js'
 import { type LeafChange, type Leaves, groupOf } from './leaves.js'
 import type { RowCache } from './row-cache.js'
 
@@ -99,13 +107,15 @@ export class GroupCommit {
     const addresses = new Map<string, Address>()
     const hintKeys = new Set<StoreKey>()
     let meta = false
+    const recounts = new Set<Partition>()
     for (const { batch } of jobs) {
+      for (const partition of batch.recount ?? []) recounts.add(partition)
       for (const { address } of batch.records ?? []) addresses.set(recordKey(address), address)
       for (const { key } of batch.hints ?? []) hintKeys.add(key)
       meta ||= (batch.meta?.length ?? 0) > 0
     }
     const scope: StoreName[] = []
-    if (addresses.size > 0) scope.push('records', 'leaves', 'journal')
+    if (addresses.size > 0 || recounts.size > 0) scope.push('records', 'leaves', 'journal')
     if (hintKeys.size > 0) scope.push('hints')
     if (meta) scope.push('meta')
     if (scope.length === 0)
@@ -140,6 +150,17 @@ export class GroupCommit {
           .get(key)
           .then((row) => rows.hints.set(key, row)),
       )
+    const corrections: ReturnType<Leaves['corrections']> = []
+    for (const partition of recounts) {
+      const range = IDBKeyRange.bound(leafPrefix(partition, 0), leafPrefix(partition + 1, 0), false, true)
+      const store = tx.objectStore('records')
+      reads.push(
+        Promise.all([store.getAllKeys(range), store.getAll(range)]).then(([keys, found]) => {
+          const records = found.map((row, i) => ({ leaf: leafOf(keys[i] as string), row }))
+          corrections.push(...this.leaves.corrections(partition, records))
+        }),
+      )
+    }
     if (reads.length > 0) await Promise.all(reads)
     const results = jobs.map((job) => this.evaluate(job, rows, written, repeated))
     // Requests fail together with their transaction, whose failure is awaited below.
@@ -149,12 +170,13 @@ export class GroupCommit {
       send(row ? tx.objectStore('records').put(row, key) : tx.objectStore('records').delete(key))
     }
     // Folding writes the leaves as they were before this transaction, whose own entry then begins the new journal.
-    const fold = written.leaves.length > 0 ? this.leaves.toFold() : undefined
+    const leavesChange = written.leaves.length + corrections.length > 0
+    const fold = leavesChange ? this.leaves.toFold() : undefined
     if (fold) {
       for (const [partition, row] of fold) send(tx.objectStore('leaves').put(row, partition))
       send(tx.objectStore('journal').clear())
     }
-    const journal = written.leaves.length > 0 ? this.leaves.entryFor(written.leaves) : undefined
+    const journal = leavesChange ? this.leaves.entryFor(written.leaves, corrections) : undefined
     if (journal) send(tx.objectStore('journal').put(journal.entry, journal.key))
     for (const key of written.hints) {
       const row = rows.hints.get(key)
@@ -173,7 +195,7 @@ export class GroupCommit {
    * been written the first time: then nothing is left to change, but its groups changed all the same.
    */
   private evaluate(job: Job, rows: Rows, written: Written, repeated: boolean): Result {
-    const { records = [], hints = [], meta = [] } = job.batch
+    const { records = [], hints = [], meta = [], recount = [] } = job.batch
     const changed: Result['changed'] = new Map()
     try {
       const drafts = new Map<string, RecordRow | undefined>()
@@ -202,6 +224,8 @@ export class GroupCommit {
         written.hints.add(key)
       }
       for (const [name, value] of meta) written.meta.set(name, value)
+      for (const partition of recount)
+        for (let group = 0; group < GROUPS; group++) changed.set(`${partition}/${group}`, [partition, group])
       return { job, changed, error: undefined }
     } catch (error) {
       return { job, changed: new Map(), error }

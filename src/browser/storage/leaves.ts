@@ -17,10 +17,21 @@ const WIDTH = 7
 
 /** One record that came, went or changed. */
 export interface LeafChange {
-  address: Address
+  address: { partition: number; leaf: number }
   former: RecordRow | undefined
   row: RecordRow | undefined
 }
+
+/** Of one leaf: digest (high, low) to XOR, then records, live and bytes to add. */
+type Correction = [
+  partition: number,
+  leaf: number,
+  high: number,
+  low: number,
+  records: number,
+  live: number,
+  bytes: number,
+]
 
 export class Leaves {
   private readonly rows = new Map<number, LeafRow>()
@@ -46,9 +57,35 @@ export class Leaves {
     this.nextJournalKey = (journalKeys.at(-1) ?? -1) + 1
   }
 
+  /** What must change for the leaves of a partition to be those of its records. */
+  corrections(partition: number, records: { leaf: number; row: RecordRow }[]): Correction[] {
+    const actual = new Leaves()
+    actual.applied(
+      actual.entryFor(records.map(({ leaf, row }) => ({ address: { partition, leaf }, former: undefined, row }))).entry,
+    )
+    const [is, should] = [this.rowOf(partition), actual.rowOf(partition)]
+    const found: Correction[] = []
+    for (let leaf = 0; leaf < LEAVES; leaf++) {
+      const high = ((is.digests[2 * leaf] as number) ^ (should.digests[2 * leaf] as number)) >>> 0
+      const low = ((is.digests[2 * leaf + 1] as number) ^ (should.digests[2 * leaf + 1] as number)) >>> 0
+      const group = groupOf(leaf)
+      // The sums are kept by group: its first leaf stands for it.
+      const [count, live, bytes] =
+        leaf % LEAVES_PER_GROUP === 0
+          ? (['records', 'live', 'bytes'] as const).map(
+              (name) => (should[name][group] as number) - (is[name][group] as number),
+            )
+          : [0, 0, 0]
+      if (high || low || count || live || bytes)
+        found.push([partition, leaf, high, low, count as number, live as number, bytes as number])
+    }
+    return found
+  }
+
   /** What a transaction with these changes has to write. Nothing here changes before `applied`. */
-  entryFor(changes: LeafChange[]): { key: number; entry: Float64Array } {
-    const entry = new Float64Array(WIDTH * changes.length)
+  entryFor(changes: LeafChange[], corrections: Correction[] = []): { key: number; entry: Float64Array } {
+    const entry = new Float64Array(WIDTH * (changes.length + corrections.length))
+    for (const [i, correction] of corrections.entries()) entry.set(correction, WIDTH * (changes.length + i))
     for (const [i, { address, former, row }] of changes.entries()) {
       const high = ((former?.h ?? 0) ^ (row?.h ?? 0)) >>> 0
       const low = ((former?.l ?? 0) ^ (row?.l ?? 0)) >>> 0

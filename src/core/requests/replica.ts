@@ -4,7 +4,7 @@
  */
 import { Emitter } from '../emitter.js'
 import type { Address, Digest, Durability, HintUpdate, RecordUpdate, Storage } from '../environment.js'
-import type { NodeId, StoreKey } from '../ids.js'
+import type { NodeId, Partition, StoreKey } from '../ids.js'
 import { MerkleForest, sameDigest } from '../sync/merkle.js'
 import { type Container, EMPTY_CONTAINER, dominates, isLive, mergeContainers } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
@@ -142,6 +142,11 @@ export class Replica {
     const apply = (current: Uint8Array | undefined) =>
       written(key, current && !isDamaged(current) ? mergeContainers(decodeContainer(current), good) : good)
     await this.commit([{ address, apply }], [], 'relaxed')
+  }
+
+  /** Makes the Merkle leaves of a partition anew from its records. */
+  async recount(partition: Partition): Promise<void> {
+    this.forest.update(await this.storage.commit({ recount: [partition] }, 'relaxed'))
   }
 
   private recordUpdate(

@@ -103,7 +103,10 @@ export class Scrub {
     } while (after !== undefined)
     const now = replica.forest.root(partition)
     // Only a partition that stood still during the walk can be judged.
-    if (sameDigest(before, now) && !isZero(xor(sum, now))) report.wrongTrees++
+    if (!sameDigest(before, now) || isZero(xor(sum, now))) return
+    report.wrongTrees++
+    // With it, this copy would differ from all others for ever.
+    if (repair) await replica.recount(partition)
   }
 
   private lookAt(key: StoreKey, container: Container): void {

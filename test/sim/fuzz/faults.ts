@@ -1,7 +1,7 @@
 /** Does to a world what a plan's fault says. Faults stay within what can be recovered from: the last good copy of a key is never damaged. */
 import { storeKey } from '../../../src/core/ids.js'
 import { handEverythingOver } from '../../../src/store/leave.js'
-import { Disk } from '../disk.js'
+import type { Disk } from '../disk.js'
 import type { Place, World } from '../world.js'
 import type { FaultKind } from './plan.js'
 

@@ -44,7 +44,15 @@ export type FaultKind = keyof typeof FAULT_RATES
 export const FAULT_KINDS = Object.keys(FAULT_RATES) as FaultKind[]
 
 /** Faults that end others: they are never left out. */
-const REMEDIES: ReadonlySet<FaultKind> = new Set(['unclog', 'heal', 'open', 'thaw', 'free disk', 'fast links', 'signaling up'])
+const REMEDIES: ReadonlySet<FaultKind> = new Set([
+  'unclog',
+  'heal',
+  'open',
+  'thaw',
+  'free disk',
+  'fast links',
+  'signaling up',
+])
 
 /** Tabs are numbers here; they count modulo the tabs that are open (operations) or that exist (faults) at that time. */
 export type Step = { after: number } & (

@@ -13,11 +13,7 @@ export interface Shrunk {
 const MAX_RUNS = 400
 
 /** @param fails the first violation of a plan, or undefined when it passes. */
-export async function shrink(
-  plan: Plan,
-  violation: string,
-  fails: (plan: Plan) => Promise<string[]>,
-): Promise<Shrunk> {
+export async function shrink(plan: Plan, violation: string, fails: (plan: Plan) => Promise<string[]>): Promise<Shrunk> {
   let best: Shrunk = { plan, violation, runs: 0 }
   const attempt = async (candidate: Plan): Promise<boolean> => {
     if (best.runs >= MAX_RUNS) return false

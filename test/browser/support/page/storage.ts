@@ -1,5 +1,5 @@
 /** Storage on IndexedDB, driven inside a page: the conformance cases, and what only a real database can do. */
-import { deleteDB } from 'idb'
+import { deleteDB, openDB } from 'idb'
 import { openIndexedDbStorage } from '../../../../src/browser/storage/indexeddb-storage.js'
 import { type Address, type Storage, StorageFailure } from '../../../../src/core/environment.js'
 import type { Partition, StoreKey } from '../../../../src/core/ids.js'
@@ -113,4 +113,32 @@ export async function deletedFromOutside(): Promise<{ told: string; after: strin
     (error: StorageFailure) => error.kind,
   )
   return { told, after }
+}
+
+/** Bit rot in the leaves: a journal row that no transaction wrote. @returns digests of the group before, damaged, recounted, and reopened. */
+export async function recountsDamagedLeaves(): Promise<number[][]> {
+  fresh()
+  const digests = async (from: Storage) => {
+    const { leafGroups } = await from.load()
+    return leafGroups.flatMap((group) => [...group.digests.slice(6, 8), group.records, group.live, group.bytes])
+  }
+  storage = open()
+  await storage.load()
+  await commit(storage, 'a', 'value')
+  await commit(storage, 'bc', 'another value')
+  const before = await digests(storage)
+  await storage.close()
+  const db = await openDB(name)
+  await db.put('journal', new Float64Array([1, 3, 77, 5, 1, 0, 9]), 1000)
+  db.close()
+  storage = open()
+  const damaged = await digests(storage)
+  const [group] = await storage.commit({ recount: [1 as Partition] }, 'relaxed')
+  const recounted = group ? [...group.digests.slice(6, 8), group.records, group.live, group.bytes] : []
+  await commit(storage, 'a', 'value')
+  await storage.close()
+  storage = open()
+  const reopened = await digests(storage)
+  await storage.destroy()
+  return [before, damaged, recounted, reopened]
 }
