@@ -46,7 +46,7 @@ const member = record({
   node,
   device,
   incarnation: (value) => between(0, MAX_INCARNATION)(count(value)),
-  state: oneOf('up', 'asleep', 'left'),
+  state: oneOf('up', 'asleep', 'leaving', 'left'),
   capacity: between(0.01, 1000),
   name: text(256),
 })

@@ -221,7 +221,7 @@ export class Node {
       replica: this.replica,
       tuning,
       isComplete: (key) => this.duties.isComplete(address(key).partition),
-      isLeaving: () => this.membership.self.state === 'left',
+      isLeaving: () => this.membership.isLeaving(node),
       filling: () => this.duties.filling(),
       observe: (entries) => {
         for (const { key, container } of entries) this.minter.observe(key, container)

@@ -23,7 +23,7 @@ export async function handEverythingOver(
   if (others.every((member) => !node.peers.isReachable(member)) && !nothingToLose) {
     throw new QuorumError('leave: no other member is reachable to take over what this node holds.', 0, 1, 'none')
   }
-  if (node.membership.self.state !== 'left') node.membership.declare({ state: 'left' })
+  if (!node.membership.isLeaving(node.options.node)) node.membership.declare({ state: 'leaving' })
   for (;;) {
     signal?.throwIfAborted()
     await node.handoff.reroute()
@@ -36,6 +36,7 @@ export async function handEverythingOver(
     if (partitionsLeft === 0 && hintsLeft === 0 && node.synced && isHandedOver) {
       // Of a disk that was lost on the way, nobody knows what is on it.
       await node.replica.storage.getHints([])
+      if (node.membership.self.state !== 'left') node.membership.declare({ state: 'left' })
       if (await node.gossip.tellAll()) return
     }
     await node.pause(RETRY_MS)

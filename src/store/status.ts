@@ -52,7 +52,7 @@ export function statusOf(node: Node, room: string, online: boolean): Status {
     name: options.name,
     online,
     peers: peers.reachable().length,
-    members: membership.all().filter((record) => record.state !== 'left').length,
+    members: membership.all().filter((record) => !membership.isLeaving(record.node)).length,
     partitionsHeld: duties.held().length,
     partitionsFilling: duties.filling().length,
     keysHeld: replica.forest.live,
@@ -66,6 +66,11 @@ export function membersOf(node: Node, n: ReplicationFactor, wallTime: number): M
   return node.membership.all().map((record) => memberOf(node, record, n, wallTime))
 }
 
+function stateOf({ state }: MemberRecord, connected: boolean): Member['state'] {
+  if (state === 'leaving') return 'left'
+  return state === 'up' && !connected ? 'unreachable' : state
+}
+
 export function memberOf(node: Node, record: MemberRecord, n: ReplicationFactor, wallTime: number): Member {
   const { membership, peers, options } = node
   const self = record.node === options.node
@@ -75,7 +80,7 @@ export function memberOf(node: Node, record: MemberRecord, n: ReplicationFactor,
     node: record.node,
     name: record.name,
     device: record.device,
-    state: record.state === 'up' && !connected ? 'unreachable' : record.state,
+    state: stateOf(record, connected),
     connected,
     rtt: self ? null : (peers.rtt(record.node) ?? null),
     partitions: record.state === 'up' ? membership.placementFor(n).partitionsOf(record.node).length : 0,

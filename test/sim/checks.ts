@@ -32,7 +32,7 @@ export function disagreement(world: World, keys: StoreKey[]): string | undefined
 
 /** Open places that are in the ring: those with other room parameters are a room of their own. */
 export function ringOf(world: World): OpenPlace[] {
-  return world.alive().filter(({ options, node }) => !options.config && node.membership.self.state !== 'left')
+  return world.alive().filter(({ options, node }) => !options.config && !node.membership.isLeaving(node.options.node))
 }
 
 /** I8: nothing grows that has no reason to be there at rest. */

@@ -4,7 +4,7 @@
  *
  * What a write saw is its context, and contexts are exact sets of dots; so the graph is known without any help of the protocol's merging.
  */
-import { type NodeId, type StoreKey, parseStoreKey } from '../../src/core/ids.js'
+import type { NodeId, StoreKey } from '../../src/core/ids.js'
 import type { PutOutcome } from '../../src/core/requests/put.js'
 import type { Container } from '../../src/core/versions/container.js'
 import { type CausalContext, type Dot, covers } from '../../src/core/versions/context.js'
@@ -69,8 +69,7 @@ export class History {
     for (const node of acks) write.holders.add(node)
     const missing = acks.filter((node) => !copies.has(node))
     // A stand-in, or the writer's outbox, may have handed it on already: then all homes have it.
-    const n = parseStoreKey(write.key)?.n
-    if (missing.length > 0 && copies.size < Math.min(acks.length, typeof n === 'number' ? n : acks.length))
+    if (missing.length > 0 && copies.size < Math.min(acks.length, outcome.answers))
       this.violation('I13', `${missing} acknowledged ${nameOf(write.key, write.dot)} without having it on disk`)
     if (outcome.met && outcome.acks.length < outcome.needed && !outcome.refused)
       this.violation(
@@ -127,7 +126,7 @@ export class History {
       if (isLeft(write) && by)
         this.violation(
           by.deleted ? 'I2' : 'I5',
-          `${name} is there although ${nameOf(key, by.dot)} ${by.deleted ? 'deleted' : 'replaced'} it`,
+          `${name} is there although ${nameOf(key, by.dot)}, held by ${[...by.holders].join(' and ') || 'a later one'}, ${by.deleted ? 'deleted' : 'replaced'} it`,
         )
       if (write.holders.size > 0 && !write.refused && !explained.has(write))
         this.violation('I1', `acknowledged write lost: ${name}, held by ${[...write.holders].join(' and ')}`)

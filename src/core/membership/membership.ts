@@ -68,6 +68,12 @@ export class Membership {
       .map((record) => record.node)
   }
 
+  /** It has left, or is about to: it takes nothing any more. */
+  isLeaving(node: NodeId): boolean {
+    const state = this.records.get(node)?.state
+    return state === 'leaving' || state === 'left'
+  }
+
   hash(): Uint8Array {
     this.cachedHash ??= hashRecords(this.records.values())
     return this.cachedHash

@@ -7,10 +7,11 @@ import { utf8ToBytes } from '@noble/hashes/utils.js'
 import type { DeviceId, NodeId } from '../ids.js'
 
 /**
- * up: takes part in the placement (reachable or not). asleep: away for so long that others replace it; keeps its data.
- * left: handed everything over, or was fenced; its data no longer counts.
+ * up: takes part in the placement (reachable or not). asleep: away for so long that others replace it; keeps its data. leaving: out of
+ * the placement and handing over; what it still has may come back, so nothing is forgotten behind its back (P6).
+ * left: handed everything over.
  */
-export type MemberState = 'up' | 'asleep' | 'left'
+export type MemberState = 'up' | 'asleep' | 'leaving' | 'left'
 
 export interface MemberRecord {
   node: NodeId
@@ -24,7 +25,7 @@ export interface MemberRecord {
   name: string
 }
 
-const RANK: Record<MemberState, number> = { up: 0, asleep: 1, left: 2 }
+const RANK: Record<MemberState, number> = { up: 0, asleep: 1, leaving: 2, left: 3 }
 
 /** One number that grows with every change of a record: what a gossip digest carries. */
 export function recordVersion(record: MemberRecord): number {

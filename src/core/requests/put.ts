@@ -208,11 +208,11 @@ class Put {
   }
 
   private answers(): number {
-    const homes = this.homeAcks()
-    if (this.options.strictQuorum) return homes
-    let standIns = 0
-    for (const node of this.standIns.keys()) if (this.acks.has(node) && !this.homes.includes(node)) standIns++
-    return homes + standIns
+    if (this.options.strictQuorum) return this.homeAcks()
+    // A stand-in counts for its home, not besides it: its copy goes there and ends.
+    const covered = new Set(this.homes.filter((home) => this.acks.has(home)))
+    for (const [node, home] of this.standIns) if (this.acks.has(node)) covered.add(home)
+    return covered.size
   }
 
   private answered(): void {
