@@ -211,6 +211,7 @@ export class Node {
       clock,
       intervalMs: tuning.scrubIntervalMs,
       expire: (key, container) => this.expire(key, container),
+      duties: () => this.duties.held(),
       consider: (key, container) => this.settling.consider(key, container),
       also: async () => {
         await this.transfers.releaseStrays()

@@ -19,6 +19,10 @@ export interface NetworkKnobs {
   noticeMs: number
   /** One-way delay of a frame; replaces the uniform one where it is given. */
   latency?: (from: NodeId, to: NodeId) => number
+  /** Frames that get lost, besides those that chance takes. */
+  lose?: (from: NodeId, to: NodeId, frame: Uint8Array) => boolean
+  /** What a node of another build would have sent instead. */
+  rewrite?: (from: NodeId, frame: Uint8Array) => Uint8Array
 }
 
 /** What a slow link takes: bytes per millisecond, and how many bytes may wait before `send` refuses. */
@@ -43,7 +47,7 @@ export class Network {
   private readonly lastArrival = new Map<string, number>()
   /** Frozen tabs: what arrives waits here. */
   private readonly frozen = new Map<NodeId, (() => void)[]>()
-  private readonly slow = new Map<string, SlowLink & { freeAt: number }>()
+  private readonly slow = new Map<string, SlowLink & { freeAt: Record<Lane, number> }>()
   /** Links that were open when signaling went down; others come up only through a common neighbour. */
   private linkedBefore: Set<string> | undefined
   readonly taps: Tap[] = []
@@ -76,6 +80,7 @@ export class Network {
   leave(node: NodeId): void {
     this.endpoints.delete(node)
     this.frozen.delete(node)
+    for (const pair of this.linkedBefore ?? []) if (pair.includes(node)) this.linkedBefore?.delete(pair)
     for (const other of this.endpoints.keys()) this.review(node, other, this.knobs.noticeMs)
   }
 
@@ -103,7 +108,7 @@ export class Network {
 
   /** A link becomes slow in one direction, or as fast as any again. */
   setSlow(from: NodeId, to: NodeId, link: SlowLink | undefined): void {
-    if (link) this.slow.set(`${from}>${to}`, { ...link, freeAt: this.time.now })
+    if (link) this.slow.set(`${from}>${to}`, { ...link, freeAt: { foreground: 0, background: 0 } })
     else this.slow.delete(`${from}>${to}`)
   }
 
@@ -182,18 +187,20 @@ export class Network {
     if (!this.endpoints.get(from)?.told.has(to)) return false
     for (const tap of this.taps) tap(from, to, frame, lane)
     const slow = this.slow.get(`${from}>${to}`)
+    let departure = this.time.now
     if (slow) {
-      const waiting = Math.max(0, slow.freeAt - this.time.now) * slow.bytesPerMs
-      if (waiting + frame.length > slow.bufferBytes) return false
-      slow.freeAt = Math.max(slow.freeAt, this.time.now) + frame.length / slow.bytesPerMs
+      // A queue for each lane: foreground frames overtake.
+      const freeAt = Math.max(slow.freeAt[lane], this.time.now)
+      if ((freeAt - this.time.now) * slow.bytesPerMs + frame.length > slow.bufferBytes) return false
+      departure = slow.freeAt[lane] = freeAt + frame.length / slow.bytesPerMs
     }
-    const { lossRate, duplicateRate = 0, reorderRate = 0 } = this.knobs
-    if (this.blocked.has(`${from}>${to}`) || this.random.chance(lossRate)) return true
-    const copy = frame.slice()
+    const { lossRate, duplicateRate = 0, reorderRate = 0, lose, rewrite } = this.knobs
+    if (this.blocked.has(`${from}>${to}`) || lose?.(from, to, frame) || this.random.chance(lossRate)) return true
+    const copy = rewrite ? rewrite(from, frame) : frame.slice()
     const copies = duplicateRate > 0 && this.random.chance(duplicateRate) ? 2 : 1
     for (let i = 0; i < copies; i++) {
       const inOrder = i === 0 && !(reorderRate > 0 && this.random.chance(reorderRate))
-      this.deliver(from, to, copy, lane, slow?.freeAt ?? this.time.now, inOrder)
+      this.deliver(from, to, copy, lane, departure, inOrder)
     }
     return true
   }

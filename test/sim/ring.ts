@@ -138,7 +138,7 @@ export class Ring {
       settled = true
     }
     promise.then(mark, mark)
-    await this.world.time.until('an answer', () => settled, 120_000, 5)
+    await this.world.time.until('an answer', () => settled, 120_000, 1)
     return promise
   }
 
@@ -151,6 +151,42 @@ export class Ring {
         node.peers.reachable().length === open.length - 1 &&
         node.duties.filling().length === 0,
     )
+  }
+
+  /** Everybody is back, nothing is cut: as if no fault had ever been. */
+  async allBack(): Promise<void> {
+    this.heal()
+    this.world.network.endSlowness()
+    this.world.network.setSignaling(true)
+    for (const tab of this.tabs) {
+      this.world.thaw(tab)
+      tab.timerStepMs = 0
+      tab.clockError = 0
+      if (tab.storage) tab.storage.failing = tab.storage.failingReads = undefined
+      if (!tab.node) await this.world.start(tab)
+    }
+  }
+
+  /** This tab will never be opened again. */
+  evict(tab: Tab): void {
+    if (tab.node) this.crash(tab)
+    this.world.changeDisk(tab, 'is gone for good', () => tab.disk.wipe())
+    this.tabs.splice(this.tabs.indexOf(tab), 1)
+  }
+
+  /** How long each of these takes, in virtual milliseconds, sorted. */
+  async latencies(times: number, operation: (i: number) => Promise<unknown>): Promise<number[]> {
+    const taken: number[] = []
+    for (let i = 0; i < times; i++) {
+      const start = this.world.time.now
+      await operation(i)
+      taken.push(this.world.time.now - start)
+    }
+    return taken.sort((a, b) => a - b)
+  }
+
+  saw(what: string): void {
+    this.world.sights.saw(what)
   }
 
   // --- keys

@@ -45,6 +45,8 @@ export interface Place {
   lives: number
   /** Its wall clock is wrong by this many milliseconds. */
   clockError: number
+  /** A hidden tab: its timers come at multiples of this only. */
+  timerStepMs: number
   /** When some fault last touched it. */
   disturbedAt: number
 }
@@ -86,6 +88,7 @@ export class World {
       asleep: undefined,
       lives: 0,
       clockError: 0,
+      timerStepMs: 0,
       disturbedAt: 0,
     }
     this.places.push(place)
@@ -231,7 +234,11 @@ export class World {
     return {
       now: () => this.time.now + zero,
       wallTime: () => WALL_CLOCK_AT_START + this.time.now + place.clockError,
-      setTimer: (delayMs, callback) => this.time.at(delayMs, () => this.whenAwake(place, life, callback)),
+      setTimer: (delayMs, callback) => {
+        const step = place.timerStepMs
+        const wait = step === 0 ? delayMs : Math.ceil((this.time.now + delayMs) / step) * step - this.time.now
+        return this.time.at(wait, () => this.whenAwake(place, life, callback))
+      },
     }
   }
 

@@ -15,7 +15,7 @@ import { type MemberRecord, type MemberState, hashRecords, newerRecord, sameReco
 export interface MembershipEvents {
   /** Some record changed; persist and show it. */
   changed: MemberRecord[]
-  /** The set of members in the placement changed. */
+  /** The placement changed: by members that came or went, or by their capacity. */
   placement: { joined: NodeId[]; gone: NodeId[] }
   /** Others had put this node to sleep, or declared that it left: it was replaced meanwhile. */
   replaced: MemberState
@@ -94,7 +94,7 @@ export class Membership {
 
   /** Merges records from gossip or disk. Says so when others are wrong about this node (§4.8.1; refutation: SWIM). */
   absorb(incoming: MemberRecord[]): boolean {
-    const before = new Set(this.placed())
+    const before = this.weights()
     const changed: MemberRecord[] = []
     let replaced: MemberState | undefined
     for (const record of incoming) {
@@ -121,7 +121,7 @@ export class Membership {
 
   /** Changes this node's own record: leaving, a new name. */
   declare(change: Partial<Pick<MemberRecord, 'state' | 'capacity' | 'name'>>): void {
-    const before = new Set(this.placed())
+    const before = this.weights()
     this.own = { ...this.own, ...change, incarnation: this.own.incarnation + 1 }
     this.records.set(this.own.node, this.own)
     this.settle(before, [this.own])
@@ -148,7 +148,7 @@ export class Membership {
 
   /** Puts those to sleep who have been silent for longer than `afterMs`. They keep their data and come back by refuting. */
   sleepSilent(afterMs: number): void {
-    const before = new Set(this.placed())
+    const before = this.weights()
     const changed: MemberRecord[] = []
     for (const record of this.all()) {
       if (record.node === this.own.node || record.state !== 'up' || this.silence(record.node) < afterMs) continue
@@ -159,14 +159,20 @@ export class Membership {
     if (changed.length > 0) this.settle(before, changed)
   }
 
-  private settle(before: Set<NodeId>, changed: MemberRecord[]): void {
+  /** What the placement depends on: who is in it, on which device, with how much capacity. */
+  private weights(): Map<NodeId, string> {
+    const placed = this.all().filter((record) => record.state === 'up')
+    return new Map(placed.map(({ node, device, capacity }) => [node, `${device} ${capacity}`]))
+  }
+
+  private settle(before: Map<NodeId, string>, changed: MemberRecord[]): void {
     this.cachedHash = undefined
-    // Capacity and device weigh in the placement too, so any change of a record throws the cached ones away.
     this.placements = new Map()
-    const after = new Set(this.placed())
-    const joined = [...after].filter((node) => !before.has(node))
-    const gone = [...before].filter((node) => !after.has(node))
+    const after = this.weights()
+    const joined = [...after.keys()].filter((node) => !before.has(node))
+    const gone = [...before.keys()].filter((node) => !after.has(node))
+    const reweighted = [...after].some(([node, weight]) => before.get(node) !== weight)
     this.events.emit('changed', changed)
-    if (joined.length > 0 || gone.length > 0) this.events.emit('placement', { joined, gone })
+    if (joined.length > 0 || gone.length > 0 || reweighted) this.events.emit('placement', { joined, gone })
   }
 }

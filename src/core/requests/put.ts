@@ -33,7 +33,7 @@ export interface PutOutcome {
   acks: NodeId[]
   /** Homes for which a durable hint exists. */
   hintedFor: NodeId[]
-  /** A home refused it: too many siblings. */
+  /** Too many siblings: nobody keeps it. */
   refused: boolean
   /** Why this tab's own disk did not take it. */
   storageError: unknown
@@ -78,7 +78,8 @@ class Put {
   private outstanding = 0
   private localDone = false
   private storageError: unknown
-  private refused = false
+  /** Some replica had too many siblings already. */
+  private limited = false
   private resolve: ((outcome: PutOutcome) => void) | undefined
   private timers: CancelTimer[] = []
 
@@ -140,7 +141,7 @@ class Put {
       .store([this.entry], { asRecord: this.isHome, hintFor, own: true, durability, maxSiblings: tuning.maxSiblings })
       .then(
         (refused) => {
-          if (refused.length > 0) this.refused = true
+          if (refused.length > 0) this.limited = true
           else this.acks.add(routing.self)
           for (const home of hintFor) this.hinted.add(home)
         },
@@ -168,7 +169,7 @@ class Put {
       if (reply?.type === 'Stored' && reply.refused.length === 0) {
         this.acks.add(node)
         if (standsFor) this.hinted.add(standsFor)
-      } else if (reply?.type === 'Stored') this.refused = true
+      } else if (reply?.type === 'Stored') this.limited = true
       else this.replace(node, bytes)
       this.answered()
     })
@@ -215,9 +216,14 @@ class Put {
     return covered.size
   }
 
+  /** The limit was reached wherever it could be: where one home took it, it is a version like any other. */
+  private isRefused(): boolean {
+    return this.limited && this.answers() === 0
+  }
+
   private answered(): void {
     this.outstanding--
-    if (this.localDone && (this.answers() >= this.options.w || this.refused)) this.decide()
+    if (this.localDone && this.answers() >= this.options.w) this.decide()
     if (this.outstanding > 0) return
     this.decide()
     this.finish()
@@ -229,6 +235,8 @@ class Put {
     const { routing } = this.context
     let answers = this.answers()
     const homes = this.homeAcks()
+    const refused = this.isRefused()
+    if (refused) this.acks.delete(routing.self)
     // Nobody else could be found: this tab, no home of the key and not in the list of stand-ins either, is the one place that holds it.
     if (answers === 0 && !this.options.strictQuorum && this.acks.has(routing.self)) answers = 1
     this.resolve({
@@ -238,7 +246,7 @@ class Put {
       needed: this.options.w,
       acks: [...this.acks],
       hintedFor: this.homes.filter((home) => this.hinted.has(home) && !this.acks.has(home)),
-      refused: this.refused,
+      refused,
       storageError: this.storageError,
     })
     this.resolve = undefined
@@ -253,9 +261,10 @@ class Put {
       (home) => home !== routing.self && !this.acks.has(home) && !this.hinted.has(home),
     )
     const work: Promise<unknown>[] = []
-    if (replica.hints.has(this.entry.key) && confirmed.length > 0)
-      work.push(replica.hintDelivered([this.entry], confirmed))
-    if (unhinted.length > 0 && tuning.hintedHandoff && !this.refused && this.acks.size > 0) {
+    // What was refused must not come about later through this tab's outbox.
+    const done = this.isRefused() ? this.homes : confirmed
+    if (replica.hints.has(this.entry.key) && done.length > 0) work.push(replica.hintDelivered([this.entry], done))
+    if (unhinted.length > 0 && tuning.hintedHandoff && this.acks.size > 0) {
       const options = { asRecord: false, hintFor: unhinted, own: true, durability: 'strict', maxSiblings: 0 } as const
       work.push(replica.store([this.entry], options))
     }

@@ -36,6 +36,8 @@ export interface ScrubContext {
   intervalMs: number
   /** Replaces expired versions by a tombstone. */
   expire: (key: StoreKey, container: Container) => void
+  /** What this node should hold, whatever its trees say. */
+  duties: () => Partition[]
   /** Offers a record for forgetting. */
   consider: (key: StoreKey, container: Container) => void
   /** Further housekeeping at the same pace. */
@@ -65,19 +67,24 @@ export class Scrub {
   /** Walks over all partitions at once. */
   async verify(repair: boolean): Promise<ScrubReport> {
     const report: ScrubReport = { records: 0, bytes: 0, corrupt: [], healed: 0, wrongTrees: 0 }
-    for (const partition of this.context.replica.forest.held()) await this.walk(partition, report, repair)
+    for (const partition of this.partitions()) await this.walk(partition, report, repair)
     return report
   }
 
   /** A sixteenth of the partitions each time: a full pass takes sixteen intervals. */
   private async round(): Promise<void> {
     await this.context.also()
-    const held = this.context.replica.forest.held()
+    const held = this.partitions()
     const report: ScrubReport = { records: 0, bytes: 0, corrupt: [], healed: 0, wrongTrees: 0 }
     for (let i = Math.ceil(held.length / 16); i > 0; i--) {
       const partition = held[this.next++ % held.length]
       if (partition !== undefined) await this.walk(partition, report, true)
     }
+  }
+
+  private partitions(): Partition[] {
+    const { replica, duties } = this.context
+    return [...new Set([...replica.forest.held(), ...duties()])]
   }
 
   private async walk(partition: Partition, report: ScrubReport, repair: boolean): Promise<void> {

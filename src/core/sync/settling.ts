@@ -43,7 +43,10 @@ export class Settling {
     private readonly onAgreed: (keys: StoreKey[]) => void,
     private readonly onError: (error: unknown) => void,
   ) {
-    replica.events.on('changed', ({ key, container }) => this.consider(key, container))
+    replica.events.on('changed', ({ key, container }) => {
+      this.candidates.delete(key)
+      this.consider(key, container)
+    })
     peers.handle('Settle', async ({ entries, commit }) => {
       const agreed = await this.agreeing(entries.map(([key, bytes]) => ({ key, digest: bytes })))
       if (commit) await this.forget(agreed)
@@ -67,7 +70,8 @@ export class Settling {
   /** A container that was written, or that a scrub came across. */
   consider(key: StoreKey, container: Container): void {
     if (!hasSomethingToForget(container)) this.candidates.delete(key)
-    else if (this.candidates.size < MAX_CANDIDATES) this.candidates.set(key, this.clock.now())
+    else if (this.candidates.size < MAX_CANDIDATES && !this.candidates.has(key))
+      this.candidates.set(key, this.clock.now())
   }
 
   private async round(): Promise<void> {

@@ -30,6 +30,10 @@ export class Faults {
     return this.gone.has(place) || this.leaving.get(place) === place.lives
   }
 
+  get someoneIsLeaving(): boolean {
+    return this.world.alive().some((place) => this.leaving.get(place) === place.lives)
+  }
+
   async apply(kind: FaultKind, { place, other, amount }: FaultTarget): Promise<void> {
     const { world } = this
     const { network } = world

@@ -93,7 +93,7 @@ class Day {
     if (core.length >= 2) await this.mustAnswer(random.pick(core))
     for (const place of world.places) if (!isBack(place)) await world.start(place)
     const keys = Array.from({ length: plan.keys }, (_, i) => this.key(i))
-    const state = () => disagreement(world, keys)
+    const state = () => (faults.someoneIsLeaving ? 'somebody is still leaving' : disagreement(world, keys))
     try {
       await time.until('convergence', () => state() === undefined, CONVERGED_WITHIN_MS, 1000)
     } catch {

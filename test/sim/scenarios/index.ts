@@ -1,4 +1,19 @@
-/** All named scenarios, by their numbers in SCENARIOS.md. */
+/** All named scenarios, in the order of SCENARIOS.md. */
+import { amnesia } from './amnesia.js'
+import { deletes } from './deletes.js'
+import { hints } from './hints.js'
+import { membership } from './membership.js'
 import type { Scenario } from './scenario.js'
+import { sync } from './sync.js'
+import { trouble } from './trouble.js'
+import { writes } from './writes.js'
 
-export const scenarios: Scenario[] = []
+export const scenarios: Scenario[] = [
+  ...writes,
+  ...hints,
+  ...amnesia,
+  ...deletes,
+  ...sync,
+  ...membership,
+  ...trouble,
+].sort((a, b) => a.number - b.number)

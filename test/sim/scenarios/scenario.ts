@@ -1,5 +1,35 @@
+/** What a named scenario is: a schedule, the states it must have visited, and its own claims besides what holds after every scenario. */
+import type { Tuning } from '../../../src/core/tuning.js'
+import type { Ring } from '../ring.js'
+import type { Sight } from '../sights.js'
+import type { WorldKnobs } from '../world.js'
+
 export interface Scenario {
+  /** In SCENARIOS.md. */
   number: number
   name: string
+  /** What it shows when it passes. */
   shows: string
+  /** Default 7. */
+  tabs?: number
+  tuning?: Partial<Tuning>
+  knobs?: Partial<WorldKnobs>
+  devices?: string[]
+  noticeMs?: number
+  /** Without having been there, it has shown nothing. */
+  visits?: (Sight | (string & {}))[]
+  /** Throws what does not hold. */
+  run(ring: Ring): Promise<void>
+  /** Convergence may take this long afterwards, in virtual milliseconds. Default 200,000. */
+  convergesWithinMs?: number
+}
+
+/** Keys `k0` to `k${count - 1}`. */
+export function keys(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `k${i}`)
+}
+
+/** The value at this part of a sorted list. */
+export function quantile(sorted: number[], part: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] as number
 }

@@ -1,0 +1,395 @@
+/** Tabs join, leave, fall asleep, and do not agree about it (§4.8, §4.9). */
+import { strict as assert } from 'node:assert'
+import type { MemberRecord } from '../../../src/core/membership/records.js'
+import { type Ring, type Tab, nodeOf, replicaAt } from '../ring.js'
+import { typeOf } from '../trace.js'
+import { type Scenario, keys } from './scenario.js'
+
+const MINUTE = 60_000
+
+async function fill(ring: Ring, names: string[], text = 'value'): Promise<void> {
+  const client = ring.client(ring.tab(0))
+  for (const key of names) {
+    await client.get(key)
+    await client.put(key, text, { w: 3 })
+  }
+}
+
+async function expectAll(ring: Ring, names: string[], text: string, at = ring.tab(0)): Promise<void> {
+  for (const key of names) assert.deepEqual(await ring.client(at).get(key), [text], key)
+}
+
+export const membership: Scenario[] = [
+  {
+    number: 31,
+    name: 'join-under-load',
+    shows: 'one tab joins, then three at once, while writes go on: each acknowledged one is read at once, by anybody',
+    visits: ['a partition was transferred'],
+    async run(ring) {
+      const names = keys(60)
+      await fill(ring, names, '-1')
+      const client = ring.client(ring.tab(0))
+      for (let i = 0; i < 200; i++) {
+        if (i === 20) ring.world.begin(ring.world.addPlace())
+        if (i === 90) for (let j = 0; j < 3; j++) ring.world.begin(ring.world.addPlace())
+        const key = names[i % 60] as string
+        await client.get(key)
+        await client.put(key, `${i}`, { w: 2, strictQuorum: true })
+        const readers = ring.tabs.filter(({ node }) => node && node.peers.reachable().length >= 6)
+        const reader = ring.random.pick(readers)
+        assert.deepEqual(await ring.client(reader).get(key, { r: 2 }), [`${i}`], `read by ${reader.id}`)
+      }
+    },
+  },
+  {
+    number: 32,
+    name: 'leave-rejoin',
+    shows: 'a tab that leaves and comes back again and again, under writes, loses nothing and repeats no dot',
+    visits: ['a member left'],
+    async run(ring) {
+      const names = keys(30)
+      await fill(ring, names, 'start')
+      const client = ring.client(ring.tab(0))
+      for (let round = 0; round < 6; round++) {
+        const tab = ring.tab(6)
+        await ring.leave(tab)
+        await ring.world.close(tab)
+        for (const key of names.slice(0, 10)) {
+          await client.get(key)
+          await client.put(key, `${round}`)
+        }
+        await ring.reopen(tab)
+        await ring.until('one ring', () => ring.isWhole(), 120_000)
+      }
+      await expectAll(ring, names.slice(0, 10), '5', ring.tab(6))
+      await expectAll(ring, names.slice(10), 'start', ring.tab(6))
+    },
+  },
+  {
+    number: 33,
+    name: 'membership-partition',
+    shows: 'the ring changes on both sides of a split; after the heal there is one ring and all writes are in it',
+    tuning: { replaceAfterMs: 20_000 },
+    visits: ['a node was replaced while it was away'],
+    async run(ring) {
+      const names = keys(30)
+      await fill(ring, names)
+      const [left, right] = [ring.tabs.slice(0, 4), ring.tabs.slice(4)]
+      ring.partition(left, right)
+      const [x, y] = [ring.world.addPlace(), ring.world.addPlace()]
+      ring.partition([x], [...right, y])
+      ring.partition([y], left)
+      await ring.world.start(x)
+      await ring.world.start(y)
+      await ring.pass(2 * MINUTE)
+      for (const key of names) {
+        await ring.client(x).put(`left ${key}`, 'left')
+        await ring.client(y).put(`right ${key}`, 'right')
+      }
+      ring.heal()
+      await ring.pass(2 * MINUTE)
+      for (const tab of [x, y, ring.tab(2)]) {
+        await expectAll(ring, names, 'value', tab)
+        await expectAll(
+          ring,
+          names.map((key) => `left ${key}`),
+          'left',
+          tab,
+        )
+        await expectAll(
+          ring,
+          names.map((key) => `right ${key}`),
+          'right',
+          tab,
+        )
+      }
+    },
+  },
+  {
+    number: 34,
+    name: 'concurrent-admins',
+    shows: 'changes of the ring made at two places at once end in one placement everywhere, without anybody deciding',
+    async run(ring) {
+      const names = keys(30)
+      await fill(ring, names)
+      nodeOf(ring.tab(1)).membership.declare({ capacity: 3 })
+      nodeOf(ring.tab(2)).membership.declare({ capacity: 0.5 })
+      ring.world.begin(ring.world.addPlace())
+      await ring.leave(ring.tab(3))
+      await ring.pass(20_000)
+      ring.evict(ring.tab(3))
+      const placements = ring.world
+        .alive()
+        .map(({ node }) => names.map((key) => ring.homes(key, ring.world.placeOf(node.options.node))))
+      for (const placement of placements) assert.deepEqual(placement.map(idsOf), placements[0]?.map(idsOf))
+      await expectAll(ring, names, 'value')
+    },
+  },
+  {
+    number: 35,
+    name: 'ring-tie',
+    shows:
+      'records that tie by number and differ in content come to one result, and gossip comes to rest (riak_core#855)',
+    visits: ['records tied'],
+    async run(ring) {
+      const [a, b, c] = ring.tabs as [Tab, Tab, Tab]
+      const record = nodeOf(a).membership.get(c.id) as MemberRecord
+      nodeOf(a).membership.absorb([{ ...record, incarnation: record.incarnation + 1, name: 'left' }])
+      nodeOf(b).membership.absorb([{ ...record, incarnation: record.incarnation + 1, name: 'right' }])
+      ring.saw('records tied')
+      await ring.pass(20_000)
+      const names = new Set(ring.world.alive().map(({ node }) => node.membership.get(c.id)?.name))
+      assert.equal(names.size, 1)
+      const sent = await ring.messages(() => ring.pass(20_000))
+      const gossip = sent.filter(({ type }) => type.startsWith('Gossip') || type === 'Members').length
+      assert.ok(gossip <= 2.5 * 20 * 7, `${gossip} gossip messages in 20 seconds`)
+    },
+  },
+  {
+    number: 36,
+    name: 'cold-restart-subset',
+    shows:
+      'all tabs are closed, two come back and a new one joins: it knows all members, and no data is thought absent (scylladb#6088)',
+    tabs: 5,
+    async run(ring) {
+      const names = keys(30)
+      await fill(ring, names)
+      const all = [...ring.tabs]
+      ring.crash(...all)
+      await ring.reopen(all[0] as Tab, all[1] as Tab)
+      const newcomer = ring.world.addPlace()
+      await ring.world.start(newcomer)
+      await ring.pass(5000)
+      assert.equal(nodeOf(newcomer).membership.all().length, 6)
+      for (const key of names) {
+        const { container, met } = await ring.client(newcomer).ask(key, { r: 2 })
+        assert.ok(container.siblings.length === 1 || !met, `${key}: 'not found' is not the answer of a quorum`)
+      }
+    },
+  },
+  {
+    number: 37,
+    name: 'transfer-peer-vanishes',
+    shows:
+      'sender, receiver or link die in the middle of a transfer, many times; it goes on where it was, and all is moved',
+    visits: ['a partition was transferred'],
+    async run(ring) {
+      const names = keys(150)
+      await fill(ring, names)
+      const newcomer = ring.world.addPlace()
+      for (let round = 0; round < 12; round++) {
+        if (!newcomer.node) await ring.world.start(newcomer)
+        await ring.pass(ring.random.between(100, 900))
+        const sender = ring.random.pick(ring.tabs.filter((tab) => tab !== newcomer && tab.node))
+        if (round % 3 === 0) ring.crash(newcomer)
+        if (round % 3 === 1) {
+          ring.crash(sender)
+          await ring.reopen(sender)
+        }
+        if (round % 3 === 2) {
+          ring.world.network.cut(newcomer.id, sender.id)
+          await ring.pass(300)
+          ring.heal()
+        }
+      }
+      await ring.until('one ring', () => ring.isWhole(), 120_000)
+      await ring.pass(30_000)
+      for (const key of names)
+        if (ring.homes(key).includes(newcomer)) assert.deepEqual(replicaAt(newcomer, key), ['value'])
+    },
+  },
+  {
+    number: 38,
+    name: 'transfer-slow-receiver',
+    shows: 'a newcomer behind a very slow link is neither given up nor holds up another one',
+    async run(ring) {
+      const names = keys(200)
+      await fill(ring, names, 'x'.repeat(500))
+      const [slow, fast] = [ring.world.addPlace(), ring.world.addPlace()]
+      for (const tab of ring.tabs) {
+        ring.world.network.setSlow(tab.id, slow.id, { bytesPerMs: 3, bufferBytes: 400_000 })
+      }
+      await ring.world.start(slow)
+      await ring.world.start(fast)
+      const isWhole = (tab: Tab) =>
+        nodeOf(tab).peers.reachable().length >= 7 && nodeOf(tab).duties.filling().length === 0
+      await ring.until('the fast one to be whole', () => isWhole(fast), 20_000)
+      assert.ok(nodeOf(ring.tab(0)).membership.placed().includes(slow.id))
+      await ring.until('the slow one to be whole', () => isWhole(slow), 200_000)
+    },
+  },
+  {
+    number: 39,
+    name: 'old-ring-resume',
+    shows:
+      'a tab frozen for half an hour, while the ring changed twice, executes nothing of its backlog and learns before it answers',
+    tuning: { replaceAfterMs: 5 * MINUTE },
+    visits: ['a node was replaced while it was away'],
+    async run(ring) {
+      const names = keys(40)
+      await fill(ring, names)
+      const frozen = ring.tab(6)
+      ring.world.freeze(frozen)
+      await ring.pass(2000)
+      // These went to the frozen tab, too, and wait there.
+      const client = ring.client(ring.tab(1))
+      for (const key of names) {
+        await client.get(key)
+        await client.put(key, 'backlog')
+      }
+      await ring.pass(10 * MINUTE)
+      await ring.join()
+      await ring.pass(10 * MINUTE)
+      await ring.leave(ring.tab(5))
+      ring.evict(ring.tab(5))
+      await ring.pass(10 * MINUTE)
+      for (const key of names) {
+        await client.get(key)
+        await client.put(key, 'newest')
+      }
+      const before = new Set([...frozen.disk.records.values()].map(({ digest }) => `${digest.high}/${digest.low}`))
+      const answers = ring.messages(async () => {
+        ring.world.thaw(frozen)
+        await ring.pass(20)
+      })
+      const stale = (await answers).filter(({ from, type }) => from === frozen.id && type === 'Stored')
+      assert.deepEqual(stale, [], 'acknowledged from the backlog')
+      const after = [...frozen.disk.records.values()].filter(
+        ({ digest }) => !before.has(`${digest.high}/${digest.low}`),
+      )
+      assert.equal(after.length, 0, 'executed from the backlog')
+      await ring.pass(30_000)
+      await expectAll(ring, names, 'newest', frozen)
+    },
+  },
+  {
+    number: 40,
+    name: 'asymmetric-cut',
+    shows: 'links that carry frames one way only: nobody is put to sleep while others reach him, and writes go on',
+    tuning: { replaceAfterMs: 30_000 },
+    noticeMs: 1e9,
+    async run(ring) {
+      const [a, b, c, d] = ring.tabs as [Tab, Tab, Tab, Tab]
+      ring.world.network.block(b.id, a.id)
+      ring.world.network.block(c.id, b.id)
+      ring.world.network.block(a.id, d.id)
+      for (let i = 0; i < 60; i++) {
+        await ring.pass(2000)
+        const tab = ring.tab(i % 7)
+        assert.equal((await ring.client(tab).put(`k${i % 20}`, `${i}`)).met, true, `put at ${tab.id}`)
+      }
+      for (const { node } of ring.world.alive()) assert.equal(node.membership.placed().length, 7)
+    },
+  },
+  {
+    number: 41,
+    name: 'gray-node',
+    shows: 'a hidden tab whose timers run once a minute still answers: it is not removed and slows nobody down',
+    async run(ring) {
+      const gray = ring.tab(6)
+      gray.timerStepMs = MINUTE
+      await ring.pass(3 * MINUTE)
+      const client = ring.client(ring.tab(0))
+      const taken = await ring.latencies(100, async (i) => {
+        await ring.pass(1000)
+        assert.equal((await client.put(`k${i % 30}`, `${i}`)).met, true)
+      })
+      assert.ok((taken[98] as number) - 1000 < 500, `slowest put ${(taken[98] as number) - 1000} ms`)
+      await ring.pass(15 * MINUTE)
+      for (const { node } of ring.world.alive()) assert.ok(node.membership.placed().includes(gray.id))
+    },
+  },
+  {
+    number: 48,
+    name: 'zone-loss',
+    shows: 'all tabs of one device are lost at once, then one more tab: every key is still readable',
+    tabs: 8,
+    devices: ['a', 'a', 'b', 'b', 'c', 'c', 'd', 'd'].map((name) => `device-${name}`),
+    async run(ring) {
+      const names = keys(60)
+      await fill(ring, names)
+      for (const key of names)
+        assert.equal(new Set(ring.homes(key).map((tab) => tab.options.device)).size, 3, `devices of ${key}`)
+      const [a1, a2, b1, , c1] = ring.tabs as Tab[]
+      ring.crash(a1 as Tab, a2 as Tab)
+      await ring.pass(1500)
+      ring.crash(b1 as Tab)
+      await ring.pass(1500)
+      await expectAll(ring, names, 'value', c1 as Tab)
+      assert.equal(nodeOf(c1 as Tab).membership.placed().length, 8, 'no placement changes for those who may come back')
+    },
+  },
+  {
+    number: 49,
+    name: 'mixed-version',
+    shows: 'half of the tabs run a newer build, which knows a newer protocol and sends more fields: they work together',
+    visits: ['a newer frame was sent'],
+    async run(ring) {
+      const newer = new Set(ring.tabs.slice(0, 3).map(({ id }) => id))
+      ring.world.network.knobs.rewrite = (from, frame) => {
+        if (!newer.has(from)) return frame
+        ring.saw('a newer frame was sent')
+        return typeOf(frame) === 'Hello' ? withNewerProtocol(frame) : withOneMoreField(frame)
+      }
+      for (const tab of [...ring.tabs]) {
+        ring.crash(tab)
+        await ring.reopen(tab)
+        await ring.until('one ring', () => ring.isWhole(), MINUTE)
+      }
+      const names = keys(30)
+      await fill(ring, names)
+      await expectAll(ring, names, 'value', ring.tab(5))
+    },
+  },
+  {
+    number: 50,
+    name: 'signaling-down',
+    shows:
+      'without signaling for an hour the mesh goes on; a reloaded tab works alone, waits, and is back when signaling is',
+    async run(ring) {
+      const names = keys(30)
+      await fill(ring, names)
+      ring.world.network.setSignaling(false)
+      const reloaded = ring.tab(6)
+      ring.crash(reloaded)
+      await ring.reopen(reloaded)
+      for (let i = 0; i < 6; i++) {
+        await ring.pass(10 * MINUTE)
+        assert.equal((await ring.client(ring.tab(i)).put(`mesh ${i}`, 'value')).met, true)
+        const alone = await ring.client(reloaded).put(`alone ${i}`, 'value')
+        assert.deepEqual(alone.acks, [reloaded.id])
+      }
+      ring.world.network.setSignaling(true)
+      await ring.pass(MINUTE)
+      for (let i = 0; i < 6; i++) {
+        assert.deepEqual(await ring.client(reloaded).get(`mesh ${i}`), ['value'])
+        assert.deepEqual(await ring.client(ring.tab(1)).get(`alone ${i}`), ['value'])
+      }
+    },
+  },
+]
+
+function idsOf(tabs: Tab[]): string[] {
+  return tabs.map(({ id }) => id)
+}
+
+/** The frame is a list of less than 16: its head counts, its fields follow. */
+function withOneMoreField(frame: Uint8Array): Uint8Array {
+  const longer = new Uint8Array(frame.length + 1)
+  longer.set(frame)
+  longer[0] = (frame[0] as number) + 1
+  // MessagePack's `true`.
+  longer[frame.length] = 0xc3
+  return longer
+}
+
+/** The first field after the header is the pair [oldest, newest], [1, 1] here: 0x92 0x01 0x01. */
+function withNewerProtocol(frame: Uint8Array): Uint8Array {
+  const changed = frame.slice()
+  for (let i = 0; i + 2 < changed.length; i++) {
+    if (changed[i] !== 0x92 || changed[i + 1] !== 1 || changed[i + 2] !== 1) continue
+    changed[i + 2] = 2
+    return changed
+  }
+  throw new Error('a Hello says which protocols it speaks')
+}

@@ -1,0 +1,177 @@
+/** Merkle sync, read repair and scrubbing (§4.7). */
+import { strict as assert } from 'node:assert'
+import { type Ring, type Tab, named, nodeOf, replicaAt } from '../ring.js'
+import { typeOf } from '../trace.js'
+import { type Scenario, keys, quantile } from './scenario.js'
+
+async function fill(ring: Ring, count: number): Promise<string[]> {
+  const names = keys(count)
+  for (const key of names) await ring.client(ring.tab(0)).put(key, 'value', { w: 3 })
+  await ring.pass(5000)
+  return names
+}
+
+function counters(ring: Ring, name: string): number {
+  return ring.world.alive().reduce((sum, { node }) => sum + (node.metrics.snapshot().counters[name] ?? 0), 0)
+}
+
+export const sync: Scenario[] = [
+  {
+    number: 25,
+    name: 'aae-data-loss',
+    shows:
+      'a partition’s records, its tree, or both are lost without anybody reading: all is put right, then all is quiet',
+    tuning: { scrubIntervalMs: 2000 },
+    visits: ['Merkle sync pulled'],
+    async run(ring) {
+      const names = await fill(ring, 60)
+      for (const [i, lose] of [
+        (tab: Tab) => tab.disk.records.clear(),
+        (tab: Tab) => tab.disk.groups.clear(),
+        (tab: Tab) => {
+          tab.disk.records.clear()
+          tab.disk.groups.clear()
+        },
+      ].entries()) {
+        const tab = ring.tab(i + 1)
+        ring.crash(tab)
+        ring.world.changeDisk(tab, 'loses data', () => lose(tab))
+        await ring.reopen(tab)
+      }
+      const isWhole = () =>
+        names.every((key) => ring.homes(key).every((home) => replicaAt(home, key).includes('value')))
+      await ring.until('all data back', isWhole, 300_000)
+    },
+  },
+  {
+    number: 26,
+    name: 'aae-in-flight',
+    shows: 'heavy writing during comparisons, with no real divergence, repairs next to nothing',
+    tuning: { syncIntervalMs: 1000 },
+    async run(ring) {
+      const names = keys(50)
+      await ring.pass(10_000)
+      const before = counters(ring, 'syncPulled') + counters(ring, 'syncPushed')
+      for (let i = 0; i < 2000; i++) {
+        void ring.client(ring.tab(i % 7)).begin(names[i % 50] as string, `${i}`)
+        await ring.pass(10)
+      }
+      const moved = counters(ring, 'syncPulled') + counters(ring, 'syncPushed') - before
+      assert.ok(moved <= 40, `${moved} containers moved by sync during 2000 writes`)
+      // Blind writes of seven tabs are siblings; one who saw them all ends that.
+      await ring.pass(3000)
+      for (const key of names) {
+        const client = ring.client(ring.tab(0))
+        await client.get(key)
+        await client.put(key, 'merged')
+      }
+    },
+  },
+  {
+    number: 27,
+    name: 'aae-bitrot',
+    shows: 'flipped bits in values and in trees are found by the scrub, healed from replicas, and never spread',
+    tuning: { scrubIntervalMs: 1000 },
+    visits: ['a value was damaged', 'a tree was damaged'],
+    async run(ring) {
+      const names = await fill(ring, 40)
+      for (const [i, key] of names.entries()) {
+        const [home] = ring.homes(key)
+        if (i % 2 === 0) {
+          ring.world.changeDisk(home, 'has a value damaged', () =>
+            home.disk.flipByte(named(key), ring.random.below(80)),
+          )
+          ring.saw('a value was damaged')
+        } else {
+          home.disk.flipLeaf(named(key))
+          // Trees are read when a tab opens.
+          ring.crash(home)
+          await ring.reopen(home)
+          ring.saw('a tree was damaged')
+        }
+      }
+      const isSound = (tab: Tab, key: string) => {
+        try {
+          return replicaAt(tab, key).join() === 'value'
+        } catch {
+          return false
+        }
+      }
+      await ring.until(
+        'everything healed',
+        () => names.every((key) => ring.homes(key).every((home) => isSound(home, key))),
+        300_000,
+      )
+      const reports = await Promise.all(ring.world.alive().map(({ node }) => ring.await(node.scrub.verify(true))))
+      assert.ok(reports.every(({ corrupt }) => corrupt.length === 0))
+    },
+  },
+  {
+    number: 28,
+    name: 'aae-flood',
+    shows: 'a home with everything to fetch makes progress, and users wait no longer than before',
+    tuning: { hintedHandoff: false },
+    knobs: { diskMaxMs: 4 },
+    visits: ['Merkle sync pulled'],
+    async run(ring) {
+      await fill(ring, 600)
+      const client = ring.client(ring.tab(1))
+      const probe = (i: number) => client.get(`k${(i * 7) % 600}`)
+      const calm = quantile(await ring.latencies(200, probe), 0.99)
+      const empty = ring.tab(0)
+      ring.crash(empty)
+      ring.world.changeDisk(empty, 'loses its records', () => {
+        empty.disk.records.clear()
+        empty.disk.groups.clear()
+      })
+      await ring.reopen(empty)
+      const busy = quantile(await ring.latencies(400, probe), 0.99)
+      assert.ok(empty.disk.records.size > 0, 'progress')
+      assert.ok(busy <= 1.5 * calm, `p99 ${busy} ms, before ${calm} ms`)
+    },
+  },
+  {
+    number: 29,
+    name: 'read-repair-notfound',
+    shows: 'one home has the value and two have nothing: reads that meet it repair the others (OpenRiak#114)',
+    tuning: { merkleSync: false, hintedHandoff: false },
+    visits: ['a read was repaired'],
+    async run(ring) {
+      const others: Tab[][] = []
+      for (const key of keys(10)) {
+        const [a, b, c] = ring.homes(key)
+        ring.partition([a], [b, c])
+        await ring.client(a).put(key, 'value', { w: 1 })
+        await ring.pass(6000)
+        a.disk.hints.clear()
+        ring.heal()
+        await ring.pass(4000)
+        for (let i = 0; i < 3; i++) await ring.client(ring.tab(i)).get(key, { r: 3 })
+        await ring.pass(1000)
+        for (const home of [a, b, c]) assert.deepEqual(replicaAt(home, key), ['value'])
+        others.push([b, c])
+      }
+      assert.equal(others.length, 10)
+    },
+  },
+  {
+    number: 30,
+    name: 'read-no-write',
+    shows: 'thousands of reads of settled keys write nothing and repair nothing (riak_kv#334)',
+    async run(ring) {
+      const names = await fill(ring, 30)
+      let stores = 0
+      ring.world.network.taps.push((_, __, frame) => {
+        if (typeOf(frame) === 'Store') stores++
+      })
+      const before = ring.tabs.map((tab) => JSON.stringify([...tab.disk.records.values()].map(({ digest }) => digest)))
+      for (let i = 0; i < 3000; i++) await ring.client(ring.tab(i % 7)).get(names[i % 30] as string, { r: 1 + (i % 3) })
+      await ring.pass(5000)
+      assert.equal(stores, 0)
+      assert.equal(counters(ring, 'readRepairs'), 0)
+      const after = ring.tabs.map((tab) => JSON.stringify([...tab.disk.records.values()].map(({ digest }) => digest)))
+      assert.deepEqual(after, before)
+      assert.ok(nodeOf(ring.tab(0)).synced)
+    },
+  },
+]

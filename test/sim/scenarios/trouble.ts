@@ -1,0 +1,156 @@
+/** Everything else that a bad day brings, alone and together. */
+import { strict as assert } from 'node:assert'
+import { storeKey } from '../../../src/core/ids.js'
+import { largestContext } from '../checks.js'
+import { type Ring, type Tab, nodeOf } from '../ring.js'
+import { type Scenario, keys } from './scenario.js'
+
+const HOUR = 3_600_000
+
+/** All keys that a scan over everything yields, and whether it says that these are all. */
+async function scan(ring: Ring, tab: Tab): Promise<{ found: number; complete: boolean }> {
+  const range = { from: storeKey(3, '', ''), to: storeKey(3, '', '\uffff'), reverse: false }
+  const running = nodeOf(tab).scan(range, 3, { r: 2, strictQuorum: false })
+  const all = (async () => {
+    let found = 0
+    for await (const _ of running.entries()) found++
+    return found
+  })()
+  return { found: await ring.await(all), complete: running.complete }
+}
+
+export const trouble: Scenario[] = [
+  {
+    number: 42,
+    name: 'swizzle-clog',
+    shows: 'links are stopped one tab after the other and started again in another order, under writes (FoundationDB)',
+    visits: ['a peer went down', 'a hint was delivered'],
+    async run(ring) {
+      const clogged: Tab[] = []
+      let n = 0
+      for (let round = 0; round < 6; round++) {
+        const subset = ring.tabs.filter(() => ring.random.chance(0.5))
+        const write = async () => {
+          for (let i = 0; i < 10; i++) {
+            const tab = ring.random.pick(ring.tabs)
+            const { met } = await ring.client(tab).put(`k${n % 40}`, `${n++}`, { w: 1 })
+            assert.equal(met, true, 'a put with w 1 is always taken')
+          }
+        }
+        for (const tab of subset) {
+          for (const other of ring.tabs) ring.world.network.cut(tab.id, other.id)
+          clogged.push(tab)
+          await ring.pass(ring.random.between(200, 4000))
+          await write()
+        }
+        while (clogged.length > 0) {
+          const [tab] = clogged.splice(ring.random.below(clogged.length), 1)
+          ring.world.network.heal(tab?.id)
+          await ring.pass(ring.random.between(200, 4000))
+          await write()
+        }
+      }
+    },
+  },
+  {
+    number: 43,
+    name: 'storage-full',
+    shows:
+      'a tab whose disk is full refuses visibly, others take its place, and hardly any put fails (verify_readonly)',
+    visits: ['a disk refused'],
+    async run(ring) {
+      const full = ring.tab(3)
+      let failed = 0
+      for (let i = 0; i < 600; i++) {
+        if (i === 100 && full.storage) full.storage.failing = 'quota'
+        if (i === 500 && full.storage) full.storage.failing = undefined
+        const { met, storageError } = await ring.client(ring.tab(i % 7)).put(`k${i % 60}`, `${i}`)
+        if (!met) failed++
+        if (ring.tab(i % 7) === full && i > 100 && i < 500) assert.ok(storageError, 'its own refusal is told')
+      }
+      assert.equal(failed, 0)
+    },
+  },
+  {
+    number: 46,
+    name: 'huge-context',
+    shows: 'a key written in hundreds of lives of its tabs keeps a small context, and no false siblings',
+    tuning: { settleAfterMs: 4000, scrubIntervalMs: 2000 },
+    visits: ['a tombstone was forgotten'],
+    async run(ring) {
+      for (let life = 0; life < 60; life++) {
+        const tab = ring.tab(life % 7)
+        ring.crash(tab)
+        await ring.reopen(tab)
+        const client = ring.client(tab)
+        await ring.pass(3000)
+        await client.get('k')
+        await client.put('k', `${life}`)
+        assert.deepEqual(await ring.client(ring.tab((life + 3) % 7)).get('k'), [`${life}`])
+      }
+      assert.ok(largestContext(ring.world) > 12)
+      await ring.pass(120_000)
+      assert.ok(largestContext(ring.world) <= 12, `${largestContext(ring.world)} entries`)
+    },
+  },
+  {
+    number: 47,
+    name: 'coverage-partial',
+    shows: 'a scan that too few answer, or a home that is still filling, says that it is not complete',
+    async run(ring) {
+      for (const key of keys(50)) await ring.client(ring.tab(0)).put(key, 'value', { w: 3 })
+      assert.deepEqual(await scan(ring, ring.tab(1)), { found: 50, complete: true })
+      ring.crash(ring.tab(5), ring.tab(6))
+      await ring.pass(2000)
+      // Each key has a home left: two are gone, and three hold it.
+      assert.deepEqual(await scan(ring, ring.tab(1)), { found: 50, complete: true })
+      ring.crash(ring.tab(2), ring.tab(3), ring.tab(4))
+      const few = await scan(ring, ring.tab(1))
+      assert.ok(few.complete === false || few.found === 50, `${few.found} found, said to be complete`)
+      const newcomer = await ring.join()
+      // Before it has met anybody it cannot know that it is not alone.
+      await ring.until('a first peer', () => nodeOf(newcomer).peers.reachable().length > 0)
+      const early = await scan(ring, newcomer)
+      assert.ok(!early.complete || early.found === 50, `${early.found} found, said to be complete`)
+    },
+  },
+  {
+    number: 54,
+    name: 'soak-churn',
+    shows: 'thirty days of tabs that come, go and crash at random: nothing lost, nothing grows',
+    tuning: {
+      heartbeatIntervalMs: 120_000,
+      gossipIntervalMs: 120_000,
+      syncIntervalMs: 600_000,
+      scrubIntervalMs: 1_200_000,
+      handoffIntervalMs: 120_000,
+      replaceAfterMs: 2 * HOUR,
+      standInAfterMs: 300_000,
+      settleAfterMs: HOUR,
+    },
+    noticeMs: 5000,
+    visits: ['a member fell asleep', 'a hint was delivered', 'a tombstone was forgotten', 'Merkle sync pulled'],
+    convergesWithinMs: 24 * HOUR,
+    async run(ring) {
+      const end = ring.world.time.now + 30 * 24 * HOUR
+      let n = 0
+      while (ring.world.time.now < end) {
+        // Poisson: memoryless gaps of three hours on average.
+        await ring.pass(-Math.log(1 - ring.random.next()) * 3 * HOUR)
+        const open = ring.world.alive()
+        const closed = ring.tabs.filter(({ node }) => !node)
+        if (closed.length > 0 && (open.length < 4 || ring.random.chance(0.55)))
+          await ring.reopen(ring.random.pick(closed))
+        else if (ring.random.chance(0.5)) ring.crash(ring.random.pick(open))
+        else await ring.world.close(ring.random.pick(open))
+        for (let i = 0; i < 5; i++) {
+          const client = ring.client(ring.random.pick(ring.world.alive()))
+          const key = `k${n % 100}`
+          await client.get(key)
+          await client.put(key, n % 9 === 0 ? undefined : `${n}`)
+          n++
+        }
+      }
+    },
+  },
+]

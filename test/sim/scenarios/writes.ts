@@ -1,0 +1,290 @@
+/** Writing and reading: causality, conflicts, quorums, receipts. */
+import { strict as assert } from 'node:assert'
+import {
+  counter,
+  counterAdd,
+  counterValue,
+  orSet,
+  orSetAdd,
+  orSetRemove,
+  orSetValues,
+} from '../../../src/merge/index.js'
+import { type Client, nodeOf, replicaAt } from '../ring.js'
+import { typeOf } from '../trace.js'
+import { type Scenario, keys, quantile } from './scenario.js'
+
+/** Reads, merges the versions as an application does, and writes the change. */
+async function edit<T>(
+  client: Client,
+  key: string,
+  merge: (versions: T[]) => T,
+  change: (value: T | undefined) => T,
+): Promise<void> {
+  const versions = (await client.get(key)).map((text) => JSON.parse(text) as T)
+  await client.put(key, JSON.stringify(change(versions.length > 0 ? merge(versions) : undefined)))
+}
+
+export const writes: Scenario[] = [
+  {
+    number: 1,
+    name: 'baseline-causal',
+    shows: 'one writer per key and no faults: every read of it shows one version',
+    async run(ring) {
+      const writers = keys(40).map((key, i) => ({ key, client: ring.client(ring.tab(i % 7)) }))
+      for (let round = 0; round < 40; round++) {
+        for (const { key, client } of writers) {
+          await client.put(key, `${round}`)
+          if (ring.random.chance(0.2)) assert.deepEqual(await client.get(key), [`${round}`])
+        }
+      }
+      for (const { key } of writers) assert.deepEqual(await ring.client(ring.tab(3)).get(key), ['39'])
+    },
+  },
+  {
+    number: 2,
+    name: 'interleaved-writers',
+    shows: '100 writes of two clients who never see each other’s last one end with two siblings',
+    async run(ring) {
+      const [x, y] = [ring.client(ring.tab(0)), ring.client(ring.tab(1))]
+      await x.put('k', 'x')
+      for (let i = 0; i < 50; i++) {
+        // Each looks before the other one writes.
+        await x.get('k')
+        await y.get('k')
+        await x.put('k', `x${i}`)
+        await y.put('k', `y${i}`)
+        assert.ok((await ring.client(ring.tab(2)).get('k')).length <= 2)
+      }
+      assert.deepEqual(await ring.client(ring.tab(2)).get('k'), ['x49', 'y49'])
+    },
+  },
+  {
+    number: 3,
+    name: 'k-concurrent-writers',
+    shows: 'k blind writers make k siblings, and one that saw them all makes one',
+    async run(ring) {
+      for (let k = 2; k <= 16; k++) {
+        const key = `key ${k}`
+        for (let i = 0; i < k; i++) await ring.client(ring.tab(i % 7)).blind(key, `${i}`)
+        const reader = ring.client(ring.tab(k % 7))
+        assert.equal((await reader.get(key)).length, k)
+        await reader.put(key, 'merged')
+        assert.deepEqual(await ring.client(ring.tab(0)).get(key), ['merged'])
+      }
+    },
+  },
+  {
+    number: 4,
+    name: 'split-brain-cart',
+    shows:
+      'both halves of a split ring add to and remove from one cart; after the heal nothing added is missing (§4.4)',
+    visits: ['a conflict was merged'],
+    async run(ring) {
+      const cart = orSet<string>()
+      await edit(ring.client(ring.tab(0)), 'cart', cart, (value) => orSetAdd(value, 'baker', 'bread'))
+      const sides = [ring.tabs.slice(0, 4), ring.tabs.slice(4)] as const
+      ring.partition(...sides)
+      await ring.pass(2000)
+      for (const [s, side] of sides.entries()) {
+        const client = ring.client(side[0] as (typeof side)[0])
+        for (let i = 0; i < 10; i++)
+          await edit(client, 'cart', cart, (value) => orSetAdd(value, `side ${s}`, `item ${s}.${i}`))
+        await edit(client, 'cart', cart, (value) => orSetRemove(value, `item ${s}.0`))
+      }
+      ring.heal()
+      await ring.pass(20_000)
+      const client = ring.client(ring.tab(6))
+      if ((await client.get('cart')).length === 2) ring.saw('a conflict was merged')
+      const merged = cart((await client.get('cart')).map((text) => JSON.parse(text)))
+      const expected = [
+        'bread',
+        ...[0, 1].flatMap((s) =>
+          keys(10)
+            .slice(1)
+            .map((_, i) => `item ${s}.${i + 1}`),
+        ),
+      ]
+      assert.deepEqual(orSetValues(merged).sort(), expected.sort())
+    },
+  },
+  {
+    number: 5,
+    name: 'partial-failed-write',
+    shows: 'a write that missed its quorum says so, and is everywhere later or nowhere, never half',
+    async run(ring) {
+      const [a, b, c] = ring.homes('k')
+      ring.partition(
+        [a],
+        ring.tabs.filter((tab) => tab !== a),
+      )
+      const outcome = await ring.client(a).put('k', 'lonely', { w: 2, strictQuorum: true })
+      assert.equal(outcome.met, false)
+      assert.deepEqual(outcome.acks, [a.id])
+      ring.heal()
+      await ring.pass(15_000)
+      for (const home of [a, b, c]) assert.deepEqual(replicaAt(home, 'k'), ['lonely'])
+    },
+  },
+  {
+    number: 6,
+    name: 'retry-idempotent',
+    shows: 'with every first acknowledgement lost, a retried put is one dot and one value',
+    visits: ['an acknowledgement was lost'],
+    async run(ring) {
+      const lost = new Set<string>()
+      ring.world.network.knobs.lose = (from, to, frame) => {
+        const pair = `${from}${to}`
+        if (typeOf(frame) !== 'Stored' || lost.has(pair)) return false
+        lost.add(pair)
+        ring.saw('an acknowledgement was lost')
+        return true
+      }
+      for (const key of keys(10)) {
+        lost.clear()
+        assert.equal((await ring.client(ring.tab(0)).put(key, 'once', { w: 3 })).met, true)
+        assert.deepEqual(await ring.client(ring.tab(4)).get(key), ['once'])
+      }
+      ring.world.network.knobs.lose = undefined
+    },
+  },
+  {
+    number: 7,
+    name: 'multi-hop-forward',
+    shows:
+      'tabs with different views of the ring, slow answers, repeated sends: nothing lost, no dot twice (riak_kv#1754)',
+    async run(ring) {
+      const writer = ring.tab(0)
+      const joined = ring.world.addPlace()
+      // The writer cannot know the newcomer, and has other homes in mind than the rest of the ring.
+      ring.world.network.cut(writer.id, joined.id)
+      ring.world.network.knobs.lose = (from, _, frame) => from === writer.id && typeOf(frame).startsWith('Gossip')
+      await ring.world.start(joined)
+      ring.world.network.knobs.maxLatencyMs = 600
+      const client = ring.client(writer)
+      for (let i = 0; i < 10; i++) for (const key of keys(10)) await client.put(key, `${i}`)
+      ring.world.network.knobs.maxLatencyMs = 30
+      ring.world.network.knobs.lose = undefined
+      ring.heal()
+      await ring.pass(20_000)
+      for (const key of keys(10)) assert.deepEqual(await ring.client(joined).get(key), ['9'])
+    },
+  },
+  {
+    number: 44,
+    name: 'hot-key',
+    shows: 'half of all traffic on one key leaves the latency of the others as it was',
+    async run(ring) {
+      const client = ring.client(ring.tab(0))
+      const probe = (i: number) => client.put(`k${i % 20}`, `${i}`)
+      const calm = quantile(await ring.latencies(200, probe), 0.99)
+      let hot = 0
+      const heat = ring.latencies(200, async (i) => {
+        for (const tab of ring.tabs)
+          void ring
+            .client(tab)
+            .begin('hot', `${hot++}`)
+            .catch(() => {})
+        await probe(i)
+      })
+      const busy = quantile(await heat, 0.99)
+      assert.ok(busy <= 1.5 * calm, `p99 of other keys ${busy} ms, before ${calm} ms`)
+      await ring.pass(5000)
+      // Blind writes: their siblings are bounded, and can be merged.
+      const reader = ring.client(ring.tab(1))
+      await reader.get('hot')
+      await reader.put('hot', 'merged')
+    },
+  },
+  {
+    number: 45,
+    name: 'sibling-bomb',
+    shows: 'blind writers for ever on one key are refused at the limit, and a merge is still possible',
+    tuning: { maxSiblings: 20 },
+    visits: ['a put was refused'],
+    async run(ring) {
+      for (let i = 0; i < 60; i++) {
+        const { refused } = await ring.client(ring.tab(i % 7)).blind('k', `${i}`)
+        if (refused) ring.saw('a put was refused')
+      }
+      await ring.pass(5000)
+      const reader = ring.client(ring.tab(3))
+      assert.equal((await reader.get('k', { r: 3 })).length, 20)
+      const { refused } = await reader.put('k', 'merged')
+      assert.equal(refused, false)
+      assert.deepEqual(await ring.client(ring.tab(5)).get('k'), ['merged'])
+    },
+  },
+  {
+    number: 51,
+    name: 'buffered-crash',
+    shows:
+      'power cuts right after the acknowledgement lose nothing where the mode promises it, and may lose what was relaxed',
+    visits: ['a relaxed write was lost'],
+    async run(ring) {
+      // The nodes' own copies apart: only what the put itself did may save it.
+      for (const [i, durability] of (['all', 'strict', 'relaxed'] as const).entries()) {
+        for (const key of keys(5).map((name) => `${durability} ${name}`)) {
+          const homes = ring.homes(key)
+          const { acks } = await ring.client(homes[0]).put(key, 'value', { w: 3, durability })
+          assert.equal(acks.length, 3)
+          for (const home of homes) ring.world.cutPower(home)
+          const left = ring.tabs.filter((tab) => replicaAt(tab, key).length > 0).length
+          if (durability === 'all') assert.equal(left, 3)
+          if (durability === 'strict') assert.ok(left >= 1)
+          if (durability === 'relaxed' && left === 0) ring.saw('a relaxed write was lost')
+          await ring.reopen(...homes)
+          await ring.until('one ring', () => ring.isWhole())
+        }
+        assert.ok(i < 3)
+      }
+    },
+  },
+  {
+    number: 52,
+    name: 'strict-vs-sloppy',
+    shows:
+      'across a split, sloppy quorums accept everything on both sides and reads miss it; strict ones accept where two homes are',
+    tabs: 8,
+    tuning: { standInAfterMs: 600_000 },
+    async run(ring) {
+      const sides = [ring.tabs.slice(0, 4), ring.tabs.slice(4)] as const
+      ring.partition(...sides)
+      await ring.pass(5000)
+      const [left, right] = sides.map((side) => ring.client(side[0] as (typeof side)[0])) as [Client, Client]
+      for (const key of keys(30)) {
+        const homesLeft = ring.homes(key).filter((home) => sides[0].includes(home)).length
+        const strict = await left.put(`strict ${key}`, 'left', { strictQuorum: true })
+        const strictLeft = ring.homes(`strict ${key}`).filter((home) => sides[0].includes(home)).length
+        assert.equal(strict.met, strictLeft >= 2)
+        assert.equal((await left.put(key, 'left')).met, true)
+        assert.equal((await right.put(key, 'right')).met, true)
+        assert.deepEqual(await right.get(key), ['right'], `${homesLeft} homes on the other side`)
+      }
+      ring.heal()
+      await ring.pass(20_000)
+      for (const key of keys(30)) assert.deepEqual(await right.get(key), ['left', 'right'])
+    },
+  },
+  {
+    number: 53,
+    name: 'counters-sets-partition',
+    shows: 'counters and sets changed on both sides of a cut come out exact',
+    async run(ring) {
+      const sides = [ring.tabs.slice(0, 3), ring.tabs.slice(3)] as const
+      const clicks = counter()
+      await ring.client(ring.tab(0)).put('clicks', JSON.stringify(counterAdd(undefined, 'first', 5)))
+      ring.partition(...sides)
+      await ring.pass(2000)
+      for (const [s, side] of sides.entries())
+        for (let i = 1; i <= 10; i++)
+          await edit(ring.client(side[i % side.length] as (typeof side)[0]), 'clicks', clicks, (value) =>
+            counterAdd(value, `side ${s}`, s === 0 ? i : -1),
+          )
+      ring.heal()
+      await ring.pass(20_000)
+      const versions = (await ring.client(ring.tab(5)).get('clicks')).map((text) => JSON.parse(text))
+      assert.equal(counterValue(clicks(versions)), 5 + 55 - 10)
+      assert.ok(nodeOf(ring.tab(0)).synced)
+    },
+  },
+]
