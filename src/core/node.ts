@@ -242,10 +242,15 @@ export class Node {
     this.settling.start()
     this.scrub.start()
     transport.want(this.membership.placed())
+    const { gossipIntervalMs, replaceAfterMs } = this.options.tuning
+    let due = clock.now()
     const sleepers = () => {
       if (this.stopped) return
-      this.membership.sleepSilent(this.options.tuning.replaceAfterMs)
-      clock.setTimer(this.options.tuning.gossipIntervalMs, sleepers)
+      // Who was paused himself has heard nobody, and first has to listen (P43).
+      if (clock.now() - due > 2 * gossipIntervalMs) this.membership.startListening()
+      this.membership.sleepSilent(replaceAfterMs)
+      due = clock.now() + gossipIntervalMs
+      clock.setTimer(gossipIntervalMs, sleepers)
     }
     sleepers()
   }

@@ -12,8 +12,7 @@ export type Sight =
   | 'a read was repaired'
   | 'a read repair met a tombstone'
   | 'a partition was transferred'
-  | 'Merkle sync pulled'
-  | 'Merkle sync pushed'
+  | 'Merkle sync moved data'
   | 'a node was replaced while it was away'
   | 'a tombstone was forgotten'
   | 'a member fell asleep'
@@ -45,10 +44,7 @@ export class Sights {
       )
     })
     node.events.on('transfer', ({ partitions }) => saw('a partition was transferred', partitions))
-    node.events.on('sync', ({ pulled, pushed }) => {
-      saw('Merkle sync pulled', pulled)
-      saw('Merkle sync pushed', pushed)
-    })
+    node.events.on('sync', ({ pulled, pushed }) => saw('Merkle sync moved data', pulled + pushed))
     node.events.on('forgetting', (keys) => saw('a tombstone was forgotten', keys.length))
     node.events.on('member', ({ state }) => {
       if (state === 'asleep') saw('a member fell asleep')

@@ -24,6 +24,8 @@ export interface WorldKnobs extends NetworkKnobs {
   /** Time of one disk operation; replaces the uniform one where it is given. */
   diskTime?: () => number
   replication?: ReplicationFactor[]
+  /** In which order a thawed tab finds its timers and its frames; by chance where it is not given. */
+  timersFirst?: boolean
 }
 
 /** What one tab has for itself. */
@@ -182,8 +184,11 @@ export class World {
     if (!due) return
     this.happened(place, 'is thawed')
     place.asleep = undefined
+    // Timers and frames have waited, and nobody says which come first.
+    const timersFirst = this.knobs.timersFirst ?? this.random.chance(0.5)
+    if (timersFirst) for (const run of due) run()
     this.network.thaw(place.id)
-    for (const run of due) run()
+    if (!timersFirst) for (const run of due) run()
   }
 
   /** A closed tab's disk becomes another one: wiped, older, somebody else's. What was on it alone is nobody's fault. */

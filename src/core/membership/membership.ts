@@ -146,6 +146,11 @@ export class Membership {
     return this.clock.now() - Math.max(this.evidence.get(node) ?? 0, this.knownSince.get(node) ?? 0)
   }
 
+  /** Counts everybody's silence from now. */
+  startListening(): void {
+    for (const node of this.records.keys()) this.knownSince.set(node, this.clock.now())
+  }
+
   /** Puts those to sleep who have been silent for longer than `afterMs`. They keep their data and come back by refuting. */
   sleepSilent(afterMs: number): void {
     const before = this.weights()

@@ -12,8 +12,6 @@ import type { Tuning } from '../tuning.js'
 import type { Duties } from './duties.js'
 import type { Exchange } from './exchange.js'
 
-const STAND_IN_CHECK_MS = 1000
-
 export interface AntiEntropyEvents {
   /** A comparison ended; nothing moved when both numbers are 0. */
   synced: { peer: NodeId; pulled: number; pushed: number }
@@ -51,7 +49,7 @@ export class AntiEntropy {
       const peer = peers[this.turn++ % Math.max(1, peers.length)]
       if (peer) this.syncWith(peer)
     })
-    this.repeat(STAND_IN_CHECK_MS, () => this.checkStandIns())
+    this.repeat(this.tuning.heartbeatIntervalMs, () => this.checkStandIns())
   }
 
   stop(): void {

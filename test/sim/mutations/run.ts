@@ -1,3 +1,68 @@
-export async function runMutations(_pitfall: string | undefined): Promise<{ killed: number; survived: number }> {
-  return { killed: 0, survived: 0 }
+/** Builds the simulator with each mutation and runs the scenario that has to notice it, on all cores; prints who was killed and who survived. */
+import { rmSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { inWorkers } from '../pool.js'
+import type { Job, JobResult } from '../worker.js'
+import { absent, mutations } from './index.js'
+import type { Mutation } from './mutation.js'
+
+/** A mistake need not show on every day. */
+const SEEDS = 5
+
+type BuildSimulator = typeof import('../../../scripts/simulator.mjs').buildSimulator
+
+export async function runMutations(pitfall: string | undefined): Promise<{ killed: number; survived: number }> {
+  const chosen = mutations.filter((mutation) => pitfall === undefined || mutation.pitfall === pitfall)
+  const script = pathToFileURL(resolve('scripts/simulator.mjs')).href
+  const { buildSimulator } = (await import(script)) as { buildSimulator: BuildSimulator }
+  let killed = 0
+  const rest = [...chosen]
+  const lane = async () => {
+    for (let mutation = rest.shift(); mutation; mutation = rest.shift()) {
+      const violation = await killerOf(mutation, buildSimulator)
+      if (violation !== undefined) killed++
+      console.log(`${violation === undefined ? 'SURVIVED' : 'killed  '} ${mutation.pitfall.padEnd(4)} ${mutation.name}`)
+      console.log(`           by ${mutation.killedBy}${violation === undefined ? ' it is not' : `: ${violation}`}`)
+    }
+  }
+  await Promise.all([lane(), lane()])
+  for (const { pitfall: number, name, reason } of absent) {
+    if (pitfall !== undefined && pitfall !== number) continue
+    console.log(`no place ${number.padEnd(4)} ${name}\n           ${reason}`)
+  }
+  return { killed, survived: chosen.length - killed }
+}
+
+/** The first violation that the mutation causes, on one line; undefined when it survives. */
+async function killerOf(mutation: Mutation, buildSimulator: BuildSimulator): Promise<string | undefined> {
+  const outDir = resolve('out/sim/mutations', `${mutation.pitfall}-${mutation.killedBy}`)
+  const left = new Set(mutation.changes)
+  await buildSimulator(outDir, [
+    {
+      name: 'mutation',
+      enforce: 'pre',
+      transform(code: string, id: string) {
+        let changed = code
+        for (const change of mutation.changes) {
+          if (!id.endsWith(change.file)) continue
+          if (changed.split(change.find).length !== 2)
+            throw new Error(`${mutation.pitfall}: its text is not in ${change.file} exactly once`)
+          changed = changed.replace(change.find, () => change.replace)
+          left.delete(change)
+        }
+        return changed === code ? undefined : { code: changed, map: null }
+      },
+    },
+  ])
+  if (left.size > 0) throw new Error(`${mutation.pitfall}: ${[...left].map(({ file }) => file)} is not in the build`)
+  let violation: string | undefined
+  for (let seed = 1; seed <= SEEDS && violation === undefined; seed++) {
+    const job: Job = { kind: 'scenario', name: mutation.killedBy, seed, twice: false }
+    await inWorkers<Job, JobResult>(join(outDir, 'worker.js'), [job], ({ violations }) => {
+      violation = violations[0]?.split('\n')[0]?.slice(0, 160)
+    })
+  }
+  rmSync(outDir, { recursive: true, force: true })
+  return violation
 }

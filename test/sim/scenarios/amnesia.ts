@@ -1,7 +1,7 @@
 /** Disks that forget, go back in time, or are somebody else’s. */
 import { strict as assert } from 'node:assert'
 import { type Tab, named, replicaAt } from '../ring.js'
-import { type Scenario, keys } from './scenario.js'
+import { SLOW_HEART, type Scenario, keys } from './scenario.js'
 
 export const amnesia: Scenario[] = [
   {
@@ -49,7 +49,7 @@ export const amnesia: Scenario[] = [
     number: 16,
     name: 'restore-old-backup',
     shows: 'a tab whose disk comes back from an hour ago brings nothing old back and repeats no dot',
-    tuning: { settleAfterMs: 9_000_000, replaceAfterMs: 9_000_000 },
+    tuning: { ...SLOW_HEART, settleAfterMs: 9_000_000, replaceAfterMs: 9_000_000 },
     async run(ring) {
       const [a, b] = ring.tabs as [Tab, Tab]
       for (const key of keys(30)) await ring.client(a).put(key, 'old', { w: 3 })

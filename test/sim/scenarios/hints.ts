@@ -2,7 +2,7 @@
 import { strict as assert } from 'node:assert'
 import { type Ring, type Tab, named, nodeOf, replicaAt } from '../ring.js'
 import { typeOf } from '../trace.js'
-import { type Scenario, keys, quantile } from './scenario.js'
+import { SLOW_HEART, type Scenario, keys, quantile } from './scenario.js'
 
 /** Nothing but hints moves data, and nobody takes a closed tab's place. */
 const HINTS_ALONE = { merkleSync: false, readRepair: false, standInAfterMs: 9_000_000, replaceAfterMs: 9_000_000 }
@@ -32,7 +32,7 @@ export const hints: Scenario[] = [
     number: 8,
     name: 'hint-basic',
     shows: 'a home that was away for an hour and missed thousands of writes gets them by hints alone',
-    tuning: HINTS_ALONE,
+    tuning: { ...SLOW_HEART, ...HINTS_ALONE, handoffIntervalMs: 2000 },
     visits: ['a hint was delivered'],
     async run(ring) {
       const [away, ...others] = ring.tabs as [Tab, ...Tab[]]
@@ -76,8 +76,8 @@ export const hints: Scenario[] = [
     number: 10,
     name: 'hint-holder-lost',
     shows: 'when all who held hints are gone for ever, Merkle sync alone brings the home up to date',
-    tuning: { replaceAfterMs: 30_000 },
-    visits: ['Merkle sync pulled'],
+    tuning: { replaceAfterMs: 120_000 },
+    visits: ['Merkle sync moved data'],
     async run(ring) {
       const [away, writer] = ring.tabs as [Tab, Tab]
       const names = homeKeys(ring, away, 20)
@@ -153,6 +153,9 @@ export const hints: Scenario[] = [
       // A key whose other two homes are both remote waits for the slower one of them, not for the slow one.
       assert.ok(busy <= Math.max(1.2 * calm, calm + 30), `p99 ${busy} ms, before ${calm} ms`)
       for (const tab of ring.tabs) assert.ok(tab.disk.hints.size <= 50)
+      const sent = await ring.messages(() => ring.pass(20_000))
+      const stores = sent.filter(({ to, type }) => to === slow.id && type === 'Store').length
+      assert.ok(stores <= 150, `${stores} deliveries to the slow one in 20 seconds`)
       ring.world.network.endSlowness()
       await ring.until('no hints', () => hintRows(ring) === 0, 60_000)
       assert.ok(nodeOf(writer).membership.placed().includes(slow.id))

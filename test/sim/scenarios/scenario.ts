@@ -24,6 +24,15 @@ export interface Scenario {
   convergesWithinMs?: number
 }
 
+/** For scenarios that last hours: heartbeats and housekeeping as rare as they may be. */
+export const SLOW_HEART: Partial<Tuning> = {
+  heartbeatIntervalMs: 60_000,
+  gossipIntervalMs: 60_000,
+  handoffIntervalMs: 60_000,
+  syncIntervalMs: 300_000,
+  scrubIntervalMs: 300_000,
+}
+
 /** Keys `k0` to `k${count - 1}`. */
 export function keys(count: number): string[] {
   return Array.from({ length: count }, (_, i) => `k${i}`)

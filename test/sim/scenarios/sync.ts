@@ -22,7 +22,7 @@ export const sync: Scenario[] = [
     shows:
       'a partition’s records, its tree, or both are lost without anybody reading: all is put right, then all is quiet',
     tuning: { scrubIntervalMs: 2000 },
-    visits: ['Merkle sync pulled'],
+    visits: ['Merkle sync moved data'],
     async run(ring) {
       const names = await fill(ring, 60)
       for (const [i, lose] of [
@@ -112,7 +112,7 @@ export const sync: Scenario[] = [
     shows: 'a home with everything to fetch makes progress, and users wait no longer than before',
     tuning: { hintedHandoff: false },
     knobs: { diskMaxMs: 4 },
-    visits: ['Merkle sync pulled'],
+    visits: ['Merkle sync moved data'],
     async run(ring) {
       await fill(ring, 600)
       const client = ring.client(ring.tab(1))
@@ -127,6 +127,11 @@ export const sync: Scenario[] = [
       await ring.reopen(empty)
       const busy = quantile(await ring.latencies(400, probe), 0.99)
       assert.ok(empty.disk.records.size > 0, 'progress')
+      const before = counters(ring, 'readRepairs')
+      for (let i = 0; i < 600; i++) void nodeOf(ring.tab(2)).get(named(`k${i}`), { r: 3, strictQuorum: false })
+      await ring.pass(1000)
+      const repairs = counters(ring, 'readRepairs') - before
+      assert.ok(repairs <= 120, `${repairs} read repairs in one second`)
       assert.ok(busy <= 1.5 * calm, `p99 ${busy} ms, before ${calm} ms`)
     },
   },
@@ -172,6 +177,35 @@ export const sync: Scenario[] = [
       const after = ring.tabs.map((tab) => JSON.stringify([...tab.disk.records.values()].map(({ digest }) => digest)))
       assert.deepEqual(after, before)
       assert.ok(nodeOf(ring.tab(0)).synced)
+    },
+  },
+  {
+    number: 55,
+    name: 'sync-with-frozen-peer',
+    shows: 'a comparison with a tab that froze in the middle of it is given up: the others are compared all the same',
+    tuning: { syncIntervalMs: 300, hintedHandoff: false, readRepair: false, standInAfterMs: 9_000_000 },
+    visits: ['Merkle sync moved data'],
+    async run(ring) {
+      const names = await fill(ring, 30)
+      const [frozen, ...others] = ring.tabs as [Tab, ...Tab[]]
+      ring.world.freeze(frozen)
+      await ring.pass(10_000)
+      const [left, right] = [others.slice(0, 3), others.slice(3)]
+      ring.partition(left, right)
+      await ring.pass(2000)
+      for (const key of names) {
+        const home = ring.homes(key).find((tab) => left.includes(tab))
+        if (home) await ring.client(home).put(key, 'newer', { w: 1 })
+      }
+      ring.heal()
+      const agree = (key: string) => {
+        const texts = ring
+          .homes(key)
+          .filter((home) => home !== frozen)
+          .map((home) => replicaAt(home, key).join())
+        return new Set(texts).size === 1
+      }
+      await ring.until('the homes to agree', () => names.every(agree), 60_000)
     },
   },
 ]

@@ -3,7 +3,7 @@ import { strict as assert } from 'node:assert'
 import { storeKey } from '../../../src/core/ids.js'
 import { largestContext } from '../checks.js'
 import { type Ring, type Tab, nodeOf } from '../ring.js'
-import { type Scenario, keys } from './scenario.js'
+import { SLOW_HEART, type Scenario, keys } from './scenario.js'
 
 const HOUR = 3_600_000
 
@@ -69,6 +69,13 @@ export const trouble: Scenario[] = [
         if (ring.tab(i % 7) === full && i > 100 && i < 500) assert.ok(storageError, 'its own refusal is told')
       }
       assert.equal(failed, 0)
+      // A read that failed is no answer, least of all 'there is nothing'.
+      const [a, b] = [ring.tab(1), ring.tab(4)]
+      for (const { storage } of [a, b]) if (storage) storage.failingReads = 'unknown'
+      for (const key of keys(60)) {
+        const { container, met } = await ring.client(ring.tab(0)).ask(key, { r: 2 })
+        assert.ok(container.siblings.length > 0 || !met, `${key} is said to be absent`)
+      }
     },
   },
   {
@@ -119,17 +126,18 @@ export const trouble: Scenario[] = [
     name: 'soak-churn',
     shows: 'thirty days of tabs that come, go and crash at random: nothing lost, nothing grows',
     tuning: {
-      heartbeatIntervalMs: 120_000,
-      gossipIntervalMs: 120_000,
-      syncIntervalMs: 600_000,
-      scrubIntervalMs: 1_200_000,
-      handoffIntervalMs: 120_000,
+      ...SLOW_HEART,
+      heartbeatIntervalMs: 300_000,
+      gossipIntervalMs: 300_000,
+      syncIntervalMs: 1_200_000,
+      scrubIntervalMs: 3_600_000,
+      handoffIntervalMs: 300_000,
       replaceAfterMs: 2 * HOUR,
       standInAfterMs: 300_000,
       settleAfterMs: HOUR,
     },
     noticeMs: 5000,
-    visits: ['a member fell asleep', 'a hint was delivered', 'a tombstone was forgotten', 'Merkle sync pulled'],
+    visits: ['a member fell asleep', 'a hint was delivered', 'a tombstone was forgotten', 'Merkle sync moved data'],
     convergesWithinMs: 24 * HOUR,
     async run(ring) {
       const end = ring.world.time.now + 30 * 24 * HOUR

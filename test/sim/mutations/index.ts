@@ -1,0 +1,465 @@
+/** Every pitfall of PITFALLS.md: as a mutation with the scenario that kills it, or with the reason why there is none. */
+import type { Absent, Mutation } from './mutation.js'
+
+/** Only the homes that are here are asked before a tombstone is forgotten. */
+const ASK_ONLY_HOMES: Mutation['changes'] = [
+  {
+    file: 'src/core/sync/settling.ts',
+    find: '    if (!everybodyIsHere || this.duties.filling().length > 0) return\n',
+    replace: '    if (everybodyIsHere === undefined) return\n',
+  },
+  {
+    file: 'src/core/sync/settling.ts',
+    find: '        others.map((record) => record.node),\n',
+    replace:
+      '        others.map((record) => record.node).filter((node) => this.routing.isReachable(node) && keys.slice(i, i + BATCH).some((key) => this.routing.homes(key).includes(node))),\n',
+  },
+]
+
+const SAME_ACTOR_IN_EVERY_LIFE: Mutation['changes'] = [
+  {
+    file: 'src/core/minter.ts',
+    find: 'return actorOf(this.node, this.random.id(RANDOM_LENGTH))',
+    replace: "return actorOf(this.node, 'A'.repeat(RANDOM_LENGTH))",
+  },
+]
+
+export const mutations: Mutation[] = [
+  {
+    pitfall: 'P1',
+    name: 'contexts are cut to the actors of the present versions',
+    killedBy: 'huge-context',
+    changes: [
+      {
+        file: 'src/core/versions/container.ts',
+        find: '  return { siblings, context: joinContexts(a.context, b.context) }\n',
+        replace: '  return withStableContextDropped({ siblings, context: joinContexts(a.context, b.context) })\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P2',
+    name: 'a tab that forgot everything counts from one again',
+    killedBy: 'amnesia-coordinator',
+    changes: SAME_ACTOR_IN_EVERY_LIFE,
+  },
+  {
+    pitfall: 'P3',
+    name: 'a key created anew restarts its counter under the old actor',
+    killedBy: 'doomstone-fallback',
+    changes: SAME_ACTOR_IN_EVERY_LIFE,
+  },
+  {
+    pitfall: 'P4',
+    name: 'tombstones are forgotten without those who are away',
+    killedBy: 'zombie-long-absent',
+    changes: [
+      {
+        file: 'src/core/sync/settling.ts',
+        find: "      .filter((record) => record.state !== 'left' && record.node !== this.routing.self)\n",
+        replace: "      .filter((record) => record.state === 'up' && record.node !== this.routing.self)\n",
+      },
+    ],
+  },
+  {
+    pitfall: 'P5',
+    name: 'tombstones are forgotten while a hint with the old value waits',
+    killedBy: 'hint-vs-purge',
+    changes: ASK_ONLY_HOMES,
+  },
+  {
+    pitfall: 'P6',
+    name: 'tombstones are forgotten while a former home still has the old value',
+    killedBy: 'transfer-vs-purge',
+    changes: ASK_ONLY_HOMES,
+  },
+  {
+    pitfall: 'P7',
+    name: 'each home drops expired values by itself, without a tombstone',
+    killedBy: 'ttl-skew',
+    changes: [
+      {
+        file: 'src/core/node.ts',
+        find: '    this.write(key, { value: undefined, expiresAt: 0 }, context, options).outcome.catch((error) => this.report(error))\n',
+        replace:
+          '    void options\n    void this.replica.settle([{ key, digest: digestOf(key, container), to: () => undefined }])\n',
+      },
+      {
+        file: 'src/core/node.ts',
+        find: "import { checksumOf } from './versions/encoding.js'",
+        replace: "import { checksumOf, digestOf } from './versions/encoding.js'",
+      },
+    ],
+  },
+  {
+    pitfall: 'P8',
+    name: 'plain version vectors: a put replaces all or nothing',
+    killedBy: 'interleaved-writers',
+    changes: [
+      {
+        file: 'src/core/versions/container.ts',
+        find: '  if (isBlank(a)) return b\n',
+        replace:
+          '  if (isBlank(a)) return b\n  const all = joinContexts(a.context, b.context)\n  if (descends(a.context, b.context)) return a\n  if (descends(b.context, a.context)) return b\n  return { siblings: [...a.siblings, ...b.siblings.filter(({ dot }) => !hasDot(a, dot))].sort((x, y) => compareDots(x.dot, y.dot)), context: all }\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P9',
+    name: 'a handed-on version gets a dot of its own again',
+    killedBy: 'hint-basic',
+    changes: [
+      {
+        file: 'src/core/requests/serve.ts',
+        find: '      context.observe(decoded)\n',
+        replace:
+          '      context.observe(decoded)\n      if (!fresh) for (const entry of decoded) { const siblings = entry.container.siblings.map((sibling) => ({ ...sibling, dot: { ...sibling.dot, counter: sibling.dot.counter + 100 } })); entry.container = { siblings, context: { vector: new Map([...entry.container.context.vector].map(([actor, n]) => [actor, n + 100])), cloud: new Map() } } }\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P10',
+    name: 'a repeated send is another write',
+    killedBy: 'retry-idempotent',
+    changes: [
+      {
+        file: 'src/core/requests/put.ts',
+        find: '      if (routing.isReachable(node)) this.send(node, this.standIns.get(node), bytes)\n',
+        replace:
+          '      const { siblings: [sibling] } = this.entry.container\n      if (!sibling || !routing.isReachable(node)) continue\n      const dot = { ...sibling.dot, counter: sibling.dot.counter + 1000 * attempt }\n      this.send(node, this.standIns.get(node), encodeContainer({ siblings: [{ ...sibling, dot }], context: { vector: new Map(), cloud: new Map([[dot.actor, new Set([dot.counter])]]) } }))\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P11',
+    name: 'a new home says "not found" before it has its data',
+    killedBy: 'join-under-load',
+    changes: [
+      {
+        file: 'src/core/sync/duties.ts',
+        find: '    return this.whole.has(partition) && (this.homes.has(partition) || this.standIns.has(partition))\n',
+        replace: '    return this.homes.has(partition) || this.standIns.has(partition)\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P12',
+    name: 'the node’s name is its actor, also after it has left and come back',
+    killedBy: 'leave-rejoin',
+    changes: SAME_ACTOR_IN_EVERY_LIFE,
+  },
+  {
+    pitfall: 'P13',
+    name: 'several nodes share an actor',
+    killedBy: 'baseline-causal',
+    changes: [
+      {
+        file: 'src/core/minter.ts',
+        find: 'return actorOf(this.node, this.random.id(RANDOM_LENGTH))',
+        replace: "return actorOf('same-node-' as NodeId, 'A'.repeat(RANDOM_LENGTH))",
+      },
+    ],
+  },
+  {
+    pitfall: 'P14',
+    name: 'a strict quorum counts stand-ins',
+    killedBy: 'strict-vs-sloppy',
+    changes: [
+      {
+        file: 'src/core/requests/put.ts',
+        find: '    if (this.options.strictQuorum) return this.homeAcks()\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    pitfall: 'P16',
+    name: 'an empty stand-in’s "not found" is a vote',
+    killedBy: 'cold-restart-subset',
+    changes: [
+      {
+        file: 'src/core/requests/get.ts',
+        find: '    return answer.complete || answer.digest !== undefined\n',
+        replace: '    return true\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P17',
+    name: 'reads repair nothing',
+    killedBy: 'read-repair-notfound',
+    changes: [
+      {
+        file: 'src/core/requests/get.ts',
+        find: '    if (!tuning.readRepair || this.resolve || this.repairing || this.outstanding > 0) return\n',
+        replace: '    if (tuning) return\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P18',
+    name: 'a read writes its answer to every home',
+    killedBy: 'read-no-write',
+    changes: [
+      {
+        file: 'src/core/requests/get.ts',
+        find: '        if (!now || (now.digest && sameDigest(now.digest, digest))) return false\n        return !(now.container && dominates(now.container, this.merged))\n',
+        replace:
+          '        return now !== undefined || sameDigest(digest, digest) || dominates(this.merged, this.merged)\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P19',
+    name: 'read repairs without a limit',
+    killedBy: 'aae-flood',
+    changes: [
+      { file: 'src/core/node.ts', find: 'mayRepair: () => this.repairs.take(),', replace: 'mayRepair: () => true,' },
+    ],
+  },
+  {
+    pitfall: 'P21',
+    name: 'a request to a silent peer waits for ever',
+    killedBy: 'sync-with-frozen-peer',
+    changes: [
+      { file: 'src/core/sync/exchange.ts', find: 'const TIMEOUT_MS = 10_000', replace: 'const TIMEOUT_MS = 1e12' },
+    ],
+  },
+  {
+    pitfall: 'P22',
+    name: 'the Merkle trees are not there at start',
+    killedBy: 'cold-restart-subset',
+    changes: [{ file: 'src/core/node.ts', find: '    node.replica.forest.update(state.leafGroups)\n', replace: '' }],
+  },
+  {
+    pitfall: 'P23',
+    name: 'hints are sent to a slow home again and again',
+    killedBy: 'hint-storm',
+    changes: [
+      {
+        file: 'src/core/requests/handoff.ts',
+        find: 'if (this.stopped || this.busy.has(home) || home === this.routing.self) return',
+        replace: 'if (this.stopped || home === this.routing.self) return',
+      },
+      {
+        file: 'src/core/requests/handoff.ts',
+        find: '    this.timer = this.clock.setTimer(this.tuning.handoffIntervalMs, () => {\n',
+        replace: '    this.timer = this.clock.setTimer(this.tuning.handoffIntervalMs / 20, () => {\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P25',
+    name: 'hints for a home that is none any more are kept for it',
+    killedBy: 'hint-orphan',
+    changes: [
+      {
+        file: 'src/core/requests/handoff.ts',
+        find: '    this.rerouteAgain = this.rerouting\n',
+        replace: '    if (this.tuning) return\n    this.rerouteAgain = this.rerouting\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P26',
+    name: 'a restarted holder does not look for its hints',
+    killedBy: 'hint-holder-restarts',
+    changes: [
+      {
+        file: 'src/core/node.ts',
+        find: '    for (const { key, homes, own } of state.hints) node.replica.hints.set(key, { homes, own })\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    pitfall: 'P27',
+    name: 'a transfer whose peer vanished keeps its slot',
+    killedBy: 'transfer-peer-vanishes',
+    changes: [
+      {
+        file: 'src/core/peers.ts',
+        find: '    for (const pending of [...this.pending.values()]) if (pending.to === node) pending.finish(undefined)\n',
+        replace: '',
+      },
+      { file: 'src/core/sync/exchange.ts', find: 'const TIMEOUT_MS = 10_000', replace: 'const TIMEOUT_MS = 1e12' },
+    ],
+  },
+  {
+    pitfall: 'P28',
+    name: 'the estimate of the load never falls, and background work waits for ever',
+    killedBy: 'hint-storm',
+    changes: [
+      {
+        file: 'src/core/background.ts',
+        find: '    if (this.running === 0 && this.clock.now() - this.lastForeground > BUSY_MS) return 0\n',
+        replace:
+          '    if (this.running === 0 && this.lastForeground === Number.NEGATIVE_INFINITY) return 0\n    return 1e9\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P30',
+    name: 'of two records that tie, the other side’s wins',
+    killedBy: 'ring-tie',
+    changes: [
+      {
+        file: 'src/core/membership/records.ts',
+        find: '  return describe(a) >= describe(b) ? a : b\n',
+        replace: '  return b\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P33',
+    name: 'members are not remembered on disk',
+    killedBy: 'cold-restart-subset',
+    changes: [
+      { file: 'src/core/node.ts', find: "    node.membership.restore(state.meta.get('members'))\n", replace: '' },
+    ],
+  },
+  {
+    pitfall: 'P34',
+    name: 'a former home drops its copy after a while, without asking',
+    killedBy: 'join-under-slow-links',
+    changes: [
+      {
+        file: 'src/core/sync/transfers.ts',
+        find: "    for (const home of homes) {\n      const { complete } = await this.exchange.with(home, [partition], 'transfer', false)\n      if (!complete) return false\n    }\n",
+        replace: '',
+      },
+      {
+        file: 'src/core/sync/transfers.ts',
+        find: '    for (const home of homes) if ((await this.exchange.differing(home, [partition]))?.length !== 0) return false\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    pitfall: 'P35',
+    name: 'the placement depends on the order in which a node met the members',
+    killedBy: 'concurrent-admins',
+    changes: [
+      {
+        file: 'src/core/ring/placement.ts',
+        find: '  const sorted = [...members].sort((a, b) => (a.node < b.node ? -1 : a.node > b.node ? 1 : 0))\n',
+        replace: '  const sorted = [...members]\n',
+      },
+      {
+        file: 'src/core/ring/placement.ts',
+        find: "    invariant(member.node !== sorted[i - 1]?.node, 'a member is placed once')\n",
+        replace: '    void [member, i]\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P36',
+    name: 'two copies on one device',
+    killedBy: 'zone-loss',
+    changes: [
+      {
+        file: 'src/core/ring/claims.ts',
+        find: '    members.map((member) => devices.indexOf(member.device)),\n',
+        replace: '    members.map((_, i) => i),\n',
+      },
+      {
+        file: 'src/core/ring/claims.ts',
+        find: '    Math.max(0, copies - devices.length),\n',
+        replace: '    Math.max(0, copies - members.length),\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P40',
+    name: 'a scan that not everybody answered says that it is complete',
+    killedBy: 'coverage-partial',
+    changes: [
+      {
+        file: 'src/core/requests/scan.ts',
+        find: '    this.complete = this.covers(streams)\n    for',
+        replace: '    this.complete = streams.length > 0\n    for',
+      },
+    ],
+  },
+  {
+    pitfall: 'P41',
+    name: 'a read that failed is "not found"',
+    killedBy: 'storage-full',
+    changes: [
+      {
+        file: 'src/core/requests/serve.ts',
+        find: "        return { type: 'Failed', kind: error instanceof StorageFailure ? error.kind : 'malformed' }\n",
+        replace:
+          "        return { type: 'ReadResult', digest: new Uint8Array(0), container: undefined, complete: true }\n",
+      },
+    ],
+  },
+  {
+    pitfall: 'P43',
+    name: 'a tab that was paused takes everybody else for dead',
+    killedBy: 'old-ring-resume',
+    changes: [
+      {
+        file: 'src/core/node.ts',
+        find: '      if (clock.now() - due > 2 * gossipIntervalMs) this.membership.startListening()\n',
+        replace: '',
+      },
+    ],
+  },
+]
+
+export const absent: Absent[] = [
+  {
+    pitfall: 'P15',
+    name: 'non-monotonic quorum reads',
+    reason:
+      'promised per store handle only, by its session, which is above the simulated core; test/unit/session.test.ts and test/browser/api.test.ts hold it',
+  },
+  {
+    pitfall: 'P20',
+    name: 'anti-entropy overload',
+    reason:
+      'a store’s disk answers in order, so pacing shows as latency, not as an error; the report on §6.5 (npm run paper) measures the budget on and off',
+  },
+  {
+    pitfall: 'P24',
+    name: 'hints reject healthy traffic',
+    reason: 'there is no cap on hints in flight that could refuse a put: a hint is a row, merged per key',
+  },
+  {
+    pitfall: 'P29',
+    name: 'failing handoff makes more sync and repair',
+    reason:
+      'the ranks of the one budget decide an order within a second and nothing else; test/unit/background.test.ts holds them',
+  },
+  {
+    pitfall: 'P31',
+    name: 'forced ring updates while a member is down',
+    reason: 'nobody updates a ring: the placement is a function of the member records',
+  },
+  {
+    pitfall: 'P32',
+    name: 'crash inside a ring merge',
+    reason: 'records have one shape, checked at the door (test/unit/wire.test.ts); there is no resizing',
+  },
+  {
+    pitfall: 'P37',
+    name: 'too many virtual nodes',
+    reason: 'Q partitions with spaced claims; test/properties/ring.test.ts holds balance, spread and movement',
+  },
+  {
+    pitfall: 'P38',
+    name: 'hot partitions',
+    reason: 'there are no limits per partition to waste; the scenario hot-key watches the other keys',
+  },
+  {
+    pitfall: 'P39',
+    name: 'last write wins under clock skew',
+    reason: 'no clock orders versions; clock-scramble shows it, and merge/lww orders by what the application gives it',
+  },
+  {
+    pitfall: 'P42',
+    name: 'metastable caches',
+    reason: 'every node holds the whole member list; there is no cache of it to be cold',
+  },
+]

@@ -1,0 +1,19 @@
+/**
+ * A known mistake, put back into the production core: a change of one place in its source, made while the simulator is built. The text must be
+ * there exactly once, so that a mutation that no longer fits the code says so.
+ */
+export interface Mutation {
+  /** In PITFALLS.md. */
+  pitfall: string
+  name: string
+  /** The scenario that has to notice. */
+  killedBy: string
+  changes: { file: string; find: string; replace: string }[]
+}
+
+/** A pitfall that has nothing here to be put back into, and why. */
+export interface Absent {
+  pitfall: string
+  name: string
+  reason: string
+}
