@@ -133,7 +133,7 @@ export const mutations: Mutation[] = [
   {
     pitfall: 'P11',
     name: 'a new home says "not found" before it has its data',
-    killedBy: 'join-under-load',
+    killedBy: 'join-under-slow-links',
     changes: [
       {
         file: 'src/core/sync/duties.ts',
@@ -203,9 +203,13 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/requests/get.ts',
-        find: '        if (!now || (now.digest && sameDigest(now.digest, digest))) return false\n        return !(now.container && dominates(now.container, this.merged))\n',
-        replace:
-          '        return now !== undefined || sameDigest(digest, digest) || dominates(this.merged, this.merged)\n',
+        find: '    if (stale.length === 0) return\n    // A write',
+        replace: '    stale = [...this.homes]\n    // A write',
+      },
+      {
+        file: 'src/core/requests/get.ts',
+        find: '    stale = await this.stillBehind(stale, digest)\n',
+        replace: '    if (!digest) stale = await this.stillBehind(stale, digest)\n',
       },
     ],
   },
@@ -337,18 +341,14 @@ export const mutations: Mutation[] = [
   },
   {
     pitfall: 'P35',
-    name: 'the placement depends on the order in which a node met the members',
+    name: 'a node’s placement depends on who computes it',
     killedBy: 'concurrent-admins',
     changes: [
       {
-        file: 'src/core/ring/placement.ts',
-        find: '  const sorted = [...members].sort((a, b) => (a.node < b.node ? -1 : a.node > b.node ? 1 : 0))\n',
-        replace: '  const sorted = [...members]\n',
-      },
-      {
-        file: 'src/core/ring/placement.ts',
-        find: "    invariant(member.node !== sorted[i - 1]?.node, 'a member is placed once')\n",
-        replace: '    void [member, i]\n',
+        file: 'src/core/membership/membership.ts',
+        find: "        this.all().filter((record) => record.state === 'up'),\n",
+        replace:
+          "        this.all().filter((record) => record.state === 'up').map((record) => record.node === this.own.node ? { ...record, capacity: 2 * record.capacity } : record),\n",
       },
     ],
   },
