@@ -3,6 +3,7 @@ import type { StoreKey } from '../../src/core/ids.js'
 import { type Container, isLive } from '../../src/core/versions/container.js'
 import { contextSize } from '../../src/core/versions/context.js'
 import { MalformedError, decodeContainer, digestOf } from '../../src/core/versions/encoding.js'
+import type { Row } from './disk.js'
 import type { OpenPlace, Place, World } from './world.js'
 
 /** Why the ring is not one whole yet (I3, I12); undefined when it is. */
@@ -21,12 +22,19 @@ export function disagreement(world: World, keys: StoreKey[]): string | undefined
   const all = new Map(places.map((place) => [place.id, place]))
   for (const key of keys) {
     const homes = places[0]?.node.routing.homes(key) ?? []
-    const states = homes.map((home) => stateOn(all.get(home) as Place, key))
+    const holders = homes.map((home) => all.get(home) as Place)
+    const states = holders.map((place) => digestOn(place, key))
     if (new Set(states).size > 1) return `I3: the homes of ${JSON.stringify(key)} differ: ${states.join(', ')}`
     for (const place of places)
       if (!homes.includes(place.id) && place.disk.records.has(key))
         return `I3: ${place.id} still has ${JSON.stringify(key)}`
   }
+  // What a record says of itself is looked at last: it takes longest.
+  for (const { id, disk } of places)
+    for (const [key, row] of disk.records) {
+      const fault = faultOf(key, row)
+      if (fault) return `I3: ${id} has ${JSON.stringify(key)} ${fault}`
+    }
   return undefined
 }
 
@@ -86,12 +94,16 @@ export function settledState(world: World, key: StoreKey): Container | undefined
   return home === undefined ? undefined : containerAt(world.placeOf(home), key)
 }
 
-function stateOn(place: Place, key: StoreKey): string {
+function digestOn(place: Place, key: StoreKey): string {
+  const row = place.disk.records.get(key)
+  return row ? `${row.digest.high}/${row.digest.low}/${row.live}` : 'nothing'
+}
+
+function faultOf(key: StoreKey, { container, digest, live }: Row): string | undefined {
   try {
-    const container = containerAt(place, key)
-    if (!container) return 'nothing'
-    const { high, low } = digestOf(key, container)
-    return `${high}/${low}/${isLive(container)}`
+    const stored = decodeContainer(container)
+    const { high, low } = digestOf(key, stored)
+    return high === digest.high && low === digest.low && isLive(stored) === live ? undefined : 'with a wrong digest'
   } catch (error) {
     if (error instanceof MalformedError) return 'damaged'
     throw error

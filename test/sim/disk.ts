@@ -20,7 +20,7 @@ import {
 } from '../../src/core/environment.js'
 import type { Partition, StoreKey } from '../../src/core/ids.js'
 
-interface Row extends StoredRecord {
+export interface Row extends StoredRecord {
   address: Address
   live: boolean
 }

@@ -124,7 +124,7 @@ export function planOf({ seed, operations, tabs, faults }: PlanOptions): Plan {
       requestTimeoutMs: random.pick([1000, 5000]),
       replaceAfterMs: random.pick([8000, 60_000, 600_000]),
       standInAfterMs: random.pick([1000, 2500, 30_000]),
-      settleAfterMs: random.pick([2000, 60_000]),
+      settleAfterMs: random.pick([2000, 15_000]),
       syncIntervalMs: random.pick([2000, 15_000]),
       syncSettleMs: random.pick([50, 400]),
       handoffIntervalMs: random.pick([500, 2000]),

@@ -20,10 +20,11 @@ export interface RunResult {
   seen: Map<string, number>
 }
 
-/** Long enough that everything knows everything after a fault ended. */
+/** Long enough that everybody knows of every fault and of its end: cuts are noticed late. */
 const CALM_MS = 30_000
+const CORE_MS = 15_000
 const CONVERGED_WITHIN_MS = 400_000
-const QUIET_MS = 20_000
+const QUIET_MS = 15_000
 
 export async function run(plan: Plan, trace?: TraceOptions): Promise<RunResult> {
   const day = new Day(plan, trace)
@@ -88,7 +89,7 @@ class Day {
     const isBack = (place: Place) => place.node !== undefined || faults.isLeaving(place)
     // A core first: what it answers must not depend on the others.
     for (const place of world.places) if (!isBack(place) && random.chance(0.5)) await world.start(place)
-    await time.advance(CALM_MS)
+    await time.advance(CORE_MS)
     const core = ringOf(world)
     if (core.length >= 2) await this.mustAnswer(random.pick(core))
     for (const place of world.places) if (!isBack(place)) await world.start(place)
@@ -105,7 +106,7 @@ class Day {
     if (owed > 0) history.violation('I9', `${owed} operations were never answered`)
     if (history.violations.length === 0) {
       // Forgetting may still go on for a while; then nothing may.
-      await time.advance(2 * (plan.tuning.settleAfterMs ?? 60_000) + 10_000)
+      await time.advance(2 * (plan.tuning.settleAfterMs ?? 60_000) + 5000)
       for (const found of [...leftovers(world), ...(await unrest(world, QUIET_MS))]) history.violations.push(found)
     }
     for (const error of world.errors) {
