@@ -1,12 +1,21 @@
-/** Builds the simulator; with `plugins`, from changed sources (the mutations do that). */
+/** Builds what runs the production core in Node: the simulator and the paper's reports. */
 import { build } from 'vite'
 import { root } from './paths.mjs'
 
 /**
  * @param {string} outDir
+ * @param {import('vite').PluginOption[]} [plugins] change the sources: the mutations do that
+ */
+export function buildSimulator(outDir, plugins) {
+  return buildForNode(outDir, { main: 'test/sim/main.ts', worker: 'test/sim/worker.ts' }, plugins)
+}
+
+/**
+ * @param {string} outDir
+ * @param {Record<string, string>} input
  * @param {import('vite').PluginOption[]} [plugins]
  */
-export async function buildSimulator(outDir, plugins = []) {
+export async function buildForNode(outDir, input, plugins = []) {
   await build({
     root,
     configFile: false,
@@ -21,7 +30,7 @@ export async function buildSimulator(outDir, plugins = []) {
       sourcemap: true,
       ssr: true,
       rolldownOptions: {
-        input: { main: 'test/sim/main.ts', worker: 'test/sim/worker.ts' },
+        input,
         external: /^[^./\0]/,
         output: { entryFileNames: '[name].js', chunkFileNames: 'chunks/[name].js' },
       },

@@ -1,0 +1,25 @@
+/** `npm run paper`: the paper’s experiments, each beside the paper’s numbers; text and plots go to out/paper. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { drawPlot } from './plot.js'
+import type { Report } from './report.js'
+
+const experiments: (() => Report | Promise<Report>)[] = []
+
+const outDir = 'out/paper'
+mkdirSync(outDir, { recursive: true })
+const parts = ['# The paper’s experiments, here\n']
+for (const experiment of experiments) {
+  const report = await experiment()
+  writeFileSync(`${outDir}/${report.name}.svg`, drawPlot(report))
+  const text = [
+    `## ${report.title}`,
+    `**The paper:** ${report.paper}`,
+    `**Here:**\n\n${report.ours}`,
+    `**Comparable:** ${report.comparable}`,
+    `![${report.title}](${report.name}.svg)\n`,
+  ].join('\n\n')
+  console.log(text)
+  parts.push(text)
+}
+writeFileSync(`${outDir}/report.md`, parts.join('\n\n'))
+console.log(`written to ${outDir}/report.md, with a plot for each`)
