@@ -90,6 +90,7 @@ export interface Written {
 
 const REPAIRS_PER_SECOND = 50
 const PERSIST_DELAY_MS = 200
+const MAX_ADDRESSES = 10_000
 
 export class Node {
   readonly events = new Emitter<NodeEvents>()
@@ -139,7 +140,16 @@ export class Node {
     const { node, device, name, capacity, tuning } = options
     const onError = (error: unknown) => this.report(error)
     const identity: Identity = { node, device, incarnation, config: `Q=${tuning.partitions};${options.config}` }
-    const address = (key: StoreKey): Address => addressOf(key, tuning.partitions)
+    // Every operation asks several times where its key lives.
+    const addresses = new Map<StoreKey, Address>()
+    const address = (key: StoreKey): Address => {
+      const known = addresses.get(key)
+      if (known) return known
+      if (addresses.size >= MAX_ADDRESSES) addresses.clear()
+      const found = addressOf(key, tuning.partitions)
+      addresses.set(key, found)
+      return found
+    }
     this.repairs = new RateLimit(clock, REPAIRS_PER_SECOND)
     this.minter = new Minter(node, random)
     this.background = new Background(clock)

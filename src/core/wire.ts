@@ -3,9 +3,8 @@
  * sending, time to live, then the message's fields in the order of its declaration. Decoding checks every field
  * against the declaration, so nothing behind this door ever sees a value of the wrong shape or size.
  */
-import { encode } from '@msgpack/msgpack'
 import { MalformedError } from './versions/encoding.js'
-import { decodeMessagePack } from './versions/messagepack.js'
+import { decodeMessagePack, encodeMessagePack } from './versions/messagepack.js'
 
 /** Checks one field; throws MalformedError. What it returns is what the message holds. */
 export type Field<T> = (value: unknown) => T
@@ -99,7 +98,7 @@ const HEADER_LENGTH = 5
 export function encodeFrame(declared: Shape, header: FrameHeader, body: Record<string, unknown>): Uint8Array {
   const frame: unknown[] = [declared.code, header.id, header.incarnation, header.sentAt, header.ttl]
   for (const name in declared.fields) frame.push(body[name] ?? null)
-  return encode(frame)
+  return encodeMessagePack(frame)
 }
 
 /** @throws MalformedError for anything that is not a frame of one of `shapes` (by code). */

@@ -60,16 +60,22 @@ export class History {
   }
 
   /**
-   * @param copies the nodes on whose disks it, or what replaced it, really is
-   * @param struck nodes that some fault has met meanwhile, so that their word counts no more
+   * @param holds whether it, or what replaced it, really is on that node's disk
+   * @param struck whether some fault has met that node meanwhile, so that its word counts no more
+   * @param copies all nodes that hold it
    */
-  ended(write: Write, outcome: PutOutcome, copies: ReadonlySet<NodeId>, struck: (node: NodeId) => boolean): void {
+  ended(
+    write: Write,
+    outcome: PutOutcome,
+    holds: (node: NodeId) => boolean,
+    struck: (node: NodeId) => boolean,
+    copies: () => ReadonlySet<NodeId>,
+  ): void {
     write.refused = outcome.refused
-    const acks = outcome.acks.filter((node) => copies.has(node) || !struck(node))
-    for (const node of acks) write.holders.add(node)
-    const missing = acks.filter((node) => !copies.has(node))
+    const missing = outcome.acks.filter((node) => !holds(node) && !struck(node))
+    for (const node of outcome.acks) if (missing.includes(node) || !struck(node) || holds(node)) write.holders.add(node)
     // A stand-in, or the writer's outbox, may have handed it on already: then all homes have it.
-    if (missing.length > 0 && copies.size < Math.min(acks.length, outcome.answers))
+    if (missing.length > 0 && copies().size < Math.min(write.holders.size, outcome.answers))
       this.violation('I13', `${missing} acknowledged ${nameOf(write.key, write.dot)} without having it on disk`)
     if (outcome.met && outcome.acks.length < outcome.needed && !outcome.refused)
       this.violation(

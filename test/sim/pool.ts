@@ -12,7 +12,8 @@ export async function inWorkers<Job, Result>(
   const rest = [...jobs]
   await Promise.all(
     Array.from({ length: Math.min(width, jobs.length) }, async () => {
-      const worker = new Worker(script)
+      // Frames and containers live for moments: with room for them, the collector has little to do.
+      const worker = new Worker(script, { resourceLimits: { maxYoungGenerationSizeMb: 128 } })
       worker.setMaxListeners(0)
       for (let job = rest.shift(); job !== undefined; job = rest.shift()) {
         const result = await new Promise<Result>((resolve, reject) => {

@@ -228,7 +228,13 @@ export class World {
       const known = this.history.began(key, place.id, result.container, context)
       const start = this.time.now
       void result.outcome.then((outcome) =>
-        this.history.ended(known, outcome, this.copiesOf(known), (acker) => this.placeOf(acker).disturbedAt >= start),
+        this.history.ended(
+          known,
+          outcome,
+          (acker) => holds(this.placeOf(acker), known.key, known.dot),
+          (acker) => this.placeOf(acker).disturbedAt >= start,
+          () => this.copiesOf(known),
+        ),
       )
       return result
     }

@@ -3,14 +3,13 @@
  * A container is encoded once per merge and moved as bytes. Decoding checks everything: bytes may come from a peer,
  * from an application (contexts) or from a damaged disk.
  */
-import { encode } from '@msgpack/msgpack'
 import { sha256 } from '@noble/hashes/sha2.js'
 import { utf8ToBytes } from '@noble/hashes/utils.js'
 import type { Digest } from '../environment.js'
 import { type ActorId, NODE_ID_LENGTH } from '../ids.js'
 import { type Container, type Sibling, compareDots } from './container.js'
 import { type CausalContext, type Dot, compact, covers } from './context.js'
-import { decodeMessagePack } from './messagepack.js'
+import { decodeMessagePack, encodeMessagePack } from './messagepack.js'
 
 /** Bytes that do not hold what they should. */
 export class MalformedError extends Error {
@@ -74,7 +73,7 @@ export function encodeContainer(container: Container): Uint8Array {
     const { dot, expiresAt, checksum, value } = sibling
     return [context[0].indexOf(dot.actor), dot.counter, expiresAt, checksum, value ?? null]
   })
-  const body = encode([context, siblings])
+  const body = encodeMessagePack([context, siblings])
   const bytes = new Uint8Array(body.length + CHECKSUM_BYTES)
   bytes.set(body)
   new DataView(bytes.buffer).setUint32(body.length, checksumOf(body))
@@ -108,7 +107,7 @@ export function decodeContainer(bytes: Uint8Array): Container {
 }
 
 export function encodeContext(context: CausalContext): Uint8Array {
-  return encode(contextToWire(context))
+  return encodeMessagePack(contextToWire(context))
 }
 
 /** @throws MalformedError */

@@ -1,9 +1,20 @@
 /**
- * MessagePack that comes from outside: from peers, from a disk, from applications. A list says how many items it has before the first of
+ * MessagePack, in and out. What comes in is from peers, from a disk, from applications: a list says how many items it has before the first of
  * them, and a decoder makes room for as many: thirty bytes can ask for gigabytes. So the counts are checked first against
  * the bytes there are. Relied on by every decoding of received bytes.
  */
-import { type DecoderOptions, decode } from '@msgpack/msgpack'
+import { type DecoderOptions, Encoder, decode } from '@msgpack/msgpack'
+
+/** Larger ones are not kept for the next time. */
+const MAX_KEPT_BYTES = 256 * 1024
+let encoder = new Encoder()
+
+/** In bytes of their own. The encoder and its buffer are used again: making them costs more than most messages do. */
+export function encodeMessagePack(value: unknown): Uint8Array {
+  const bytes = encoder.encode(value)
+  if (bytes.length > MAX_KEPT_BYTES) encoder = new Encoder()
+  return bytes
+}
 
 /** @throws when the bytes are not one whole value; for the caller to turn into an error of its own. */
 export function decodeMessagePack(bytes: Uint8Array, options?: DecoderOptions<undefined>): unknown {

@@ -1,5 +1,5 @@
 /** Does to a world what a plan's fault says. Faults stay within what can be recovered from: the last good copy of a key is never damaged. */
-import { storeKey } from '../../../src/core/ids.js'
+import type { StoreKey } from '../../../src/core/ids.js'
 import { handEverythingOver } from '../../../src/store/leave.js'
 import type { Disk } from '../disk.js'
 import type { Place, World } from '../world.js'
@@ -22,7 +22,8 @@ export class Faults {
 
   constructor(
     private readonly world: World,
-    private readonly keys: number,
+    /** The keys of the plan. */
+    private readonly keys: readonly StoreKey[],
   ) {}
 
   /** It has left for good, or is about to. */
@@ -182,15 +183,15 @@ export class Faults {
   }
 
   /** Flips something of a key that two other tabs hold in the very same state. */
-  private damage(place: Place, amount: number, flip: (disk: Disk, key: ReturnType<typeof storeKey>) => boolean): void {
-    const key = storeKey(3, '', `k${Math.floor(amount * this.keys)}`)
+  private damage(place: Place, amount: number, flip: (disk: Disk, key: StoreKey) => boolean): void {
+    const key = this.keys[Math.floor(amount * this.keys.length)] as StoreKey
     const mine = place.disk.records.get(key)
     const homes = place.node?.routing.homes(key) ?? []
     const same = this.world.places.filter(({ id, disk }) => {
       const digest = disk.records.get(key)?.digest
       return homes.includes(id) && digest?.high === mine?.digest.high && digest?.low === mine?.digest.low
     })
-    if (mine && same.length >= 3) this.world.changeDisk(place, `has ${key} damaged`, () => flip(place.disk, key))
+    if (mine && same.length >= 2) this.world.changeDisk(place, `has ${key} damaged`, () => flip(place.disk, key))
   }
 
   private touch(...places: Place[]): void {

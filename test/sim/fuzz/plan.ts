@@ -75,6 +75,8 @@ export interface Plan {
   seed: number
   tabs: number
   keys: number
+  /** Copies of each key. */
+  n: number
   /** Of the tabs, so many share a device with their neighbour. */
   shared: number
   /** One tab has other room parameters: it must stay alone. */
@@ -110,6 +112,7 @@ export function planOf({ seed, operations, tabs, faults }: PlanOptions): Plan {
     seed,
     tabs: count,
     keys: random.pick([5, 25, 100]),
+    n: random.pick([3, 3, 3, 2, 5]),
     shared: random.chance(0.3) ? 1 : 0,
     stranger: random.chance(0.1),
     minLatencyMs: 1,
@@ -127,6 +130,8 @@ export function planOf({ seed, operations, tabs, faults }: PlanOptions): Plan {
       settleAfterMs: random.pick([2000, 15_000]),
       syncIntervalMs: random.pick([2000, 15_000]),
       syncSettleMs: random.pick([50, 400]),
+      heartbeatIntervalMs: random.pick([1000, 3000]),
+      gossipIntervalMs: random.pick([1000, 3000]),
       handoffIntervalMs: random.pick([500, 2000]),
       scrubIntervalMs: 5000,
       readRepair: random.chance(0.8),
@@ -136,7 +141,7 @@ export function planOf({ seed, operations, tabs, faults }: PlanOptions): Plan {
   }
   const pause = () => (random.chance(0.03) ? random.between(100, 3000) : random.between(0, 20))
   for (let i = 0; i < operations; i++) {
-    plan.steps.push(operation(random, plan.keys, pause()))
+    plan.steps.push(operation(random, plan, pause()))
     for (const { kind, rate } of rates) {
       if (rate === 0 || !random.chance(rate)) continue
       const [tab, other] = [random.below(1000), random.below(1000)]
@@ -146,17 +151,17 @@ export function planOf({ seed, operations, tabs, faults }: PlanOptions): Plan {
   return plan
 }
 
-function operation(random: SeededRandom, keys: number, after: number): Step {
+function operation(random: SeededRandom, { keys, n }: Plan, after: number): Step {
   const [tab, client, key] = [random.below(1000), random.below(2), random.below(keys)]
   if (random.chance(0.4))
-    return { after, do: 'get', tab, client, key, r: 1 + random.below(3), strict: random.chance(0.1) }
+    return { after, do: 'get', tab, client, key, r: 1 + random.below(n), strict: random.chance(0.1) }
   return {
     after,
     do: 'put',
     tab,
     client,
     key,
-    w: 1 + random.below(3),
+    w: 1 + random.below(n),
     strict: random.chance(0.2),
     deletes: random.chance(0.15),
     blind: random.chance(0.1),

@@ -41,6 +41,7 @@ export async function run(plan: Plan, trace?: TraceOptions): Promise<RunResult> 
 class Day {
   readonly world: World
   private readonly faults: Faults
+  private readonly keys: StoreKey[]
   /** Clients remember what they last saw of a key. */
   private readonly remembered = new Map<string, CausalContext>()
   private readonly owed = new Set<{ place: Place; life: number }>()
@@ -63,12 +64,14 @@ class Day {
         noticeMs,
         diskMinMs: 0.2,
         diskMaxMs: plan.diskMaxMs,
+        replication: [plan.n],
       },
       trace,
     )
     for (let i = 0; i < tabs; i++) this.world.addPlace(i < 2 * plan.shared ? { device: 'shared-dev' } : {})
     if (plan.stranger) this.world.addPlace({ config: 'another room' })
-    this.faults = new Faults(this.world, plan.keys)
+    this.keys = Array.from({ length: plan.keys }, (_, i) => storeKey(plan.n, '', `k${i}`))
+    this.faults = new Faults(this.world, this.keys)
   }
 
   async underFaults(): Promise<void> {
@@ -93,7 +96,7 @@ class Day {
     const core = ringOf(world)
     if (core.length >= 2) await this.mustAnswer(random.pick(core))
     for (const place of world.places) if (!isBack(place)) await world.start(place)
-    const keys = Array.from({ length: plan.keys }, (_, i) => this.key(i))
+    const { keys } = this
     const state = () => (faults.someoneIsLeaving ? 'somebody is still leaving' : disagreement(world, keys))
     try {
       await time.until('convergence', () => state() === undefined, CONVERGED_WITHIN_MS, 1000)
@@ -192,7 +195,7 @@ class Day {
       this.key(0),
       { value: new Uint8Array(1), expiresAt: 0 },
       this.remembered.get('nobody') ?? EMPTY_CONTEXT,
-      { w: 2, strictQuorum: false, durability: 'strict' },
+      { w: Math.min(2, this.plan.n), strictQuorum: false, durability: 'strict' },
     )
     void outcome.then(({ met, refused }) => {
       answered = met || refused
@@ -208,7 +211,7 @@ class Day {
   }
 
   private key(index: number): StoreKey {
-    return storeKey(3, '', `k${index}`)
+    return this.keys[index] as StoreKey
   }
 
   private client(place: Place, { client, key }: { client: number; key: number }): string {
