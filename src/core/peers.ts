@@ -288,8 +288,8 @@ export class Peers {
       return
     }
     const known = this.sessions.get(from)
-    if (known && known.incarnation > hello.incarnation) return
-    if (known && known.incarnation < hello.incarnation) this.endSession(from)
+    // Another life of that node, also with a lower number: it may have lost its bookkeeping and count anew.
+    if (known && known.incarnation !== hello.incarnation) this.endSession(from)
     if (hello.answer) this.sayHello(from, false)
     if (this.sessions.has(from)) return
     const now = this.clock.now()

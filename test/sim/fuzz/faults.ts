@@ -97,7 +97,9 @@ export class Faults {
         if (isClosed) world.changeDisk(place, 'loses its disk', () => place.disk.wipe())
         return
       case 'wipe bookkeeping':
-        if (isClosed) place.disk.meta.clear()
+        // But not who the members are: a tab that has its records and has forgotten everybody takes itself for the whole ring, and
+        // forgets tombstones alone. A database loses all of its stores or none.
+        if (isClosed) for (const name of place.disk.meta.keys()) if (name !== 'members') place.disk.meta.delete(name)
         return
       case 'snapshot':
         this.backups.set(place, place.disk.snapshot())
