@@ -24,7 +24,7 @@ export interface Random {
   id(length: number): string
 }
 
-/** 'strict': flushed to the disk before it is confirmed. 'relaxed': handed to the operating system. */
+/** 'strict': flushed to the disk before it is confirmed, with all that was committed before. 'relaxed': handed to the operating system. */
 export type Durability = 'strict' | 'relaxed'
 
 /** Where a key lives on disk and in the Merkle trees. */

@@ -144,6 +144,11 @@ export class Replica {
     await this.commit([{ address, apply }], [], 'relaxed')
   }
 
+  /** Everything that was committed so far survives a power cut. */
+  async flush(): Promise<void> {
+    await this.storage.commit({ meta: [['flushed', new Uint8Array(0)]] }, 'strict')
+  }
+
   /** Makes the Merkle leaves of a partition anew from its records. */
   async recount(partition: Partition): Promise<void> {
     this.forest.update(await this.storage.commit({ recount: [partition] }, 'relaxed'))

@@ -50,6 +50,8 @@ export class Settling {
     peers.handle('Settle', async ({ entries, commit }) => {
       const agreed = await this.agreeing(entries.map(([key, bytes]) => ({ key, digest: bytes })))
       if (commit) await this.forget(agreed)
+      // A power cut after the others have forgotten must not take this disk back behind what it agreed to.
+      else if (agreed.length > 0) await this.replica.flush()
       return { type: 'Settled', agreed: agreed.map(({ key }) => key) }
     })
   }
@@ -104,6 +106,7 @@ export class Settling {
     for (const key of keys) this.candidates.delete(key)
     for (const { key } of entries) this.candidates.set(key, this.clock.now())
     entries = await this.agreeing(entries)
+    if (entries.length > 0) await this.replica.flush()
     for (const commit of [false, true]) {
       if (entries.length === 0) return
       const answers = await Promise.all(others.map((node) => this.ask(node, entries, commit)))

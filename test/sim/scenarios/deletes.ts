@@ -151,4 +151,22 @@ export const deletes: Scenario[] = [
       assert.ok(nodeOf(ring.tab(2)).membership.placed().length === 7)
     },
   },
+  {
+    number: 57,
+    name: 'forget-then-power-cut',
+    shows: 'a power cut after everybody agreed to forget a tombstone does not take anybody back behind it',
+    tuning: QUICK_TO_FORGET,
+    visits: ['a tombstone was forgotten'],
+    async run(ring) {
+      const names = keys(20)
+      const client = ring.client(ring.tab(0))
+      for (const key of names) await client.put(key, 'old', { w: 3, durability: 'all' })
+      for (const key of names) await client.put(key, undefined, { w: 3, durability: 'relaxed' })
+      await ring.until('the tombstones to end', () => names.every((key) => tombstones(ring, key) === 0), 300_000)
+      for (const tab of ring.tabs) ring.world.cutPower(tab)
+      await ring.reopen(...ring.tabs)
+      await ring.pass(60_000)
+      for (const key of names) assert.deepEqual(await ring.client(ring.tab(3)).get(key), [])
+    },
+  },
 ]
