@@ -130,7 +130,9 @@ export class Faults {
       case 'flip value':
         return this.damage(place, amount, (disk, key) => disk.flipByte(key, Math.floor(amount * 1000)))
       case 'flip leaf':
-        return this.damage(place, amount, (disk, key) => disk.flipLeaf(key))
+        // Leaves are read when a tab opens; until then, and until the next scrub, damage under an open one would show nowhere.
+        if (isClosed) this.damage(place, amount, (disk, key) => disk.flipLeaf(key))
+        return
       case 'jump clock':
         place.clockError = (amount - 0.5) * 4 * 3_600_000
         return
@@ -188,7 +190,7 @@ export class Faults {
   private damage(place: Place, amount: number, flip: (disk: Disk, key: StoreKey) => boolean): void {
     const key = this.keys[Math.floor(amount * this.keys.length)] as StoreKey
     const mine = place.disk.records.get(key)
-    const homes = place.node?.routing.homes(key) ?? []
+    const homes = this.world.alive()[0]?.node.routing.homes(key) ?? []
     const same = this.world.places.filter(({ id, disk }) => {
       const digest = disk.records.get(key)?.digest
       return homes.includes(id) && digest?.high === mine?.digest.high && digest?.low === mine?.digest.low
