@@ -1,9 +1,12 @@
 /** `npm run paper`: the paper’s experiments, each beside the paper’s numbers; text and plots go to out/paper. */
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { admission } from './admission.js'
+import { buffering } from './buffering.js'
+import { coordination } from './coordination.js'
 import { drawPlot } from './plot.js'
 import type { Report } from './report.js'
 
-const experiments: (() => Report | Promise<Report>)[] = []
+const experiments: (() => Report | Promise<Report>)[] = [coordination, admission, buffering]
 
 const outDir = 'out/paper'
 mkdirSync(outDir, { recursive: true })
