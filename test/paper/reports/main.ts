@@ -1,9 +1,11 @@
 /** `npm run paper`: the paper’s experiments, each beside the paper’s numbers; text and plots go to out/paper. */
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { imbalance } from './imbalance.js'
+import { loadBalance } from './load-balance.js'
 import { drawPlot } from './plot.js'
 import type { Report } from './report.js'
 
-const experiments: (() => Report | Promise<Report>)[] = []
+const experiments: (() => Report | Promise<Report>)[] = [loadBalance, imbalance]
 
 const outDir = 'out/paper'
 mkdirSync(outDir, { recursive: true })
