@@ -4,8 +4,9 @@ import { imbalance } from './imbalance.js'
 import { loadBalance } from './load-balance.js'
 import { drawPlot } from './plot.js'
 import type { Report } from './report.js'
+import { versions } from './versions.js'
 
-const experiments: (() => Report | Promise<Report>)[] = [loadBalance, imbalance]
+const experiments: (() => Report | Promise<Report>)[] = [loadBalance, imbalance, versions]
 
 const outDir = 'out/paper'
 mkdirSync(outDir, { recursive: true })
