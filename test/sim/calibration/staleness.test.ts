@@ -43,7 +43,7 @@ describe('t-visibility, N = 3', () => {
   })
 
   test('after 5 ms on LNKD-SSD hardly a read in 100,000 is stale', () => {
-    const [after] = visibility(LNKD_SSD, ONE, [5], 2 * DRAWS, new SeededRandom(2013))
+    const [after] = visibility(LNKD_SSD, ONE, [5], DRAWS, new SeededRandom(2013))
     expect(after).toBeGreaterThan(0.99997)
   })
 

@@ -94,8 +94,8 @@ export function drawnWithinVersions(k: number, { n, r, w }: Quorum, draws: numbe
   for (let i = 0; i < draws; i++) {
     const asked = sample(n, r, random)
     let sees = false
-    for (let version = 0; version < k; version++)
-      if (sample(n, w, random).some((node) => asked.includes(node))) sees = true
+    for (let version = 0; version < k && !sees; version++)
+      sees = sample(n, w, random).some((node) => asked.includes(node))
     if (sees) seen++
   }
   return seen / draws
