@@ -3,10 +3,20 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { admission } from './admission.js'
 import { buffering } from './buffering.js'
 import { coordination } from './coordination.js'
+import { imbalance } from './imbalance.js'
+import { loadBalance } from './load-balance.js'
 import { drawPlot } from './plot.js'
 import type { Report } from './report.js'
+import { versions } from './versions.js'
 
-const experiments: (() => Report | Promise<Report>)[] = [coordination, admission, buffering]
+const experiments: (() => Report | Promise<Report>)[] = [
+  loadBalance,
+  buffering,
+  imbalance,
+  versions,
+  coordination,
+  admission,
+]
 
 const outDir = 'out/paper'
 mkdirSync(outDir, { recursive: true })
