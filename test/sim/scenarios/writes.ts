@@ -219,7 +219,7 @@ export const writes: Scenario[] = [
     visits: ['a relaxed write was lost'],
     async run(ring) {
       // The nodes' own copies apart: only what the put itself did may save it.
-      for (const [i, durability] of (['all', 'strict', 'relaxed'] as const).entries()) {
+      for (const durability of ['all', 'strict', 'relaxed'] as const) {
         for (const key of keys(5).map((name) => `${durability} ${name}`)) {
           const homes = ring.homes(key)
           const { acks } = await ring.client(homes[0]).put(key, 'value', { w: 3, durability })
@@ -232,7 +232,6 @@ export const writes: Scenario[] = [
           await ring.reopen(...homes)
           await ring.until('one ring', () => ring.isWhole())
         }
-        assert.ok(i < 3)
       }
     },
   },
