@@ -44,7 +44,7 @@ const { values } = parseArgs({
 })
 
 /** One in so many is run twice, and its traces compared (I14). */
-const TWICE_EVERY = 10
+const TWICE_EVERY = 20
 const script = fileURLToPath(new URL('worker.js', import.meta.url))
 const count = { passed: 0, failed: 0 }
 

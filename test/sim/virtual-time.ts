@@ -76,7 +76,7 @@ function before(a: Event, b: Event): boolean {
 }
 
 /** As many turns of the queue of microtasks as any chain of promises in the core is long; a longer one would go on during the next event. */
-const TURNS = 40
+const TURNS = 24
 const MACROTASK_EVERY = 1000
 
 async function settle(order: number): Promise<void> {

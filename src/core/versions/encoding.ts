@@ -80,8 +80,19 @@ export function encodeContainer(container: Container): Uint8Array {
   return bytes
 }
 
+/** Containers by the very bytes that they were decoded from: what lies in a cache of rows is read many times. Neither ever changes. */
+const decoded = new WeakMap<Uint8Array, Container>()
+
 /** @throws MalformedError also when a bit has flipped since it was encoded: a wrong dot would be a version that nobody wrote. */
 export function decodeContainer(bytes: Uint8Array): Container {
+  const known = decoded.get(bytes)
+  if (known) return known
+  const container = decodeAnew(bytes)
+  decoded.set(bytes, container)
+  return container
+}
+
+function decodeAnew(bytes: Uint8Array): Container {
   const body = bytes.subarray(0, Math.max(0, bytes.length - CHECKSUM_BYTES))
   if (readUint32(bytes, body.length) !== checksumOf(body)) throw new MalformedError('a damaged container')
   const wire = decodeOrThrow(body)

@@ -72,7 +72,7 @@ export async function admission(): Promise<Report> {
         row('the same without it', off.flooded, off.progress),
       ],
     ),
-    comparable: `Only the direction: 4 simulated tabs, ${KEYS} keys of 2 kB, disks that take one operation at a time for 0.5 to 4 ms. tabring has no threshold in milliseconds; turns of background work come the further apart the slower foreground operations become, and at least every 100 ms.`,
+    comparable: `Nothing can be claimed from it but that work goes on and users are answered: one filling per row, and single fillings differ from each other by more than the budget changes. 4 simulated tabs, ${KEYS} keys of 2 kB, disks that take one operation at a time for 0.5 to 4 ms, whatever its size: a page of many records costs no more than one record, so there is little for a budget to hold back. tabring has no threshold in milliseconds; turns of background work come the further apart the slower foreground operations become, and at least every 100 ms.`,
     plot: {
       xLabel: 'percentile of gets',
       yLabel: 'ms',
