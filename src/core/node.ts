@@ -258,6 +258,7 @@ export class Node {
       if (this.stopped) return
       // Who was paused himself has heard nobody, and first has to listen (P43).
       if (clock.now() - due > 2 * gossipIntervalMs) this.membership.startListening()
+      this.gossip.noteSignsOfLife()
       this.membership.sleepSilent(replaceAfterMs)
       due = clock.now() + gossipIntervalMs
       clock.setTimer(gossipIntervalMs, sleepers)

@@ -36,9 +36,8 @@ export class Gossip {
   start(): void {
     this.timer = this.clock.setTimer(this.intervalMs * (0.8 + 0.4 * this.random.next()), () => {
       this.start()
+      this.noteSignsOfLife()
       const reachable = this.peers.reachable()
-      for (const node of reachable)
-        this.membership.saw(node, this.clock.now() - (this.peers.detector.lastHeard(node) ?? 0))
       const peer = reachable[Math.floor(this.random.next() * reachable.length)]
       if (peer) void this.exchange(peer)
     })
@@ -46,6 +45,12 @@ export class Gossip {
 
   stop(): void {
     this.timer?.()
+  }
+
+  /** Who was heard, and when: before anybody's silence is judged. */
+  noteSignsOfLife(): void {
+    for (const node of this.peers.reachable())
+      this.membership.saw(node, this.clock.now() - (this.peers.detector.lastHeard(node) ?? 0))
   }
 
   /** Tells a change at once instead of at the next round. */
