@@ -139,7 +139,7 @@ export function planOf({ seed, operations, tabs, faults }: PlanOptions): Plan {
     },
     steps: [],
   }
-  const pause = () => (random.chance(0.03) ? random.between(100, 3000) : random.between(0, 20))
+  const pause = () => (random.chance(0.015) ? random.between(100, 3000) : random.between(0, 20))
   for (let i = 0; i < operations; i++) {
     plan.steps.push(operation(random, plan, pause()))
     for (const { kind, rate } of rates) {
