@@ -45,6 +45,8 @@ export interface Place {
   /** Timers that came due while the tab was frozen. */
   asleep: (() => void)[] | undefined
   lives: number
+  /** It has begun to read its disk. */
+  opening: boolean
   /** Its wall clock is wrong by this many milliseconds. */
   clockError: number
   /** A hidden tab: its timers come at multiples of this only. */
@@ -89,6 +91,7 @@ export class World {
       storage: undefined,
       asleep: undefined,
       lives: 0,
+      opening: false,
       clockError: 0,
       timerStepMs: 0,
       disturbedAt: 0,
@@ -117,6 +120,7 @@ export class World {
   /** Opens the tab on its disk, without waiting until it is open. */
   begin(place: Place): void {
     const life = ++place.lives
+    place.opening = true
     this.happened(place, 'opens')
     const storage = new SimulatedStorage(place.disk, { schedule: (work) => this.onDisk(place, life, work) })
     place.storage = storage
@@ -136,6 +140,7 @@ export class World {
     void starting.then(
       (node) => {
         if (place.lives !== life) return
+        place.opening = false
         place.node = node
         this.observe(place, node)
       },
@@ -148,6 +153,7 @@ export class World {
     this.happened(place, 'is killed')
     place.lives++
     place.storage?.kill()
+    place.opening = false
     place.node = undefined
     place.asleep = undefined
     this.network.leave(place.id)

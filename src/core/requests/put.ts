@@ -180,10 +180,17 @@ class Put {
     const { routing, tuning } = this.context
     if (!this.resolve || !tuning.hintedHandoff) return false
     const home = this.standIns.get(failed) ?? failed
-    const next = routing
-      .preferenceList(this.entry.key)
-      .find((node) => !this.asked.has(node) && routing.isReachable(node))
-    if (!next || this.acks.has(home)) return false
+    if (this.acks.has(home)) return false
+    const { self } = routing
+    const mayStandIn = (node: NodeId) =>
+      node === self ? !this.isHome && !this.standIns.has(self) : !this.asked.has(node) && routing.isReachable(node)
+    const next = routing.preferenceList(this.entry.key).find(mayStandIn)
+    if (!next) return false
+    if (next === self) {
+      // What is in this tab's outbox is as good as any stand-in's hint.
+      this.standIns.set(self, home)
+      return true
+    }
     this.asked.add(next)
     // It may be a home that has come back since the put began: that one takes it as its own.
     const standsFor = this.homes.includes(next) ? undefined : home
@@ -200,6 +207,7 @@ class Put {
       if (node === routing.self || this.acks.has(node) || this.replace(node, bytes)) continue
       if (routing.isReachable(node)) this.send(node, this.standIns.get(node), bytes)
     }
+    this.decideIfMet()
     if (attempt < MAX_ATTEMPTS)
       this.timers.push(clock.setTimer(this.patience() * 2 ** attempt, () => this.escalate(bytes, attempt + 1)))
   }
@@ -221,9 +229,13 @@ class Put {
     return this.limited && this.answers() === 0
   }
 
+  private decideIfMet(): void {
+    if (this.localDone && this.answers() >= this.options.w) this.decide()
+  }
+
   private answered(): void {
     this.outstanding--
-    if (this.localDone && this.answers() >= this.options.w) this.decide()
+    this.decideIfMet()
     if (this.outstanding > 0) return
     this.decide()
     this.finish()

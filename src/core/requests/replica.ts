@@ -42,6 +42,8 @@ export class Replica {
   readonly events = new Emitter<ReplicaEvents>()
   readonly forest = new MerkleForest()
   readonly hints = new HintIndex()
+  /** Partitions with a write whose outcome is unknown: it may be on the disk and not in the tree. */
+  private readonly doubtful = new Set<Partition>()
 
   constructor(
     readonly storage: Storage,
@@ -154,6 +156,14 @@ export class Replica {
     this.forest.update(await this.storage.commit({ recount: [partition] }, 'relaxed'))
   }
 
+  /** Brings the trees in line with what became of writes that seemed to fail. */
+  async clearDoubts(): Promise<void> {
+    for (const partition of this.doubtful) {
+      await this.recount(partition)
+      this.doubtful.delete(partition)
+    }
+  }
+
   private recordUpdate(
     { key, container }: Entry,
     maxSiblings: number,
@@ -189,8 +199,12 @@ export class Replica {
     durability: Durability,
   ): Promise<void> {
     if (records.length === 0 && hints.length === 0) return
-    const groups = await this.storage.commit({ records, hints: hints.map((hint) => hint.update) }, durability)
-    this.forest.update(groups)
+    try {
+      this.forest.update(await this.storage.commit({ records, hints: hints.map((hint) => hint.update) }, durability))
+    } catch (error) {
+      for (const { address } of records) this.doubtful.add(address.partition)
+      throw error
+    }
     for (const hint of hints) hint.done()
   }
 }

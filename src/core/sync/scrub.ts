@@ -73,13 +73,15 @@ export class Scrub {
 
   /** A sixteenth of the partitions each time: a full pass takes sixteen intervals. */
   private async round(): Promise<void> {
-    await this.context.also()
+    await this.context.replica.clearDoubts()
     const held = this.partitions()
     const report: ScrubReport = { records: 0, bytes: 0, corrupt: [], healed: 0, wrongTrees: 0 }
     for (let i = Math.ceil(held.length / 16); i > 0; i--) {
       const partition = held[this.next++ % held.length]
       if (partition !== undefined) await this.walk(partition, report, true)
     }
+    // Afterwards: a damaged record must not keep the walk from healing it.
+    await this.context.also()
   }
 
   private partitions(): Partition[] {

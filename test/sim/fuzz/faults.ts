@@ -31,6 +31,10 @@ export class Faults {
     return this.gone.has(place) || this.leaving.get(place) === place.lives
   }
 
+  private isKnown(place: Place): boolean {
+    return this.world.alive().every(({ node }) => node.membership.get(place.id) !== undefined)
+  }
+
   get someoneIsLeaving(): boolean {
     return this.world.alive().some((place) => this.leaving.get(place) === place.lives)
   }
@@ -40,7 +44,8 @@ export class Faults {
     const { network } = world
     world.trace.event(world.time.now, `${kind}: ${place.id} ${other.id}`)
     const isOpen = place.node !== undefined
-    const isClosed = !isOpen && !this.gone.has(place)
+    const isDown = (each: Place) => each.node === undefined && !each.opening && !this.gone.has(each)
+    const isClosed = isDown(place)
     switch (kind) {
       case 'cut':
         this.touch(place, other)
@@ -110,7 +115,8 @@ export class Faults {
         return
       }
       case 'swap disks':
-        if (isClosed && other.node === undefined && !this.gone.has(other)) {
+        // Both have been members: whose disk nobody knows of, for that one nobody keeps a tombstone.
+        if (isClosed && isDown(other) && [place, other].every((each) => this.isKnown(each))) {
           world.swapDisks(place, other)
           this.backups.clear()
         }
