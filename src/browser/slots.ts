@@ -22,6 +22,16 @@ interface RegistrySchema extends DBSchema {
   profile: { key: string; value: string }
 }
 
+/** A slot whose tab is closed, under its lock: nobody else has its database open. */
+export interface AbandonedSlot {
+  node: NodeId
+  databaseName: string
+  /** Removes the identity for good. */
+  forget(): Promise<void>
+  /** Leaves it to the next tab. */
+  release(): void
+}
+
 export interface Slot {
   node: NodeId
   device: DeviceId
@@ -30,6 +40,10 @@ export interface Slot {
   note(bytes: number): Promise<void>
   /** Lets the next tab have it. */
   release(): void
+  /** Writes down again who this tab is: the registry was deleted with the site's data. */
+  restore(): Promise<void>
+  /** Locks one of the slots of this room and profile that no tab has open: the one that `choose` picks, by its node. */
+  claimAbandoned(choose: (free: NodeId[]) => NodeId | undefined): Promise<AbandonedSlot | undefined>
   /** Removes the identity for good. */
   forget(): Promise<void>
 }
@@ -49,7 +63,7 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
   const registry = await openRegistry()
   try {
     const device = await deviceOf(registry, random)
-    const known = await registry.getAll('slots', IDBKeyRange.bound([room], [room, []]))
+    const known = await slotsOf(registry, room)
     const preferred = lastSlotOfThisTab(room)
     known.sort(
       (a, b) => Number(b.slot === preferred) - Number(a.slot === preferred) || b.bytes - a.bytes || a.slot - b.slot,
@@ -83,14 +97,10 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
 function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
   const { room, slot, node } = row
   rememberSlot(room, slot)
-  const withRegistry = async (work: (registry: IDBPDatabase<RegistrySchema>) => Promise<unknown>) => {
-    const registry = await openRegistry()
-    await work(registry).finally(() => registry.close())
-  }
   return {
     node,
     device,
-    databaseName: `tabring/${encodeURIComponent(room)}/${node}`,
+    databaseName: databaseName(row),
     note: (bytes) =>
       withRegistry(async (registry) => {
         const tx = registry.transaction('slots', 'readwrite')
@@ -100,11 +110,51 @@ function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
         await tx.done
       }),
     release,
-    async forget() {
-      await withRegistry((registry) => registry.delete('slots', [room, slot]))
-      release()
+    restore: () =>
+      withRegistry(async (registry) => {
+        await registry.put('slots', { ...row, bytes: 0 }, [room, slot])
+        await registry.put('profile', device, 'device')
+      }),
+    async claimAbandoned(choose) {
+      const rows = await withRegistry((registry) => slotsOf(registry, room))
+      const { held = [] } = await navigator.locks.query()
+      const taken = new Set(held.map(({ name }) => name))
+      const free = rows.filter((other) => !taken.has(lockName(room, other.slot)))
+      const chosen = choose(free.map((other) => other.node))
+      const wanted = free.find((other) => other.node === chosen)
+      return wanted && claimAgain(wanted)
     },
+    forget: () => forgetSlot(row, release),
   }
+}
+
+/** @returns undefined when somebody else has it now, or when it is gone. */
+async function claimAgain(row: SlotRow): Promise<AbandonedSlot | undefined> {
+  const release = await tryLock(lockName(row.room, row.slot))
+  if (!release) return undefined
+  const still = await withRegistry((registry) => registry.get('slots', [row.room, row.slot]))
+  if (still?.node === row.node)
+    return { node: row.node, databaseName: databaseName(row), release, forget: () => forgetSlot(row, release) }
+  release()
+  return undefined
+}
+
+async function forgetSlot({ room, slot }: SlotRow, release: () => void): Promise<void> {
+  await withRegistry((registry) => registry.delete('slots', [room, slot]))
+  release()
+}
+
+function slotsOf(registry: IDBPDatabase<RegistrySchema>, room: string): Promise<SlotRow[]> {
+  return registry.getAll('slots', IDBKeyRange.bound([room], [room, []]))
+}
+
+function databaseName({ room, node }: SlotRow): string {
+  return `tabring/${encodeURIComponent(room)}/${node}`
+}
+
+async function withRegistry<T>(work: (registry: IDBPDatabase<RegistrySchema>) => Promise<T>): Promise<T> {
+  const registry = await openRegistry()
+  return work(registry).finally(() => registry.close())
 }
 
 function openRegistry(): Promise<IDBPDatabase<RegistrySchema>> {
@@ -113,6 +163,8 @@ function openRegistry(): Promise<IDBPDatabase<RegistrySchema>> {
       db.createObjectStore('slots')
       db.createObjectStore('profile')
     },
+    // It is open for moments only, and never in the way of a newer version or of a deletion.
+    blocking: (_current, _blocked, event) => (event.target as IDBDatabase).close(),
   })
 }
 

@@ -29,6 +29,7 @@ import { Metrics } from './metrics.js'
 import { Minter } from './minter.js'
 import { type Identity, Peers } from './peers.js'
 import { RateLimit } from './rate-limit.js'
+import { type Orphan, adopt } from './requests/adoption.js'
 import { type GetOptions, type GetOutcome, coordinateGet } from './requests/get.js'
 import { Handoff } from './requests/handoff.js'
 import { Interests } from './requests/interests.js'
@@ -76,6 +77,8 @@ export interface NodeEvents {
   mismatch: { node: NodeId; theirs: string }
   handoff: { node: NodeId; keys: number; left: number }
   transfer: { node: NodeId; partitions: number; keys: number; left: number }
+  /** Keys taken over from the disk of a closed tab, and how many are left on it. */
+  adoption: { node: NodeId; keys: number; left: number }
   repair: { key: StoreKey; nodes: NodeId[] }
   sync: { peer: NodeId; pulled: number; pushed: number }
   /** Sessions must not keep versions of these keys any longer: their deletion is about to be forgotten. */
@@ -393,6 +396,29 @@ export class Node {
     if (this.replica.certainlyAbsent(key)) return EMPTY_CONTEXT
     const [container] = await this.replica.read([key])
     return container ? restrict(container.context, (actor) => nodeOfActor(actor) === this.options.node) : EMPTY_CONTEXT
+  }
+
+  /**
+   * Takes over everything on the disk of a closed tab of this device, in whose place it says that the node has left. Afterwards nothing
+   * is on that disk any more, and it may be deleted.
+   * @throws StorageFailure; whatever was not taken over by then is still there
+   */
+  async adopt(orphan: Orphan): Promise<void> {
+    const { replica, routing, membership, peers, background, options } = this
+    await adopt(orphan, {
+      device: options.device,
+      replica,
+      routing,
+      membership,
+      peers,
+      background,
+      stopped: () => this.stopped,
+      progress: (keys, left) => this.events.emit('adoption', { node: orphan.node, keys, left }),
+    })
+    // Before the disk is deleted: that the node has left must not be forgotten with this tab.
+    await this.persist()
+    await replica.flush()
+    this.events.emit('status', undefined)
   }
 
   /** True when every write issued here is at all its homes: nothing in flight, and no hint of this node's own. */

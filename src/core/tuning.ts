@@ -33,6 +33,8 @@ export interface Tuning {
   settleAfterMs: number
   /** Looks for tombstones, expired values and stray copies this often. */
   scrubIntervalMs: number
+  /** A slot of this profile that no tab has had open for this long is adopted by one that lives. */
+  adoptAfterMs: number
   warnSiblings: number
   maxSiblings: number
 }
@@ -55,6 +57,7 @@ export const DEFAULT_TUNING: Tuning = {
   syncSettleMs: 400,
   settleAfterMs: 60_000,
   scrubIntervalMs: 30_000,
+  adoptAfterMs: 60_000,
   warnSiblings: 25,
   maxSiblings: 100,
 }

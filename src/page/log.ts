@@ -80,6 +80,7 @@ export class Log {
         hints: `${what} that waited for ${directory.label(node)} delivered to it`,
         transfer: `${what} fetched from ${directory.label(node)}`,
         leave: `handing over ${what}`,
+        adoption: `${what} taken over from ${directory.label(node)}, whose tab is closed`,
       }[kind]
       this.add('handoff', left > 0 ? `${sentence}; ${left} left` : sentence)
     })

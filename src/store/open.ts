@@ -1,4 +1,5 @@
 /** `openStore`: claims an identity, opens its disk, starts the node and lets the network come when it comes. The one place where the store meets the browser. */
+import { watchAbandonedSlots } from '../browser/adopter.js'
 import { Links } from '../browser/links.js'
 import { createMesh } from '../browser/mesh/mesh.js'
 import { browserClock, browserRandom } from '../browser/platform.js'
@@ -82,6 +83,12 @@ async function startStore(
   )
   // Fuller slots are claimed first: the data of a reopened browser comes back first.
   const noting = setInterval(() => void slot.note(node.replica.forest.bytes).catch(() => {}), NOTE_SIZE_EVERY_MS)
+  const endAdopting = watchAbandonedSlots({
+    slot,
+    afterMs: settings.tuning.adoptAfterMs,
+    adopt: (orphan) => node.adopt(orphan),
+    onError: (error) => node.events.emit('error', error),
+  })
   const goodbye = () => links.disconnect()
   const welcome = (event: PageTransitionEvent) => event.persisted && links.connect()
   // `status.online` follows the browser's opinion as well.
@@ -90,12 +97,13 @@ async function startStore(
   addEventListener('offline', networkChanged)
   addEventListener('pagehide', goodbye)
   addEventListener('pageshow', welcome)
-  const end = () => {
+  const end = async () => {
     clearInterval(noting)
     removeEventListener('online', networkChanged)
     removeEventListener('offline', networkChanged)
     removeEventListener('pagehide', goodbye)
     removeEventListener('pageshow', welcome)
+    await endAdopting()
   }
   const store = new Store(node, settings, {
     connect: () => links.connect(),
@@ -103,13 +111,13 @@ async function startStore(
     isConnected: () => links.connected && navigator.onLine,
     wallTime: () => browserClock.wallTime(),
     async close() {
-      end()
+      await end()
       await slot.note(node.replica.forest.bytes).catch(() => {})
       await storage.close()
       slot.release()
     },
     async forget() {
-      end()
+      await end()
       await storage.destroy()
       await slot.forget()
     },

@@ -24,8 +24,11 @@ export interface StoreEvents {
   member: Member
   /** A key has several versions. */
   conflict: Conflict
-  /** Data moved to where it belongs: hints to a returning home (`left`: keys), partitions to a new one (`left`: partitions). */
-  handoff: { kind: 'hints' | 'transfer' | 'leave'; node: string; keys: number; left: number }
+  /**
+   * Data moved to where it belongs: hints to a returning home (`left`: keys), partitions to a new one (`left`: partitions), or all that a
+   * closed tab of this profile had left behind to this one (adoption; `left`: keys).
+   */
+  handoff: { kind: 'hints' | 'transfer' | 'leave' | 'adoption'; node: string; keys: number; left: number }
   /** A read found stale homes and brought them up to date. */
   repair: { key: string; nodes: string[] }
   /** A Merkle comparison moved something. */
@@ -274,6 +277,7 @@ export class Store extends EventTarget {
       this.emit('member', memberOf(this.node, record, this.settings.defaults.n, this.controls.wallTime())),
     )
     events.on('handoff', ({ node, keys, left }) => this.emit('handoff', { kind: 'hints', node, keys, left }))
+    events.on('adoption', ({ node, keys, left }) => this.emit('handoff', { kind: 'adoption', node, keys, left }))
     events.on('transfer', ({ node, keys, left }) => {
       if (keys > 0 || left === 0) this.emit('handoff', { kind: 'transfer', node, keys, left })
     })

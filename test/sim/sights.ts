@@ -17,6 +17,7 @@ export type Sight =
   | 'a tombstone was forgotten'
   | 'a member fell asleep'
   | 'a member left'
+  | 'a closed tab was adopted'
   | 'a peer went down'
   | 'a disk refused'
   | 'a frame was malformed'
@@ -44,6 +45,9 @@ export class Sights {
       )
     })
     node.events.on('transfer', ({ partitions }) => saw('a partition was transferred', partitions))
+    node.events.on('adoption', ({ left }) => {
+      if (left === 0) saw('a closed tab was adopted')
+    })
     node.events.on('sync', ({ pulled, pushed }) => saw('Merkle sync moved data', pulled + pushed))
     node.events.on('forgetting', (keys) => saw('a tombstone was forgotten', keys.length))
     node.events.on('member', ({ state }) => {

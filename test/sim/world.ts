@@ -47,6 +47,8 @@ export interface Place {
   lives: number
   /** It has begun to read its disk. */
   opening: boolean
+  /** Who has its disk open in its place, and in which life. */
+  adopter: { place: Place; life: number } | undefined
   /** Its wall clock is wrong by this many milliseconds. */
   clockError: number
   /** A hidden tab: its timers come at multiples of this only. */
@@ -92,6 +94,7 @@ export class World {
       asleep: undefined,
       lives: 0,
       opening: false,
+      adopter: undefined,
       clockError: 0,
       timerStepMs: 0,
       disturbedAt: 0,
@@ -195,6 +198,25 @@ export class World {
     if (timersFirst) for (const run of due) run()
     this.network.thaw(place.id)
     if (!timersFirst) for (const run of due) run()
+  }
+
+  /** An open tab takes over the disk of a closed one, which stays locked as long as that lasts and the adopter lives. */
+  async adopt(adopter: OpenPlace, orphan: Place): Promise<void> {
+    this.happened(orphan, `is adopted by ${adopter.id}`)
+    const { lives: life } = adopter
+    const storage = new SimulatedStorage(orphan.disk, { schedule: (work) => this.onDisk(adopter, life, work) })
+    orphan.adopter = { place: adopter, life }
+    try {
+      await adopter.node.adopt({ node: orphan.id, storage })
+    } finally {
+      orphan.adopter = undefined
+    }
+  }
+
+  /** Nobody has the tab's disk open. */
+  isDown(place: Place): boolean {
+    const { adopter } = place
+    return place.node === undefined && !place.opening && (!adopter || adopter.place.lives !== adopter.life)
   }
 
   /** A closed tab's disk becomes another one: wiped, older, somebody else's. What was on it alone is nobody's fault. */

@@ -19,6 +19,7 @@ export class Faults {
   /** Tabs that are about to leave, in this life. */
   private readonly leaving = new Map<Place, number>()
   private readonly gone = new Set<Place>()
+  private ended = false
 
   constructor(
     private readonly world: World,
@@ -26,9 +27,13 @@ export class Faults {
     private readonly keys: readonly StoreKey[],
   ) {}
 
-  /** It has left for good, or is about to. */
+  /** It has left for good or been adopted, or is about to. */
   isLeaving(place: Place): boolean {
-    return this.gone.has(place) || this.leaving.get(place) === place.lives
+    return this.gone.has(place) || this.leaving.get(place) === place.lives || this.isAdopted(place)
+  }
+
+  private isAdopted({ adopter }: Place): boolean {
+    return adopter !== undefined && adopter.place.lives === adopter.life
   }
 
   private isKnown(place: Place): boolean {
@@ -36,7 +41,11 @@ export class Faults {
   }
 
   get someoneIsLeaving(): boolean {
-    return this.world.alive().some((place) => this.leaving.get(place) === place.lives)
+    const { world } = this
+    return (
+      world.alive().some((place) => this.leaving.get(place) === place.lives) ||
+      world.places.some((place) => !this.gone.has(place) && this.isAdopted(place))
+    )
   }
 
   async apply(kind: FaultKind, { place, other, amount }: FaultTarget): Promise<void> {
@@ -44,7 +53,7 @@ export class Faults {
     const { network } = world
     world.trace.event(world.time.now, `${kind}: ${place.id} ${other.id}`)
     const isOpen = place.node !== undefined
-    const isDown = (each: Place) => each.node === undefined && !each.opening && !this.gone.has(each)
+    const isDown = (each: Place) => world.isDown(each) && !this.gone.has(each)
     const isClosed = isDown(place)
     switch (kind) {
       case 'cut':
@@ -97,6 +106,9 @@ export class Faults {
         return
       case 'leave':
         if (isOpen && world.alive().length > 4) this.leave(place)
+        return
+      case 'adopt':
+        if (isClosed && !place.options.config) this.adopt(place, other)
         return
       case 'wipe':
         if (isClosed) world.changeDisk(place, 'loses its disk', () => place.disk.wipe())
@@ -158,6 +170,7 @@ export class Faults {
 
   /** All faults end; who was closed stays closed. */
   end(): void {
+    this.ended = true
     const { network, places } = this.world
     network.heal()
     network.endSlowness()
@@ -189,6 +202,22 @@ export class Faults {
       },
       // Nobody to hand anything to, or no disk to hand it from: it stays.
       () => this.leaving.delete(place),
+    )
+  }
+
+  private adopt(orphan: Place, other: Place): void {
+    const able = this.world.alive().filter((each) => !each.asleep && !each.options.config && !this.isLeaving(each))
+    const adopter = able.find((each) => each === other) ?? able[0]
+    if (!adopter) return
+    const life = adopter.lives
+    this.world.adopt(adopter, orphan).then(
+      () => {
+        if (adopter.lives !== life) return
+        this.gone.add(orphan)
+        orphan.disk.wipe()
+      },
+      // One of the two disks refused: it is opened again like any other.
+      () => this.ended && this.world.isDown(orphan) && this.world.begin(orphan),
     )
   }
 

@@ -22,6 +22,7 @@ const FAULT_RATES = {
   thaw: 0.003,
   join: 0.001,
   leave: 0.0005,
+  adopt: 0.001,
   wipe: 0.0005,
   'wipe bookkeeping': 0.0005,
   snapshot: 0.002,

@@ -1,0 +1,180 @@
+/**
+ * Taking over what a tab left that was closed and does not come back (DESIGN §8): its hints and its records are merged into the ring from its
+ * disk, with which they would be stranded. Its node counts as leaving while that lasts, and as left at the end.
+ *
+ * Each batch is first durable here, as this node's own records and as hints for the homes that lack it, and then removed there. So
+ * it may be interrupted at any point and done again, by whomever; and the tab's owner may come back in the middle of it.
+ *
+ * Invariant: whoever calls it is the only one who has that disk open.
+ */
+import { decode } from '@msgpack/msgpack'
+import type { Background } from '../background.js'
+import { type Storage, StorageFailure } from '../environment.js'
+import type { DeviceId, NodeId, StoreKey } from '../ids.js'
+import type { Membership } from '../membership/membership.js'
+import { BATCH_BYTES } from '../messages.js'
+import type { Peers } from '../peers.js'
+import { digestsFromBytes, sameDigest } from '../sync/merkle.js'
+import type { Container } from '../versions/container.js'
+import { isEmpty } from '../versions/context.js'
+import { MalformedError, decodeContainer, digestOf } from '../versions/encoding.js'
+import type { Replica } from './replica.js'
+import type { Routing } from './routing.js'
+
+const BATCH_KEYS = 128
+const ASK_TIMEOUT_MS = 5000
+/** Nobody has heard of a later life of a node that never comes back. */
+const FAR_BEYOND = 1_000_000
+
+export interface Orphan {
+  node: NodeId
+  storage: Storage
+}
+
+export interface AdoptionContext {
+  device: DeviceId
+  replica: Replica
+  routing: Routing
+  membership: Membership
+  peers: Peers
+  background: Background
+  stopped: () => boolean
+  /** Keys taken over in this batch, and how many are left. */
+  progress: (keys: number, left: number) => void
+}
+
+interface Found {
+  key: StoreKey
+  container: Container
+  /** It contains writes that were issued at that node. */
+  own: boolean
+}
+
+/** Resolves when nothing is left on that disk and the node is said to have left. @throws StorageFailure of either disk, or 'closed' */
+export async function adopt(orphan: Orphan, context: AdoptionContext): Promise<void> {
+  await new Adopting(orphan, context).run()
+}
+
+class Adopting {
+  private left = 0
+
+  constructor(
+    private readonly orphan: Orphan,
+    private readonly context: AdoptionContext,
+  ) {}
+
+  async run(): Promise<void> {
+    const { storage } = this.orphan
+    const { membership } = this.context
+    const state = await storage.load()
+    // It may have known a ring that this node has not met yet.
+    membership.restore(state.meta.get('members'))
+    const stored = state.meta.get('incarnation')
+    const lives = stored ? (decode(stored) as number) : 0
+    const known = membership.get(this.orphan.node)
+    if (known?.state !== 'leaving' && known?.state !== 'left')
+      this.declare('leaving', Math.max(lives, known?.incarnation ?? 0) + 1)
+    // Should its owner come back in the middle, what is gone by then must not count as 'not found'.
+    await storage.commit({ meta: [['complete', undefined]] }, 'strict')
+    const partitions = [
+      ...new Set(state.leafGroups.filter(({ records }) => records > 0).map((group) => group.partition)),
+    ]
+    this.left = state.hints.length + state.leafGroups.reduce((sum, { records }) => sum + records, 0)
+    await this.hints(state.hints.map(({ key }) => key))
+    for (const partition of partitions) await this.records(partition)
+    this.declare('left', Math.max(lives, membership.get(this.orphan.node)?.incarnation ?? 0) + FAR_BEYOND)
+  }
+
+  private declare(state: 'leaving' | 'left', incarnation: number): void {
+    const { node } = this.orphan
+    const { membership, device } = this.context
+    const { capacity = 1, name = '' } = membership.get(node) ?? {}
+    membership.absorb([{ node, device, capacity, name, incarnation, state }])
+  }
+
+  private async hints(keys: StoreKey[]): Promise<void> {
+    const { storage } = this.orphan
+    for (let i = 0; i < keys.length; i += BATCH_KEYS) {
+      const batch = keys.slice(i, i + BATCH_KEYS)
+      const rows = await storage.getHints(batch)
+      const found = batch.flatMap((key, at) => read(key, rows[at]?.container, rows[at]?.own ?? false))
+      await this.take(found)
+      await storage.commit({ hints: batch.map((key) => ({ key, apply: () => undefined })) }, 'relaxed')
+      this.advance(batch.length)
+    }
+  }
+
+  private async records(partition: Parameters<Storage['scanPartition']>[0]): Promise<void> {
+    const { storage } = this.orphan
+    let after: string | undefined
+    do {
+      const page = await storage.scanPartition(partition, { after, maxBytes: BATCH_BYTES })
+      after = page.cursor
+      await this.take(page.records.flatMap(({ key, container }) => read(key, container, false)))
+      const addressOf = this.context.routing.addressOf
+      await storage.commit(
+        { records: page.records.map(({ key }) => ({ address: addressOf(key), apply: () => 'remove' as const })) },
+        'relaxed',
+      )
+      this.advance(page.records.length)
+    } while (after !== undefined)
+  }
+
+  private advance(keys: number): void {
+    this.left -= keys
+    this.context.progress(keys, this.left)
+  }
+
+  /** Keeps these where they belong: as a home's own records, and as hints for all homes that are not known to have the very same. */
+  private async take(found: Found[]): Promise<void> {
+    const { replica, routing, background, stopped } = this.context
+    await background.turn('hints')
+    if (stopped()) throw new StorageFailure('closed', 'the node was stopped')
+    const lacking = await this.homesLacking(found)
+    await Promise.all(
+      found.map(async ({ key, container, own }) => {
+        const asRecord = routing.homes(key).includes(routing.self)
+        const hintFor = lacking.get(key) ?? []
+        if (!asRecord && hintFor.length === 0) return
+        await replica.store([{ key, container }], { asRecord, hintFor, own, durability: 'strict', maxSiblings: 0 })
+      }),
+    )
+  }
+
+  private async homesLacking(found: Found[]): Promise<Map<StoreKey, NodeId[]>> {
+    const { routing, peers } = this.context
+    const digests = new Map(found.map(({ key, container }) => [key, digestOf(key, container)]))
+    const byHome = new Map<NodeId, StoreKey[]>()
+    for (const { key } of found)
+      for (const home of routing.homes(key))
+        if (home !== routing.self) byHome.set(home, [...(byHome.get(home) ?? []), key])
+    const lacking = new Map<StoreKey, NodeId[]>()
+    await Promise.all(
+      [...byHome].map(async ([home, keys]) => {
+        const reply = routing.isReachable(home)
+          ? await peers.request(home, { type: 'CheckKeys', keys }, ASK_TIMEOUT_MS, 'background')
+          : undefined
+        const held = new Map(reply?.type === 'KeyDigests' ? reply.entries : [])
+        for (const key of keys) {
+          const bytes = held.get(key)
+          const [theirs] = bytes ? digestsFromBytes(bytes) : []
+          const mine = digests.get(key)
+          if (!theirs || !mine || !sameDigest(theirs, mine)) lacking.set(key, [...(lacking.get(key) ?? []), home])
+        }
+      }),
+    )
+    return lacking
+  }
+}
+
+/** What cannot be read any more is not worth keeping: whatever it was, its other copies are at other homes. */
+function read(key: StoreKey, bytes: Uint8Array | undefined, own: boolean): Found[] {
+  if (!bytes) return []
+  try {
+    const container = decodeContainer(bytes)
+    return isEmpty(container.context) ? [] : [{ key, container, own }]
+  } catch (error) {
+    if (error instanceof MalformedError) return []
+    throw error
+  }
+}

@@ -1,0 +1,123 @@
+/** What closed tabs leave behind: those of the same profile that live on take it over, and nothing is stranded. */
+import { expect, test } from 'vitest'
+import type { Tab } from './support/tab.js'
+import { useWorld } from './support/world.js'
+
+const world = useWorld()
+
+/** Short, so that the tests need not wait for the minute that the product waits. */
+const SOON = { tuning: { adoptAfterMs: 2000 } }
+const ADOPTED_MS = 40_000
+
+/** The databases of tabring in this tab's profile, the registry left out. */
+function databases(tab: Tab): Promise<string[]> {
+  return tab.evaluate(async () => {
+    const all = await indexedDB.databases()
+    return all.flatMap(({ name }) => (name?.startsWith('tabring/') ? [name] : [])).sort()
+  })
+}
+
+/** Until no database but the tab's own is left. */
+function adopted(tab: Tab): Promise<void> {
+  return tab.waitFor(
+    'the other slots to be adopted',
+    async () => (await indexedDB.databases()).filter(({ name }) => name?.startsWith('tabring/')).length === 1,
+    undefined,
+    { timeoutMs: ADOPTED_MS },
+  )
+}
+
+async function putMany(tab: Tab, prefix: string, count: number): Promise<void> {
+  await tab.evaluate(
+    async (store, [name, many]) => {
+      await store.putMany(Array.from({ length: many }, (_, i) => [`${name}${i}`, i] as const))
+    },
+    [prefix, count] as const,
+  )
+}
+
+async function countRight(tab: Tab, prefix: string, count: number): Promise<number> {
+  return tab.evaluate(
+    async (store, [name, many]) => {
+      const entries = await store.getMany(Array.from({ length: many }, (_, i) => `${name}${i}`))
+      return entries.filter(({ value, conflict }, i) => value === i && !conflict).length
+    },
+    [prefix, count] as const,
+  )
+}
+
+test('two tabs closed for good are adopted: their data and hints reach the ring, their databases are gone', async () => {
+  const host = await world.tab({ name: 'host', options: SOON })
+  const [a, b] = await Promise.all([
+    world.tab({ name: 'a', profile: host, options: SOON }),
+    world.tab({ name: 'b', profile: host, options: SOON }),
+  ])
+  const [elsewhere, away] = await Promise.all([
+    world.tab({ name: 'elsewhere', options: SOON }),
+    world.tab({ name: 'away', options: SOON }),
+  ])
+  const all = [host, a, b, elsewhere, away] as Tab[]
+  await Promise.all(all.map((tab) => tab.ready(4)))
+  await putMany(host, 'before', 300)
+  for (const tab of all) await tab.waitFor('all partitions', (store) => store.status.partitionsFilling === 0)
+  // What these two write now, nobody hears of, and 'away' is not there to take its share.
+  for (const tab of [a, b]) await tab.evaluate((store) => window.tabring.faults(store).cut())
+  await putMany(a, 'of-a', 50)
+  await putMany(b, 'of-b', 50)
+  const lost = await Promise.all([a.status(), b.status()])
+  expect(await databases(host)).toHaveLength(3)
+  await a.close()
+  await b.close()
+  await adopted(host)
+  await host.waitFor('all hints to be delivered', (store) => store.status.hintsPending === 0 && store.status.synced)
+  for (const tab of [host, elsewhere, away]) {
+    await tab.waitFor('the departure', (store) => store.status.members === 3)
+    expect(await countRight(tab, 'before', 300)).toBe(300)
+    expect(await countRight(tab, 'of-a', 50)).toBe(50)
+    expect(await countRight(tab, 'of-b', 50)).toBe(50)
+  }
+  expect(await databases(host)).toEqual([expect.stringContaining((await host.status()).node)])
+  const gone = (await host.members()).filter(({ state }) => state === 'left').map(({ node }) => node)
+  expect(gone.sort()).toEqual(lost.map(({ node }) => node).sort())
+})
+
+test('offline and alone, one tab of a reopened browser ends with the data of all its former tabs', async () => {
+  const options = { ...SOON, signaling: null, replication: { n: 1, r: 1, w: 1 } }
+  const first = await world.tab({ name: 'first', options })
+  const others = await Promise.all([1, 2].map((i) => world.tab({ name: `other ${i}`, profile: first, options })))
+  for (const [i, tab] of [first, ...others].entries()) await putMany(tab as Tab, `t${i}-`, 20)
+  for (const tab of others) await tab.close()
+  await first.reload()
+  await adopted(first)
+  for (let i = 0; i < 3; i++) expect(await countRight(first, `t${i}-`, 20)).toBe(20)
+  await first.waitFor('everything to be at home', (store) => store.status.synced && store.status.hintsPending === 0)
+})
+
+test('an adopter that is closed in the middle leaves the rest to the next, and the owner may come back', async () => {
+  const host = await world.tab({ name: 'host', options: SOON })
+  const owner = await world.tab({ name: 'owner', profile: host, options: SOON })
+  await Promise.all([host.ready(1), owner.ready(1)])
+  await owner.evaluate((store) => window.tabring.faults(store).cut())
+  // Much, so that there is a middle.
+  await owner.evaluate(async (store) => {
+    const text = 'x'.repeat(2000)
+    await store.putMany(Array.from({ length: 1500 }, (_, i) => [`much${i}`, `${i} ${text}`] as const))
+  })
+  const begun = host.evaluate(
+    (store) =>
+      new Promise<void>((resolve) =>
+        store.addEventListener('handoff', ({ detail }) => detail.kind === 'adoption' && resolve()),
+      ),
+  )
+  await owner.close()
+  await begun
+  await host.crash()
+  // Whoever opens next has one of the two slots; the other one is adopted in the end.
+  await host.open()
+  await adopted(host)
+  const right = await host.evaluate(async (store) => {
+    const entries = await store.getMany(Array.from({ length: 1500 }, (_, i) => `much${i}`))
+    return entries.filter(({ value, conflict }, i) => String(value).startsWith(`${i} `) && !conflict).length
+  })
+  expect(right).toBe(1500)
+})
