@@ -49,7 +49,7 @@ export function watchAbandonedSlots({ slot, afterMs, adopt, onError }: AdopterOp
   }
 
   async function drain(abandoned: AbandonedSlot): Promise<void> {
-    const storage = openIndexedDbStorage(abandoned.databaseName, { onLost: () => {} })
+    const storage = openIndexedDbStorage(abandoned.databaseName)
     try {
       await adopt({ node: abandoned.node, storage })
       await storage.destroy()

@@ -80,6 +80,8 @@ export interface Batch {
   hints?: HintUpdate[]
   /** Small named values of the node itself (members, incarnation); undefined removes. At most a few hundred KiB each. */
   meta?: [name: string, value: Uint8Array | undefined][]
+  /** Copies of keys that belong elsewhere, by name; undefined removes. In this order. */
+  copies?: [name: string, container: Uint8Array | undefined][]
   /** Partitions whose leaf groups are to be made anew from their records: a scrub found them wrong. In a batch of its own. */
   recount?: Partition[]
 }
@@ -105,6 +107,8 @@ export interface StoredState {
   meta: Map<string, Uint8Array>
   leafGroups: LeafGroup[]
   hints: { key: StoreKey; homes: NodeId[]; own: boolean }[]
+  /** Names of the copies, in UTF-16 order. */
+  copies: string[]
 }
 
 export interface KeyRange {
@@ -123,6 +127,11 @@ export interface KeyRange {
  * Failures reject with a `StorageFailure`; reads never return 'absent' for a read that failed (P41).
  */
 export interface Storage {
+  /**
+   * Calls back when a disk that was in use is found empty: somebody deleted the site's data. It comes before any answer about the empty
+   * disk. What is asked for at that time is done on it.
+   */
+  onEmptied(listener: () => void): void
   /** Comes before everything else. */
   load(): Promise<StoredState>
   /** Applies a batch atomically. Resolves with the leaf groups that changed, as they are now. */
@@ -130,6 +139,7 @@ export interface Storage {
   /** The stored containers, in the order of the keys asked for. */
   get(addresses: Address[]): Promise<(Uint8Array | undefined)[]>
   getHints(keys: StoreKey[]): Promise<(HintRow | undefined)[]>
+  getCopies(names: string[]): Promise<(Uint8Array | undefined)[]>
   /**
    * The records of one partition in leaf order, from `fromLeaf` through `toLeaf` (inclusive), tombstones included; stops
    * once `maxBytes` are reached (at least one record). `after` goes on behind the page whose `cursor` it was.
@@ -149,7 +159,7 @@ export interface Storage {
 export class StorageFailure extends Error {
   override readonly name = 'StorageFailure'
   constructor(
-    readonly kind: 'quota' | 'blocked' | 'corrupt' | 'closed' | 'unavailable' | 'unknown',
+    readonly kind: 'quota' | 'blocked' | 'corrupt' | 'closed' | 'lost' | 'unavailable' | 'unknown',
     message: string,
     options?: { cause?: unknown },
   ) {

@@ -35,7 +35,8 @@ export class Minter {
     if (highest(container.context, this.actor) > (this.counters.get(key) ?? 0)) this.startAnew()
   }
 
-  private startAnew(): void {
+  /** Takes a new epoch: what was issued before is no longer on the disk to be continued. */
+  startAnew(): void {
     this.actor = this.freshActor()
     this.counters.clear()
   }

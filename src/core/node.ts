@@ -30,6 +30,7 @@ import { Minter } from './minter.js'
 import { type Identity, Peers } from './peers.js'
 import { RateLimit } from './rate-limit.js'
 import { type Orphan, adopt } from './requests/adoption.js'
+import { Copies } from './requests/copies.js'
 import { type GetOptions, type GetOutcome, coordinateGet } from './requests/get.js'
 import { Handoff } from './requests/handoff.js'
 import { Interests } from './requests/interests.js'
@@ -77,6 +78,8 @@ export interface NodeEvents {
   mismatch: { node: NodeId; theirs: string }
   handoff: { node: NodeId; keys: number; left: number }
   transfer: { node: NodeId; partitions: number; keys: number; left: number }
+  /** The disk was found empty: what only this node had is gone, and all else comes back from the others. */
+  reborn: undefined
   /** Keys taken over from the disk of a closed tab, and how many are left on it. */
   adoption: { node: NodeId; keys: number; left: number }
   repair: { key: StoreKey; nodes: NodeId[] }
@@ -102,6 +105,8 @@ export class Node {
   readonly membership: Membership
   readonly peers: Peers
   readonly replica: Replica
+  /** Of keys that this node is no home of. */
+  readonly copies: Copies
   readonly routing: Routing
   readonly interests: Interests
   readonly duties: Duties
@@ -126,10 +131,11 @@ export class Node {
     const node = new Node(options, environment, incarnation)
     node.replica.forest.update(state.leafGroups)
     for (const { key, homes, own } of state.hints) node.replica.hints.set(key, { homes, own })
+    node.copies.restore(state.copies)
     node.membership.restore(state.meta.get('members'))
     node.duties.restore(state.meta.get('complete'))
     for (const n of options.replication) node.duties.addClass(n)
-    await environment.storage.commit({ meta: [['incarnation', encode(incarnation)]] }, 'relaxed')
+    await node.keepIncarnation()
     node.run()
     return node
   }
@@ -167,6 +173,8 @@ export class Node {
     // Before anything else hears that the peer is up: whoever is connected is a member.
     this.peers.events.on('greeted', (record) => this.membership.absorb([record]))
     this.replica = new Replica(storage, address)
+    // As nobody relies on them, a disk that refuses them is no news.
+    this.copies = new Copies(storage, clock, tuning.maxCopiesBytes, () => {})
     this.routing = new Routing(node, this.membership, this.peers, address, tuning.partitions)
     this.duties = new Duties(
       node,
@@ -213,7 +221,10 @@ export class Node {
       this.background,
       clock,
       tuning,
-      (keys) => this.events.emit('forgetting', keys),
+      async (keys) => {
+        this.events.emit('forgetting', keys)
+        await this.copies.drop(keys)
+      },
       onError,
     )
     this.scrub = new Scrub({
@@ -247,6 +258,7 @@ export class Node {
 
   /** Nothing runs before everything is loaded. */
   private run(): void {
+    this.environment.storage.onEmptied(() => this.reborn())
     const { clock, transport } = this.environment
     this.peers.start()
     this.gossip.start()
@@ -267,6 +279,26 @@ export class Node {
       clock.setTimer(gossipIntervalMs, sleepers)
     }
     sleepers()
+  }
+
+  /** Somebody deleted the disk under this node. It goes on as one that lost everything: with a new epoch, and nothing it could deny. */
+  private reborn(): void {
+    if (this.stopped) return
+    this.minter.startAnew()
+    this.replica.lost()
+    this.copies.lost()
+    this.duties.distrustAll()
+    this.membership.declare({})
+    this.transfers.fill()
+    this.keepIncarnation().catch((error) => this.report(error))
+    this.report(new StorageFailure('lost', 'the node goes on with an empty one'))
+    this.events.emit('reborn', undefined)
+    this.events.emit('status', undefined)
+  }
+
+  private async keepIncarnation(): Promise<void> {
+    const { incarnation } = this.membership.self
+    await this.environment.storage.commit({ meta: [['incarnation', encode(incarnation)]] }, 'relaxed')
   }
 
   private forwardEvents(): void {
@@ -343,6 +375,7 @@ export class Node {
       this.events.emit('status', undefined)
     })
     const outcome = this.background.foreground(put.outcome).then((result) => {
+      if (!result.refused) this.keepCopy(key, container, false)
       this.metrics.count(value ? 'puts' : 'deletes')
       this.metrics.latency('put', clock.now() - start)
       return result
@@ -359,6 +392,7 @@ export class Node {
         routing: this.routing,
         peers: this.peers,
         replica: this.replica,
+        copies: this.copies,
         clock,
         tuning: this.options.tuning,
         isComplete: (asked) => this.duties.isComplete(this.routing.addressOf(asked).partition),
@@ -370,9 +404,15 @@ export class Node {
         onError: (error) => this.report(error),
       }),
     )
+    const { container, met, sloppy, cached } = outcome
+    if (!cached) this.keepCopy(key, container, met && !sloppy)
     this.metrics.count('gets')
     this.metrics.latency('get', clock.now() - start)
     return outcome
+  }
+
+  private keepCopy(key: StoreKey, container: Container, whole: boolean): void {
+    if (!this.routing.homes(key).includes(this.options.node)) this.copies.keep(key, container, whole)
   }
 
   /** All live keys of a range in order, from every reachable member; the range lies within one replication factor. */
@@ -381,10 +421,12 @@ export class Node {
       routing: this.routing,
       peers: this.peers,
       replica: this.replica,
+      copies: this.copies,
       tuning: this.options.tuning,
       filling: () => this.duties.filling(),
       partitions: this.duties.partitionsOf(n),
-      get: async (key) => (await this.get(key, options)).container,
+      get: (key) => this.get(key, options),
+      seen: (key, container) => this.keepCopy(key, container, true),
     })
   }
 
@@ -452,6 +494,7 @@ export class Node {
     ])
       part.stop()
     this.peers.stop()
+    await this.copies.stop().catch(() => {})
     // Bookkeeping only: a full disk must not keep a tab from closing.
     await this.persist().catch((error) => this.report(error))
   }

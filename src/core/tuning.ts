@@ -35,6 +35,8 @@ export interface Tuning {
   scrubIntervalMs: number
   /** A slot of this profile that no tab has had open for this long is adopted by one that lives. */
   adoptAfterMs: number
+  /** Copies of keys that this node is no home of may take so many bytes of its disk; 0 keeps none. */
+  maxCopiesBytes: number
   warnSiblings: number
   maxSiblings: number
 }
@@ -58,6 +60,7 @@ export const DEFAULT_TUNING: Tuning = {
   settleAfterMs: 60_000,
   scrubIntervalMs: 30_000,
   adoptAfterMs: 60_000,
+  maxCopiesBytes: 16 * 1024 * 1024,
   warnSiblings: 25,
   maxSiblings: 100,
 }

@@ -2,6 +2,7 @@
  * The verbs. A bucket is a name space with its own n, r, w, merge and time to live; the store's own verbs are those of its unnamed bucket.
  */
 import { type StoreKey, bucketPrefix, storeKey } from '../core/ids.js'
+import type { GetOutcome } from '../core/requests/get.js'
 import type { PutOutcome } from '../core/requests/put.js'
 import { type CausalContext, EMPTY_CONTEXT } from '../core/versions/context.js'
 import { encodeToken } from '../core/versions/token.js'
@@ -158,12 +159,12 @@ export class Bucket<V = AnyValue> {
     return new Scan(
       readScanOptions(options, this.prefix()),
       (range) => node.scan(range, n, { r, strictQuorum: false }),
-      (name, container) =>
+      ({ key: name, container, read }) =>
         toEntry(
           room,
           name,
           this.inside.session.saw(name, container),
-          { met: true, sloppy: false, answers: r, needed: r },
+          read ? quorumOf(read) : { met: true, sloppy: false, answers: r, needed: r, cached: false },
           merge,
           wallTime(),
         ),
@@ -187,7 +188,7 @@ export class Bucket<V = AnyValue> {
     const outcome = await node.get(name, { r, strictQuorum }).catch((error) => {
       throw publicError(error)
     })
-    const { met, sloppy, answers, needed } = outcome
+    const { met, answers, needed } = outcome
     if (strictQuorum && !met)
       throw new QuorumError(
         `${answers} of ${needed} home nodes answered the get of ${JSON.stringify(name.slice(this.prefix().length))}.`,
@@ -199,7 +200,7 @@ export class Bucket<V = AnyValue> {
       room,
       name,
       session.saw(name, outcome.container),
-      { met, sloppy, answers, needed },
+      quorumOf(outcome),
       this.settings.merge,
       wallTime(),
     )
@@ -266,7 +267,7 @@ export class Bucket<V = AnyValue> {
         'unknown',
       )
     }
-    const quorum: Quorum = { met, sloppy, answers, needed }
+    const quorum: Quorum = { met, sloppy, answers, needed, cached: false }
     return { key, context: encodeToken(this.inside.room, name, context), quorum, acks, hintedFor }
   }
 
@@ -300,6 +301,10 @@ export class Bucket<V = AnyValue> {
   private checkOpen(): void {
     this.inside.lifetime.check()
   }
+}
+
+function quorumOf({ met, sloppy, answers, needed, cached }: GetOutcome): Quorum {
+  return { met, sloppy, answers, needed, cached }
 }
 
 function readQuorumMode(given: unknown): boolean {

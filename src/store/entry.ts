@@ -19,6 +19,8 @@ export interface Quorum {
   sloppy: boolean
   answers: number
   needed: number
+  /** Of a get: no home answered, and this tab's own copy of the key, from when it last passed through here, is part of the answer. */
+  cached: boolean
 }
 
 export interface Entry<V = AnyValue> {

@@ -79,7 +79,7 @@ export class SiblingLimitError extends TabringError {
 /** This tab's disk failed. `reason` says how; `cause` holds the DOMException. */
 export class StorageError extends TabringError {
   constructor(
-    readonly reason: 'quota' | 'blocked' | 'corrupt' | 'closed' | 'unavailable' | 'unknown',
+    readonly reason: 'quota' | 'blocked' | 'corrupt' | 'closed' | 'lost' | 'unavailable' | 'unknown',
     message: string,
     options?: { cause?: unknown },
   ) {

@@ -30,13 +30,13 @@ export async function openStore(options: OpenOptions): Promise<Store> {
   const slot = await claimSlot(settings.room, browserRandom).catch((error) => {
     throw publicError(toFailure(error))
   })
-  let lost: (reason: string) => void = () => {}
-  const storage = openIndexedDbStorage(slot.databaseName, { onLost: (reason) => lost(reason) })
+  let upgraded = () => {}
+  const storage = openIndexedDbStorage(slot.databaseName, () => upgraded())
   let store: Store
   try {
     signal?.throwIfAborted()
     store = await startStore(settings, slot, storage, (listener) => {
-      lost = listener
+      upgraded = listener
     })
   } catch (error) {
     await storage.close()
@@ -54,7 +54,7 @@ async function startStore(
   settings: Settings,
   slot: Slot,
   storage: Storage,
-  onLost: (listener: (reason: string) => void) => void,
+  onUpgraded: (listener: () => void) => void,
 ): Promise<Store> {
   const { node: self } = slot
   const links = new Links(() =>
@@ -123,10 +123,12 @@ async function startStore(
     },
   })
   linksOf.set(store, links)
-  onLost((reason) => {
+  // With the data of this node, the registry may be gone that says whose they are.
+  node.events.on('reborn', () => void slot.restore().catch((error) => node.events.emit('error', toFailure(error))))
+  onUpgraded(() => {
     // Without a disk it can promise nothing: the others take over, and the application is told.
     links.disconnect()
-    node.events.emit('error', new StorageFailure('closed', `this node's database was ${reason} from outside`))
+    node.events.emit('error', new StorageFailure('blocked', 'a newer version of this page has taken it over; reload'))
   })
   return store
 }

@@ -1,7 +1,5 @@
 /** `scan`: every live key in order, over the whole ring, as an async iterable that knows afterwards whether it saw everything. */
-import type { StoreKey } from '../core/ids.js'
-import type { Scan as RingScan, ScanRange } from '../core/requests/scan.js'
-import type { Container } from '../core/versions/container.js'
+import type { Scan as RingScan, ScanEntry, ScanRange } from '../core/requests/scan.js'
 import type { Entry } from './entry.js'
 import { OptionError } from './errors.js'
 import { checkKeyPart } from './options.js'
@@ -63,7 +61,7 @@ export class Scan<V = AnyValue> implements AsyncIterable<Entry<V>> {
   constructor(
     private readonly plan: ScanPlan,
     private readonly begin: (range: ScanRange) => RingScan,
-    private readonly toEntry: (key: StoreKey, container: Container) => Entry<V>,
+    private readonly toEntry: (found: ScanEntry) => Entry<V>,
     /** Rejects when the store closes or the scan is aborted. */
     private readonly whileOpen: <T>(work: Promise<T>) => Promise<T>,
   ) {}
@@ -81,7 +79,7 @@ export class Scan<V = AnyValue> implements AsyncIterable<Entry<V>> {
     while (yielded < limit) {
       const next = await this.whileOpen(entries.next())
       if (next.done) break
-      const entry = this.toEntry(next.value.key, next.value.container)
+      const entry = this.toEntry(next.value)
       if (entry.siblings.length === 0) continue
       yielded++
       this.complete = scan.complete && yielded === limit

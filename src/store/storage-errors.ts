@@ -8,6 +8,7 @@ const ADVICE: Record<StorageFailure['kind'], string> = {
   blocked: 'Another tab holds the database open in another version.',
   corrupt: 'The database is damaged.',
   closed: 'The database was closed.',
+  lost: 'The database was deleted from outside; writes that had not reached another node yet are gone.',
   unavailable: 'The platform lacks what a store needs.',
   unknown: 'The database failed.',
 }

@@ -50,13 +50,34 @@ test('a full disk is a StorageFailure of kind quota, nothing of the batch is kep
   await context.close()
 })
 
-test('deleting the database from outside is let through and told', async () => {
+test('deleting the database from outside is let through, told before anything is answered, and an empty one is made', async () => {
   const tab = await world.tab({ options: { signaling: null } })
-  expect(await tab.evaluate(() => window.tabring.deletedFromOutside())).toEqual({ told: 'deleted', after: 'closed' })
+  expect(await tab.evaluate(() => window.tabring.deletedFromOutside())).toEqual({
+    told: ['emptied', 'answered'],
+    found: ['v', undefined, 'new', '1 record'],
+  })
 })
 
-// Such a storage made an empty database in place of the lost one, answered 'absent', and kept telling peers the old Merkle leaves.
-test('site data cleared under an open store are told of, and nothing is answered any more', async () => {
+test('a newer version of the page takes the database over, and this one steps aside', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  expect(await tab.evaluate(() => window.tabring.upgradedFromOutside())).toEqual({
+    told: true,
+    after: 'closed',
+    opening: 'blocked',
+  })
+})
+
+test('a database of the first version is migrated', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  expect(await tab.evaluate(() => window.tabring.migratesFirstVersion())).toEqual({
+    records: 1,
+    copies: ['name'],
+    version: 2,
+  })
+})
+
+// Once, a storage made an empty database in place of the lost one, answered 'absent', and kept telling peers the old Merkle leaves.
+test('site data cleared under an open store are told of, and it goes on with an empty disk', async () => {
   const tab = await world.tab({ options: { signaling: null } })
   await tab.put('k', 'v')
   await tab.evaluate((store) => {
@@ -65,10 +86,11 @@ test('site data cleared under an open store are told of, and nothing is answered
   const cdp = await tab.context.newCDPSession(tab.page)
   await cdp.send('Storage.clearDataForOrigin', { origin: new URL(world.url).origin, storageTypes: 'indexeddb' })
   expect(await tab.evaluate(() => window.lost)).toContain('deleted from outside')
-  for (const verb of ['get', 'put'] as const) {
-    const reason = await tab.evaluate((store, name) => store[name]('k', 'w' as never).catch((e) => e.reason), verb)
-    expect(reason).toBe('closed')
-  }
+  expect((await tab.status()).keysHeld).toBe(0)
+  await tab.put('k', 'w')
+  expect((await tab.get('k')).siblings).toEqual(['w'])
+  expect((await tab.get('other')).siblings).toEqual([])
+  expect(await tab.evaluate((store) => store.verify())).toMatchObject({ records: 1, wrongTrees: 0, ok: true })
 })
 
 // Then the leaves in memory missed the change, and the next commit made that permanent: its record was read with the change already in it.

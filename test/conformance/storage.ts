@@ -351,6 +351,35 @@ export const storageCases: StorageCase[] = [
     },
   },
   {
+    name: 'copies are kept by name, listed in order at the next load, and gone once removed',
+    async run(open) {
+      const storage = await open()
+      const bytes = (value: string) => new TextEncoder().encode(value)
+      await storage.commit(
+        {
+          copies: [
+            ['2b', bytes('two')],
+            ['1a', bytes('one')],
+          ],
+        },
+        'relaxed',
+      )
+      await storage.commit(
+        {
+          copies: [
+            ['3c', bytes('three')],
+            ['2b', undefined],
+            ['3c', bytes('later')],
+          ],
+        },
+        'relaxed',
+      )
+      const [one, two, three] = await storage.getCopies(['1a', '2b', '3c'])
+      same([text(one), text(two), text(three)], ['one', undefined, 'later'], 'what is read')
+      same((await (await open()).load()).copies, ['1a', '3c'], 'what is listed')
+    },
+  },
+  {
     name: 'after close, calls are refused as closed; after destroy, nothing is left',
     async run(open) {
       const storage = await open()

@@ -30,6 +30,7 @@ export class Disk {
   records = new Map<StoreKey, Row>()
   hints = new Map<StoreKey, HintRow>()
   meta = new Map<string, Uint8Array>()
+  copies = new Map<string, Uint8Array>()
   groups = new Map<number, LeafGroup>()
   /** Takes back, newest last, what was committed since the last flush. */
   private unflushed: (() => void)[] = []
@@ -39,13 +40,14 @@ export class Disk {
     copy.records = new Map(this.records)
     copy.hints = new Map(this.hints)
     copy.meta = new Map(this.meta)
+    copy.copies = new Map(this.copies)
     copy.groups = new Map(this.groups)
     return copy
   }
 
   restore(from: Disk): void {
-    const { records, hints, meta, groups } = from.snapshot()
-    Object.assign(this, { records, hints, meta, groups })
+    const { records, hints, meta, copies, groups } = from.snapshot()
+    Object.assign(this, { records, hints, meta, copies, groups })
     this.unflushed = []
   }
 
@@ -109,6 +111,7 @@ export class Disk {
     for (const { address, write } of records.values()) touched.add(this.write(address, write))
     for (const [key, row] of hints) this.put(this.hints, key, row)
     for (const [name, value] of batch.meta ?? []) this.put(this.meta, name, value)
+    for (const [name, container] of batch.copies ?? []) this.put(this.copies, name, container)
     for (const partition of batch.recount ?? []) {
       for (let group = 0; group < GROUPS; group++) {
         const id = partition * GROUPS + group
@@ -178,6 +181,7 @@ export class SimulatedStorage implements Storage {
   failingReads: StorageFailure['kind'] | undefined
   /** The next commit happens, but nobody learns of it: the connection to the disk is lost with it, for good. */
   loseOutcome = false
+  private readonly emptiedListeners: (() => void)[] = []
 
   constructor(
     private readonly disk: Disk,
@@ -189,11 +193,22 @@ export class SimulatedStorage implements Storage {
     this.killed = true
   }
 
+  onEmptied(listener: () => void): void {
+    this.emptiedListeners.push(listener)
+  }
+
+  /** Somebody deletes the site's data. */
+  empty(): void {
+    this.disk.wipe()
+    for (const listener of this.emptiedListeners) listener()
+  }
+
   load() {
     return this.later(() => ({
       meta: new Map(this.disk.meta),
       leafGroups: [...this.disk.groups.values()],
       hints: [...this.disk.hints].map(([key, { homes, own }]) => ({ key, homes, own })),
+      copies: [...this.disk.copies.keys()].sort(),
     }))
   }
 
@@ -214,6 +229,10 @@ export class SimulatedStorage implements Storage {
 
   getHints(keys: StoreKey[]) {
     return this.reading(() => keys.map((key) => this.disk.hints.get(key)))
+  }
+
+  getCopies(names: string[]) {
+    return this.reading(() => names.map((name) => this.disk.copies.get(name)))
   }
 
   scanPartition(

@@ -18,6 +18,8 @@ export type Sight =
   | 'a member fell asleep'
   | 'a member left'
   | 'a closed tab was adopted'
+  | 'an open tab lost its disk'
+  | 'a copy answered where no home did'
   | 'a peer went down'
   | 'a disk refused'
   | 'a frame was malformed'
@@ -45,6 +47,13 @@ export class Sights {
       )
     })
     node.events.on('transfer', ({ partitions }) => saw('a partition was transferred', partitions))
+    node.events.on('reborn', () => saw('an open tab lost its disk'))
+    const get = node.get.bind(node)
+    node.get = async (key, options) => {
+      const outcome = await get(key, options)
+      if (outcome.cached) saw('a copy answered where no home did')
+      return outcome
+    }
     node.events.on('adoption', ({ left }) => {
       if (left === 0) saw('a closed tab was adopted')
     })

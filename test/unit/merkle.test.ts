@@ -44,6 +44,13 @@ function forestOf(records: readonly Record[]): MerkleForest {
   return forest
 }
 
+const recordWith = (low: number): Record => ({
+  partition: 2 as Partition,
+  leaf: 0,
+  digest: { high: 0, low },
+  live: false,
+  bytes: 0,
+})
 const sum = (digests: readonly Digest[]) => digests.reduce(xor, NOTHING)
 const PARTITIONS = [0, 1, 2] as Partition[]
 
@@ -138,6 +145,8 @@ describe('a forest', () => {
         expect(forestOf([...records, change(1)]).combinedRoot(PARTITIONS)).not.toEqual(before)
         expect(forestOf([...records, change(0), change(2)]).combinedRoot(PARTITIONS)).not.toEqual(before)
       }),
+      // Once, both changes cancelled out.
+      { examples: [[[62332582, 556384989, 1280243786].map(recordWith), { high: 0, low: 30 }]] },
     )
   })
 

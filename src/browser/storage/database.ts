@@ -34,18 +34,23 @@ export interface Schema extends DBSchema {
   /** What transactions have changed in the leaves since: one row each, see leaves.ts. */
   journal: { key: number; value: Float64Array }
   meta: { key: string; value: Uint8Array }
+  /** Encoded containers of keys that belong elsewhere, by names that the core gives. */
+  copies: { key: string; value: Uint8Array }
 }
 
-export type StoreName = 'records' | 'hints' | 'leaves' | 'journal' | 'meta'
+export type StoreName = 'records' | 'hints' | 'leaves' | 'journal' | 'meta' | 'copies'
 
-const VERSION = 1
+/** 2: with copies. */
+export const DATABASE_VERSION = 2
 const REOPEN_ATTEMPTS = 3
 /** A browser that is clearing site data or restarting its storage process refuses to open anything for a moment. */
 const REOPEN_PAUSE_MS = 100
 
 export interface DatabaseEvents {
-  /** Another connection wants to delete or upgrade the database, or it is gone with the site's data; it has been let go. */
-  onLost: (reason: 'deleted' | 'upgraded') => void
+  /** A newer version of the page wants to upgrade the database; it has been let go, for good. */
+  onUpgraded: () => void
+  /** It was deleted, by itself or with the site's data, and is made anew. Comes before anything else on the new one. */
+  onEmptied: () => void
 }
 
 export class Database {
@@ -102,27 +107,29 @@ export class Database {
   private open(): Promise<IDBPDatabase<Schema>> {
     if (this.connection !== undefined) return this.connection
     const reopening = this.known
-    const connection = openDB<Schema>(this.name, VERSION, {
-      upgrade: (db, _from, _to, tx) => {
-        // It was there and is gone (the site's data were cleared): an empty one in its place would answer 'absent' to everything.
-        if (reopening) {
-          tx.done.catch(() => {})
-          tx.abort()
-          this.lose('deleted')
-          return
+    let emptied = false
+    const connection = openDB<Schema>(this.name, DATABASE_VERSION, {
+      upgrade: (db, from) => {
+        emptied = reopening && from === 0
+        if (from < 1) {
+          db.createObjectStore('records').createIndex('live', 'k')
+          for (const store of ['hints', 'leaves', 'journal', 'meta'] as const) db.createObjectStore(store)
         }
-        db.createObjectStore('records').createIndex('live', 'k')
-        for (const store of ['hints', 'leaves', 'journal', 'meta'] as const) db.createObjectStore(store)
+        if (from < 2) db.createObjectStore('copies')
       },
-      blocking: (_current, blockedVersion) => this.lose(blockedVersion === null ? 'deleted' : 'upgraded'),
+      blocking: (_current, blockedVersion) => {
+        if (blockedVersion !== null) return this.stepAside()
+        this.drop(connection)
+        this.reopen()
+      },
       terminated: () => {
         if (this.connection !== connection || this.closed) return
         this.connection = undefined
-        // At once, to hear whether the data are still there. Whether it works is for who needs the disk next to find out.
-        this.run(async () => {}).catch(() => {})
+        this.reopen()
       },
     }).then(async (db) => {
       if (reopening) await this.onReopened(db)
+      if (emptied) this.events.onEmptied()
       this.known = true
       return db
     })
@@ -140,10 +147,15 @@ export class Database {
     )
   }
 
-  private lose(reason: 'deleted' | 'upgraded'): void {
+  /** At once, to hear whether the data are still there. Whether it works is for who needs the disk next to find out. */
+  private reopen(): void {
+    this.run(async () => {}).catch(() => {})
+  }
+
+  private stepAside(): void {
     if (this.closed) return
     void this.close()
-    this.events.onLost(reason)
+    this.events.onUpgraded()
   }
 }
 

@@ -37,6 +37,7 @@ interface Written {
   records: Set<string>
   hints: Set<StoreKey>
   meta: Map<string, Uint8Array | undefined>
+  copies: Map<string, Uint8Array | undefined>
   /** In the order in which they happened. */
   leaves: LeafChange[]
 }
@@ -103,21 +104,24 @@ export class GroupCommit {
 
   private async transact(db: IDBPDatabase<Schema>, jobs: Job[], repeated: boolean): Promise<Done> {
     const rows: Rows = { records: new Map(), hints: new Map() }
-    const written: Written = { records: new Set(), hints: new Set(), meta: new Map(), leaves: [] }
+    const written: Written = { records: new Set(), hints: new Set(), meta: new Map(), copies: new Map(), leaves: [] }
     const addresses = new Map<string, Address>()
     const hintKeys = new Set<StoreKey>()
     let meta = false
+    let copies = false
     const recounts = new Set<Partition>()
     for (const { batch } of jobs) {
       for (const partition of batch.recount ?? []) recounts.add(partition)
       for (const { address } of batch.records ?? []) addresses.set(recordKey(address), address)
       for (const { key } of batch.hints ?? []) hintKeys.add(key)
       meta ||= (batch.meta?.length ?? 0) > 0
+      copies ||= (batch.copies?.length ?? 0) > 0
     }
     const scope: StoreName[] = []
     if (addresses.size > 0 || recounts.size > 0) scope.push('records', 'leaves', 'journal')
     if (hintKeys.size > 0) scope.push('hints')
     if (meta) scope.push('meta')
+    if (copies) scope.push('copies')
     if (scope.length === 0)
       return {
         rows,
@@ -185,6 +189,9 @@ export class GroupCommit {
     for (const [name, value] of written.meta) {
       send(value ? tx.objectStore('meta').put(value, name) : tx.objectStore('meta').delete(name))
     }
+    for (const [name, value] of written.copies) {
+      send(value ? tx.objectStore('copies').put(value, name) : tx.objectStore('copies').delete(name))
+    }
     tx.commit()
     await tx.done
     return { rows, written, results, journal: journal?.entry, folded: fold !== undefined }
@@ -195,7 +202,7 @@ export class GroupCommit {
    * been written the first time: then nothing is left to change, but its groups changed all the same.
    */
   private evaluate(job: Job, rows: Rows, written: Written, repeated: boolean): Result {
-    const { records = [], hints = [], meta = [], recount = [] } = job.batch
+    const { records = [], hints = [], meta = [], copies = [], recount = [] } = job.batch
     const changed: Result['changed'] = new Map()
     try {
       const drafts = new Map<string, RecordRow | undefined>()
@@ -224,6 +231,7 @@ export class GroupCommit {
         written.hints.add(key)
       }
       for (const [name, value] of meta) written.meta.set(name, value)
+      for (const [name, value] of copies) written.copies.set(name, value)
       for (const partition of recount)
         for (let group = 0; group < GROUPS; group++) changed.set(`${partition}/${group}`, [partition, group])
       return { job, changed, error: undefined }

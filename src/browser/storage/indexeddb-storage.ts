@@ -11,7 +11,7 @@ import {
   type StoredState,
 } from '../../core/environment.js'
 import type { Partition, StoreKey } from '../../core/ids.js'
-import { Database, type DatabaseEvents } from './database.js'
+import { Database } from './database.js'
 import { GroupCommit } from './group-commit.js'
 import { leafPrefix, recordKey, storeKeyOf } from './layout.js'
 import { Leaves } from './leaves.js'
@@ -20,9 +20,17 @@ import { RowCache } from './row-cache.js'
 /** Rows read at once, at most, while looking for the end of a page. */
 const ROWS_AT_ONCE = 128
 
-export function openIndexedDbStorage(name: string, events: DatabaseEvents): Storage {
+/** @param onUpgraded is told that a newer version of the page has taken the database over; nothing works any more then. */
+export function openIndexedDbStorage(name: string, onUpgraded: () => void = () => {}): Storage {
+  const onEmptied: (() => void)[] = []
   const leaves = new Leaves()
   const cache = new RowCache()
+  const events = {
+    onUpgraded,
+    onEmptied: () => {
+      for (const listener of onEmptied) listener()
+    },
+  }
   const database = new Database(name, events, (db) => {
     cache.clear()
     return leaves.load(db)
@@ -30,11 +38,14 @@ export function openIndexedDbStorage(name: string, events: DatabaseEvents): Stor
   const group = new GroupCommit(database, leaves, cache)
 
   return {
+    onEmptied: (listener) => void onEmptied.push(listener),
+
     load: () =>
       database.run(async (db): Promise<StoredState> => {
         await leaves.load(db)
-        const tx = db.transaction(['meta', 'hints'])
-        const [names, values] = await Promise.all([
+        const tx = db.transaction(['meta', 'hints', 'copies'])
+        const [copies, names, values] = await Promise.all([
+          tx.objectStore('copies').getAllKeys(),
           tx.objectStore('meta').getAllKeys(),
           tx.objectStore('meta').getAll(),
         ])
@@ -57,6 +68,7 @@ export function openIndexedDbStorage(name: string, events: DatabaseEvents): Stor
           meta: new Map(names.map((metaName, i) => [metaName, values[i] as Uint8Array])),
           leafGroups: leaves.groups(),
           hints,
+          copies,
         }
       }),
 
@@ -81,6 +93,12 @@ export function openIndexedDbStorage(name: string, events: DatabaseEvents): Stor
       database.run((db) => {
         const store = db.transaction('hints').objectStore('hints')
         return Promise.all(keys.map((key) => store.get(key)))
+      }),
+
+    getCopies: (names: string[]): Promise<(Uint8Array | undefined)[]> =>
+      database.run((db) => {
+        const store = db.transaction('copies').objectStore('copies')
+        return Promise.all(names.map((name) => store.get(name)))
       }),
 
     scanPartition: (partition: Partition, { fromLeaf = 0, toLeaf = LEAVES - 1, after, maxBytes }) =>

@@ -13,6 +13,7 @@ import type { Tuning } from '../tuning.js'
 import { type Container, EMPTY_CONTAINER, dominates, mergeContainers } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
 import { MalformedError, decodeContainer, digestOf, encodeContainer } from '../versions/encoding.js'
+import type { Copies } from './copies.js'
 import type { Replica } from './replica.js'
 import type { Routing } from './routing.js'
 
@@ -27,12 +28,15 @@ export interface GetOutcome {
   sloppy: boolean
   answers: number
   needed: number
+  /** No home answered, and this tab's own copy of the key is part of the answer. */
+  cached: boolean
 }
 
 export interface GetContext {
   routing: Routing
   peers: Peers
   replica: Replica
+  copies: Copies
   clock: Clock
   tuning: Tuning
   /** Whether this node, as a home, has all data of the key's partition. */
@@ -72,6 +76,7 @@ class Get {
   private expired = false
   private repairing = false
   private merged: Container = EMPTY_CONTAINER
+  private cached = false
   private storageError: unknown
   private resolve: ((outcome: GetOutcome) => void) | undefined
   private reject: ((error: unknown) => void) | undefined
@@ -121,7 +126,11 @@ class Get {
     void read
       .then(
         ([container = EMPTY_CONTAINER]) =>
-          this.answers.set(routing.self, { digest: digestIfAny(this.key, container), container, complete }),
+          this.answers.set(routing.self, {
+            digest: digestIfAny(this.key, container),
+            container,
+            complete: complete && isComplete(this.key),
+          }),
         (error) => {
           this.storageError = error
         },
@@ -232,6 +241,7 @@ class Get {
     try {
       if (this.resolve && this.mayDecide()) {
         await this.fetchMissing()
+        if (this.mayDecide() && this.lacksHomes()) await this.addCopy()
         if (this.mayDecide()) this.decide()
       }
     } catch (error) {
@@ -270,13 +280,29 @@ class Get {
     )
   }
 
+  private lacksHomes(): boolean {
+    return !this.options.strictQuorum && !this.votes().some((node) => this.homes.includes(node))
+  }
+
+  /** No home has a say: what passed through here before is better than nothing. */
+  private async addCopy(): Promise<void> {
+    const { copies, onError } = this.context
+    if (this.cached || !copies.has(this.key)) return
+    try {
+      this.merged = mergeContainers(this.merged, await copies.read(this.key))
+      this.cached = true
+    } catch (error) {
+      onError(error)
+    }
+  }
+
   private decide(): void {
     if (!this.resolve) return
     for (const cancel of this.timers) cancel()
     const voters = this.votes()
     const homes = voters.filter((node) => this.homes.includes(node)).length
     const { r } = this.options
-    if (this.answers.size === 0 && this.storageError !== undefined) this.reject?.(this.storageError)
+    if (this.answers.size === 0 && this.storageError !== undefined && !this.cached) this.reject?.(this.storageError)
     else {
       this.resolve({
         container: this.merged,
@@ -284,6 +310,7 @@ class Get {
         sloppy: homes < Math.min(voters.length, r),
         answers: voters.length,
         needed: r,
+        cached: this.cached && this.lacksHomes(),
       })
     }
     this.resolve = undefined

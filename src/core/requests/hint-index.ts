@@ -18,6 +18,13 @@ export class HintIndex {
   /** Keys of puts that still wait for their homes' answers: delivering their hints as well would be doing it twice. */
   private readonly underWay = new Map<StoreKey, number>()
 
+  /** There are none any more. */
+  clear(): void {
+    this.rows.clear()
+    this.byHome.clear()
+    this.own = 0
+  }
+
   set(key: StoreKey, row: Waiting | undefined): void {
     const former = this.rows.get(key)
     if (former) {

@@ -69,6 +69,13 @@ export class Replica {
     })
   }
 
+  /** The disk is another one, and empty. */
+  lost(): void {
+    this.forest.clear()
+    this.hints.clear()
+    this.doubtful.clear()
+  }
+
   /** True without a look at the disk when there is certainly nothing here. */
   certainlyAbsent(key: StoreKey): boolean {
     return !this.hints.has(key) && this.forest.certainlyAbsent(this.addressOf(key))

@@ -9,6 +9,8 @@ import { sameDigest } from '../sync/merkle.js'
 import type { Tuning } from '../tuning.js'
 import type { Container } from '../versions/container.js'
 import { MalformedError, decodeContainer, digestOf } from '../versions/encoding.js'
+import type { Copies } from './copies.js'
+import type { GetOutcome } from './get.js'
 import type { Replica } from './replica.js'
 import type { Routing } from './routing.js'
 import { scanHere } from './serve.js'
@@ -27,13 +29,24 @@ export interface ScanContext {
   filling: () => Partition[]
   /** All partitions of the replication class that the range lies in. */
   partitions: Partition[]
-  get: (key: StoreKey) => Promise<Container>
+  get: (key: StoreKey) => Promise<GetOutcome>
+  copies: Copies
+  /** Is told what all homes that answer agree on. */
+  seen: (key: StoreKey, container: Container) => void
+}
+
+export interface ScanEntry {
+  key: StoreKey
+  container: Container
+  /** How a read decided it; undefined where all homes that answer agree. */
+  read: GetOutcome | undefined
 }
 
 const PAGE = 200
 
 interface Stream {
-  node: NodeId
+  /** undefined: this node's copies of keys that belong elsewhere. */
+  node: NodeId | undefined
   entries: [StoreKey, Uint8Array][]
   more: boolean
   filling: Set<Partition>
@@ -49,11 +62,12 @@ export class Scan {
     private readonly context: ScanContext,
   ) {}
 
-  async *entries(): AsyncGenerator<{ key: StoreKey; container: Container }> {
+  async *entries(): AsyncGenerator<ScanEntry> {
     const { routing, peers } = this.context
     const nodes = [routing.self, ...peers.reachable()]
     const streams = await Promise.all(nodes.map((node) => this.open(node)))
     this.complete = this.covers(streams)
+    if (!this.complete) streams.push(await this.open(undefined))
     for (;;) {
       await Promise.all(streams.map((stream) => this.refill(stream)))
       if (this.complete && streams.some((stream) => stream.failed)) this.complete = this.covers(streams)
@@ -61,11 +75,11 @@ export class Scan {
       if (key === undefined) return
       const holders = streams.filter((stream) => stream.entries[0]?.[0] === key)
       const containers = holders.map((stream) => (stream.entries.shift() as [StoreKey, Uint8Array])[1])
-      yield { key, container: await this.agree(key, holders, containers, streams) }
+      yield await this.agree(key, holders, containers, streams)
     }
   }
 
-  private open(node: NodeId): Promise<Stream> {
+  private open(node: NodeId | undefined): Promise<Stream> {
     const stream: Stream = { node, entries: [], more: true, filling: new Set(), failed: false }
     return this.refill(stream).then(() => stream)
   }
@@ -93,8 +107,14 @@ export class Scan {
     return this.range.reverse ? { to: last } : { from: `${last}\0` }
   }
 
-  private async page(node: NodeId, range: ScanRange & { limit: number }) {
-    const { routing, peers, replica, tuning, filling } = this.context
+  private async page(node: NodeId | undefined, range: ScanRange & { limit: number }) {
+    const { routing, peers, replica, copies, tuning, filling } = this.context
+    if (node === undefined) {
+      const keys = copies.keysIn(range.from, range.to)
+      if (range.reverse) keys.reverse()
+      // Without their versions: each is read like any key of which no home shows anything.
+      return { entries: keys.map((key): [StoreKey, Uint8Array] => [key, new Uint8Array(0)]), more: false, filling: [] }
+    }
     if (node === routing.self) return { ...(await scanHere(replica, range)), filling: filling() }
     const reply = await peers.request(node, { type: 'Scan', ...range }, tuning.requestTimeoutMs)
     return reply?.type === 'ScanPage' ? reply : undefined
@@ -110,18 +130,22 @@ export class Scan {
   }
 
   /** One container if all homes that answer show the very same; else a read with a quorum decides. */
-  private async agree(key: StoreKey, holders: Stream[], encoded: Uint8Array[], streams: Stream[]): Promise<Container> {
+  private async agree(key: StoreKey, holders: Stream[], encoded: Uint8Array[], streams: Stream[]): Promise<ScanEntry> {
     const homes = this.context.routing.homes(key)
-    const answering = streams.filter((stream) => !stream.failed && homes.includes(stream.node))
+    const answering = streams.filter((stream) => !stream.failed && stream.node && homes.includes(stream.node))
     try {
       const [first, ...rest] = encoded.map(decodeContainer)
       const digest = first && digestOf(key, first)
       const allShowIt = answering.length > 0 && answering.every((stream) => holders.includes(stream))
-      if (first && digest && allShowIt && rest.every((other) => sameDigest(digestOf(key, other), digest))) return first
+      if (first && digest && allShowIt && rest.every((other) => sameDigest(digestOf(key, other), digest))) {
+        this.context.seen(key, first)
+        return { key, container: first, read: undefined }
+      }
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error
     }
-    return this.context.get(key)
+    const read = await this.context.get(key)
+    return { key, container: read.container, read }
   }
 
   private covers(streams: Stream[]): boolean {

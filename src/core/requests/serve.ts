@@ -62,7 +62,8 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
       const complete = context.isComplete(key)
       if (replica.certainlyAbsent(key)) return readResult(key, EMPTY_CONTAINER, full, complete)
       const [container = EMPTY_CONTAINER] = await replica.read([key])
-      return readResult(key, container, full, complete)
+      // Both before and after: either may be when the disk was lost or filled.
+      return readResult(key, container, full, complete && context.isComplete(key))
     }),
   )
 

@@ -15,6 +15,7 @@ export class Duties {
   private homes = new Set<Partition>()
   private standIns = new Set<Partition>()
   private readonly classes = new Set<ReplicationFactor>()
+  private distrusted = 0
 
   constructor(
     private readonly self: NodeId,
@@ -87,8 +88,14 @@ export class Duties {
     return this.standIns.has(partition)
   }
 
+  /** Changes when what was fetched before counts for nothing any more. */
+  get generation(): number {
+    return this.distrusted
+  }
+
   /** This node was replaced while it was away: what it has may be old, all of it has to be looked at. */
   distrustAll(): void {
+    this.distrusted++
     this.whole.clear()
     this.changed()
   }
@@ -103,8 +110,9 @@ export class Duties {
     return this.isComplete(partition) || (this.whole.has(partition) && this.recordsIn(partition) > 0)
   }
 
-  /** The partition was fetched; if it is this node's duty no longer, writes have gone elsewhere meanwhile and it counts for nothing. */
-  markComplete(partition: Partition): void {
+  /** The partition was fetched, all of it in that generation; if it is this node's duty no longer, writes have gone elsewhere meanwhile and it counts for nothing. */
+  markComplete(partition: Partition, generation = this.distrusted): void {
+    if (generation !== this.distrusted) return
     if (!this.homes.has(partition) && !this.standIns.has(partition)) return
     this.whole.add(partition)
     this.changed()

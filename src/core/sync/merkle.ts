@@ -17,6 +17,12 @@ export class MerkleForest {
   live = 0
   bytes = 0
 
+  clear(): void {
+    this.trees.clear()
+    this.roots.clear()
+    this.records = this.live = this.bytes = 0
+  }
+
   /** Takes over the leaf groups as the storage has them now. */
   update(groups: LeafGroup[]): void {
     for (const group of groups) {
@@ -45,10 +51,7 @@ export class MerkleForest {
   combinedRoot(partitions: Iterable<Partition>): Digest {
     let sum = NOTHING
     // Mixing in the partition keeps equal changes in two partitions from cancelling out.
-    for (const partition of partitions) {
-      const { high, low } = this.root(partition)
-      sum = xor(sum, { high: Math.imul(high, 2 * partition + 1) >>> 0, low: Math.imul(low, 2 * partition + 1) >>> 0 })
-    }
+    for (const partition of partitions) sum = xor(sum, mixed(this.root(partition), partition))
     return sum
   }
 
@@ -88,6 +91,21 @@ function groupDigest(group: LeafGroup | undefined): Digest {
     for (let i = 0; i < LEAVES_PER_GROUP; i++)
       sum = xor(sum, { high: group.digests[2 * i] as number, low: group.digests[2 * i + 1] as number })
   return sum
+}
+
+/** One to one for each partition, and unlike any other's: no change of a root has the same effect in two of them. */
+function mixed({ high, low }: Digest, partition: Partition): Digest {
+  const a = scattered(low ^ Math.imul(partition + 1, 0x9e3779b1))
+  const b = scattered(high ^ a)
+  return { high: b, low: (a ^ scattered(b)) >>> 0 }
+}
+
+/** The finalizer of MurmurHash3: every bit of the result depends on every bit given. */
+function scattered(bits: number): number {
+  let mixing = bits
+  mixing = Math.imul(mixing ^ (mixing >>> 16), 0x85ebca6b)
+  mixing = Math.imul(mixing ^ (mixing >>> 13), 0xc2b2ae35)
+  return (mixing ^ (mixing >>> 16)) >>> 0
 }
 
 export function xor(a: Digest, b: Digest): Digest {

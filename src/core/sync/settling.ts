@@ -40,7 +40,7 @@ export class Settling {
     private readonly clock: Clock,
     private readonly tuning: Tuning,
     /** These are about to be forgotten everywhere: nothing in memory may keep an older version of them either. */
-    private readonly onAgreed: (keys: StoreKey[]) => void,
+    private readonly onAgreed: (keys: StoreKey[]) => Promise<void>,
     private readonly onError: (error: unknown) => void,
   ) {
     replica.events.on('changed', ({ key, container }) => {
@@ -145,7 +145,7 @@ export class Settling {
       if (absent) return !this.routing.homes(key).includes(this.routing.self)
       return sameDigest(digestOf(key, container), theirs)
     })
-    this.onAgreed(agreed.map(({ key }) => key))
+    await this.onAgreed(agreed.map(({ key }) => key))
     return agreed
   }
 

@@ -177,9 +177,10 @@ export class Transfers {
   }
 
   private async fetch(peer: NodeId, partitions: Partition[]): Promise<void> {
+    const { generation } = this.duties
     const { pulled, complete } = await this.exchange.with(peer, partitions, 'transfer', false)
     if (!complete) return
-    for (const partition of partitions) this.duties.markComplete(partition)
+    for (const partition of partitions) this.duties.markComplete(partition, generation)
     this.events.emit('filled', {
       from: peer,
       partitions: partitions.length,
@@ -203,11 +204,12 @@ export class Transfers {
 
   /** Nobody has these whole (a ring that was founded by several at once): together the members have all there is. */
   private async agreeWithAll(partitions: Partition[], peers: NodeId[]): Promise<void> {
+    const { generation } = this.duties
     let all = true
     for (const peer of peers) {
       const { complete } = await this.exchange.with(peer, partitions, 'transfer', false)
       all &&= complete
     }
-    if (all) for (const partition of partitions) this.duties.markComplete(partition)
+    if (all) for (const partition of partitions) this.duties.markComplete(partition, generation)
   }
 }

@@ -113,6 +113,10 @@ export class Faults {
       case 'wipe':
         if (isClosed) world.changeDisk(place, 'loses its disk', () => place.disk.wipe())
         return
+      case 'wipe open':
+        if (isOpen && !place.asleep && !place.storage?.closed)
+          world.changeDisk(place, 'has its disk deleted under it', () => place.storage?.empty())
+        return
       case 'wipe bookkeeping':
         // But not who the members are: a tab that has its records and has forgotten everybody takes itself for the whole ring, and
         // forgets tombstones alone. A database loses all of its stores or none.

@@ -25,6 +25,7 @@ const FAULT_RATES = {
   adopt: 0.001,
   wipe: 0.0005,
   'wipe bookkeeping': 0.0005,
+  'wipe open': 0.0003,
   snapshot: 0.002,
   'roll back': 0.001,
   'swap disks': 0.0005,

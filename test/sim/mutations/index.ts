@@ -376,8 +376,8 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/requests/scan.ts',
-        find: '    this.complete = this.covers(streams)\n    for',
-        replace: '    this.complete = streams.length > 0\n    for',
+        find: '    this.complete = this.covers(streams)\n    if (!this',
+        replace: '    this.complete = streams.length > 0\n    if (!this',
       },
     ],
   },

@@ -11,8 +11,8 @@ const RECORD_BYTES = 100_000
 let name = ''
 let storage: Storage
 
-function open(onLost: (reason: string) => void = () => {}): Storage {
-  return openIndexedDbStorage(name, { onLost })
+function open(onUpgraded?: () => void): Storage {
+  return openIndexedDbStorage(name, onUpgraded)
 }
 
 function fresh(): void {
@@ -100,19 +100,69 @@ export async function leavesAreTrue(): Promise<boolean> {
   return JSON.stringify([told]) === JSON.stringify(leafGroups)
 }
 
-export async function deletedFromOutside(): Promise<{ told: string; after: string }> {
+/** What is told, and what is there: before, and after the database was deleted from outside and once more written to. */
+export async function deletedFromOutside(): Promise<{ told: string[]; found: (string | undefined)[] }> {
   fresh()
-  let told = ''
-  storage = open((reason) => {
-    told = reason
+  const told: string[] = []
+  storage = open()
+  storage.onEmptied(() => told.push('emptied'))
+  await commit(storage, 'k', 'v')
+  const found = [text((await storage.get([address('k')]))[0])]
+  await deleteDB(name)
+  // What is in memory needs no disk; this does.
+  await storage.getHints([])
+  found.push(text((await storage.get([address('k')]))[0]))
+  told.push('answered')
+  await commit(storage, 'k', 'new')
+  found.push(text((await storage.get([address('k')]))[0]))
+  const { leafGroups } = await storage.load()
+  found.push(`${leafGroups.reduce((sum, { records }) => sum + records, 0)} record`)
+  await storage.destroy()
+  return { told, found }
+}
+
+/** A page of a newer version opens the database. @returns whether this one was told, and what its reads say then. */
+export async function upgradedFromOutside(): Promise<{ told: boolean; after: string; opening: string }> {
+  fresh()
+  let told = false
+  storage = open(() => {
+    told = true
   })
   await commit(storage, 'k', 'v')
+  const newer = await openDB(name, 99)
+  const kindOf = (work: Promise<unknown>) =>
+    work.then(
+      () => 'answered',
+      (error: StorageFailure) => error.kind,
+    )
+  const after = await kindOf(storage.get([address('k')]))
+  const opening = await kindOf(open().load())
+  newer.close()
   await deleteDB(name)
-  const after = await storage.get([address('k')]).then(
-    () => 'answered',
-    (error: StorageFailure) => error.kind,
-  )
-  return { told, after }
+  return { told, after, opening }
+}
+
+/** A database as the first version made it, with one record, opened by this one. */
+export async function migratesFirstVersion(): Promise<{ records: number; copies: string[]; version: number }> {
+  fresh()
+  const old = await openDB(name, 1, {
+    upgrade(db) {
+      db.createObjectStore('records').createIndex('live', 'k')
+      for (const store of ['hints', 'leaves', 'journal', 'meta']) db.createObjectStore(store)
+    },
+  })
+  old.close()
+  storage = open()
+  await storage.load()
+  await commit(storage, 'k', 'v')
+  await storage.commit({ copies: [['name', new Uint8Array(1)]] }, 'relaxed')
+  const { leafGroups, copies } = await storage.load()
+  await storage.close()
+  const db = await openDB(name)
+  const { version } = db
+  db.close()
+  await deleteDB(name)
+  return { records: leafGroups.reduce((sum, { records }) => sum + records, 0), copies, version }
 }
 
 /** Bit rot in the leaves: a journal row that no transaction wrote. @returns digests of the group before, damaged, recounted, and reopened. */

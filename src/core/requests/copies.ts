@@ -1,0 +1,219 @@
+/**
+ * Copies of keys of which this node is no home: what reads and writes that passed through here have shown, for the time when no home answers. Nobody
+ * relies on them: they are not counted, not compared, not offered to others. Bounded in bytes; the least recently used go
+ * first.
+ *
+ * Invariant: no copy outlives the tombstone of its key (see Settling), so none can bring a deleted value back.
+ */
+import type { CancelTimer, Clock, Digest, Storage } from '../environment.js'
+import type { StoreKey } from '../ids.js'
+import { sameDigest } from '../sync/merkle.js'
+import { type Container, EMPTY_CONTAINER, mergeContainers } from '../versions/container.js'
+import { isEmpty } from '../versions/context.js'
+import { MalformedError, decodeContainer, digestOf, encodeContainer } from '../versions/encoding.js'
+
+const WRITE_AFTER_MS = 200
+const MAX_COPIES = 20_000
+const BATCH = 256
+/** Digits, in base 36, of a row's number and of its size. */
+const NUMBER_DIGITS = 9
+const SIZE_DIGITS = 5
+
+interface Copy {
+  /** Of its row on disk: number, size and key, so that order and sizes are known without reading the rows. */
+  row: string
+  bytes: number
+  digest: Digest | undefined
+}
+
+interface Kept {
+  container: Container
+  /** All that the homes have: nothing older is to be kept besides it. */
+  whole: boolean
+}
+
+export class Copies {
+  /** Least recently used first. */
+  private readonly copies = new Map<StoreKey, Copy>()
+  private readonly unwritten = new Map<StoreKey, Kept>()
+  private bytes = 0
+  private nextNumber = 0
+  private timer: CancelTimer | undefined
+  private writing: Promise<void> = Promise.resolve()
+
+  constructor(
+    private readonly storage: Storage,
+    private readonly clock: Clock,
+    private readonly maxBytes: number,
+    private readonly onError: (error: unknown) => void,
+  ) {}
+
+  /** @param rows names of the rows on disk, in their order. */
+  restore(rows: string[]): void {
+    for (const row of rows) {
+      const key = row.slice(NUMBER_DIGITS + SIZE_DIGITS) as StoreKey
+      const bytes = Number.parseInt(row.slice(NUMBER_DIGITS, NUMBER_DIGITS + SIZE_DIGITS), 36)
+      this.forget(key)
+      this.copies.set(key, { row, bytes, digest: undefined })
+      this.bytes += bytes
+      this.nextNumber = Number.parseInt(row.slice(0, NUMBER_DIGITS), 36) + 1
+    }
+  }
+
+  get size(): number {
+    return this.bytes
+  }
+
+  has(key: StoreKey): boolean {
+    return this.copies.has(key) || this.unwritten.has(key)
+  }
+
+  /** In key order. */
+  keysIn(from: string, to: string): StoreKey[] {
+    return [...new Set([...this.copies.keys(), ...this.unwritten.keys()])]
+      .filter((key) => key >= from && key < to)
+      .sort()
+  }
+
+  /** Remembers what was read or written. */
+  keep(key: StoreKey, container: Container, whole: boolean): void {
+    if (this.maxBytes === 0) return
+    if (isEmpty(container.context)) {
+      if (whole && this.has(key)) void this.drop([key]).catch(this.onError)
+      return
+    }
+    const former = this.unwritten.get(key)
+    this.unwritten.set(key, {
+      container: former && !whole ? mergeContainers(former.container, container) : container,
+      whole: whole || (former?.whole ?? false),
+    })
+    this.timer ??= this.clock.setTimer(WRITE_AFTER_MS, () => {
+      this.timer = undefined
+      this.flush().catch(this.onError)
+    })
+  }
+
+  /** EMPTY_CONTAINER when there is none. @throws StorageFailure */
+  async read(key: StoreKey): Promise<Container> {
+    const kept = this.unwritten.get(key)
+    if (kept?.whole) return kept.container
+    const copy = this.copies.get(key)
+    const [bytes] = copy ? await this.storage.getCopies([copy.row]) : []
+    if (copy && this.copies.get(key) === copy) {
+      this.copies.delete(key)
+      this.copies.set(key, copy)
+    }
+    return mergeContainers(kept?.container ?? EMPTY_CONTAINER, decodeOrEmpty(bytes))
+  }
+
+  /** Their deletion is about to be forgotten. Resolves when it is certain that they do not come back, unless the power fails. */
+  async drop(keys: StoreKey[]): Promise<void> {
+    const rows: [string, undefined][] = []
+    for (const key of keys) {
+      this.unwritten.delete(key)
+      const copy = this.forget(key)
+      if (copy) rows.push([copy.row, undefined])
+    }
+    // What is being written at this moment may hold them as well.
+    await this.writing.catch(() => {})
+    for (const key of keys) {
+      const copy = this.forget(key)
+      if (copy) rows.push([copy.row, undefined])
+    }
+    if (rows.length > 0) await this.storage.commit({ copies: rows }, 'relaxed')
+  }
+
+  /** Gives all their room back. */
+  clear(): Promise<void> {
+    return this.drop([...new Set([...this.copies.keys(), ...this.unwritten.keys()])])
+  }
+
+  /** The disk is another one, and empty. */
+  lost(): void {
+    this.copies.clear()
+    this.bytes = 0
+  }
+
+  stop(): Promise<void> {
+    this.timer?.()
+    return this.flush()
+  }
+
+  private flush(): Promise<void> {
+    this.writing = this.writing.catch(() => {}).then(() => this.writeAll())
+    return this.writing
+  }
+
+  private async writeAll(): Promise<void> {
+    while (this.unwritten.size > 0) {
+      const batch = [...this.unwritten].slice(0, BATCH)
+      const unlike = batch.filter(([key, { whole, container }]) => {
+        const digest = whole ? this.copies.get(key)?.digest : undefined
+        return !digest || !sameDigest(digest, digestOf(key, container))
+      })
+      const partial = unlike.flatMap(([key, { whole }]) => (whole ? [] : (this.copies.get(key)?.row ?? [])))
+      const former = new Map<string, Uint8Array | undefined>()
+      if (partial.length > 0) {
+        const found = await this.storage.getCopies(partial)
+        for (const [i, row] of partial.entries()) former.set(row, found[i])
+      }
+      const rows: [string, Uint8Array | undefined][] = []
+      const written: { key: StoreKey; copy: Copy }[] = []
+      for (const [key, kept] of batch) {
+        // Dropped meanwhile, or seen once more: then it is written with the next.
+        if (this.unwritten.get(key) !== kept) continue
+        this.unwritten.delete(key)
+        if (!unlike.some(([other]) => other === key)) continue
+        const known = this.copies.get(key)
+        const container = mergeContainers(kept.container, decodeOrEmpty(known && former.get(known.row)))
+        const bytes = encodeContainer(container)
+        if (known) rows.push([known.row, undefined])
+        const row = this.nameOf(key, bytes.length)
+        rows.push([row, bytes])
+        written.push({ key, copy: { row, bytes: bytes.length, digest: digestOf(key, container) } })
+      }
+      for (const { key, copy } of written) {
+        this.forget(key)
+        this.copies.set(key, copy)
+        this.bytes += copy.bytes
+      }
+      rows.push(...this.surplus())
+      if (rows.length > 0) await this.storage.commit({ copies: rows }, 'relaxed')
+    }
+  }
+
+  private surplus(): [string, undefined][] {
+    const rows: [string, undefined][] = []
+    for (const [key, { row }] of this.copies) {
+      if (this.bytes <= this.maxBytes && this.copies.size <= MAX_COPIES) break
+      this.forget(key)
+      rows.push([row, undefined])
+    }
+    return rows
+  }
+
+  private nameOf(key: StoreKey, bytes: number): string {
+    const digits = (value: number, count: number) => value.toString(36).padStart(count, '0')
+    return digits(this.nextNumber++, NUMBER_DIGITS) + digits(bytes, SIZE_DIGITS) + key
+  }
+
+  private forget(key: StoreKey): Copy | undefined {
+    const copy = this.copies.get(key)
+    if (copy) {
+      this.copies.delete(key)
+      this.bytes -= copy.bytes
+    }
+    return copy
+  }
+}
+
+/** A damaged copy is none. */
+function decodeOrEmpty(bytes: Uint8Array | undefined): Container {
+  if (!bytes) return EMPTY_CONTAINER
+  try {
+    return decodeContainer(bytes)
+  } catch (error) {
+    if (error instanceof MalformedError) return EMPTY_CONTAINER
+    throw error
+  }
+}

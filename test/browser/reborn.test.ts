@@ -1,0 +1,74 @@
+/** A node whose database is deleted under it goes on: as the same node with a new epoch, and its replicas come back from the others. */
+import { expect, test } from 'vitest'
+import type { Tab } from './support/tab.js'
+import { useWorld } from './support/world.js'
+
+const world = useWorld()
+
+/** Every database of the profile, the registry included, as a user does who clears the site's data. */
+function deleteAll(tab: Tab): Promise<void> {
+  return tab.evaluate(async () => {
+    const all = await indexedDB.databases()
+    await Promise.all(
+      all.map(
+        ({ name }) =>
+          new Promise<void>((resolve, reject) => {
+            const request = indexedDB.deleteDatabase(name ?? '')
+            request.onsuccess = () => resolve()
+            request.onerror = () => reject(request.error)
+          }),
+      ),
+    )
+  })
+}
+
+test('deleteDatabase under a running node: a new epoch, healed by its replicas, no version written twice', async () => {
+  const [a, b, c] = (await world.ring(3)) as [Tab, Tab, Tab]
+  await a.evaluate(async (store) => {
+    await store.putMany(Array.from({ length: 200 }, (_, i) => [`k${i}`, i] as const))
+    await store.flush()
+  })
+  const before = await a.status()
+  await a.evaluate((store) => {
+    window.lost = new Promise((resolve) => store.addEventListener('error', ({ detail }) => resolve(String(detail))))
+  })
+  await deleteAll(a)
+  expect(await a.evaluate(() => window.lost)).toContain('deleted from outside')
+  // At once, nothing is 'absent' that the others have; and it takes writes.
+  expect((await a.get('k7')).value).toBe(7)
+  const receipts = await a.evaluate(async (store) => {
+    const own = await store.put('k8', 'after')
+    const other = await store.put('new', 'also after')
+    return [own.quorum.met, other.quorum.met]
+  })
+  expect(receipts).toEqual([true, true])
+  await a.waitFor('its replicas', (store) => store.status.keysHeld === 201 && store.status.partitionsFilling === 0)
+  expect((await a.status()).node).toBe(before.node)
+  const writersOf = (key: string) =>
+    b.evaluate(
+      async (store, asked) => [
+        ...new Set((await store.trace(asked)).homes.flatMap(({ versions }) => versions.map(({ actor }) => actor))),
+      ],
+      key,
+    )
+  const [epoch, former] = [await writersOf('k8'), await writersOf('k9')]
+  expect([epoch.length, former.length]).toEqual([1, 1])
+  expect(epoch).not.toEqual(former)
+  for (const actor of [...epoch, ...former]) expect(actor).toContain(before.node)
+  for (const tab of [a, b, c]) {
+    expect((await tab.get('k8')).siblings).toEqual(['after'])
+    expect((await tab.get('new')).siblings).toEqual(['also after'])
+  }
+  // On its own disk, and for the next time the tab is opened.
+  await a.evaluate((store) => window.tabring.faults(store).cut())
+  const right = () =>
+    a.evaluate(async (store) => {
+      const entries = await store.getMany(Array.from({ length: 200 }, (_, i) => `k${i}`))
+      return entries.filter(({ value }, i) => value === (i === 8 ? 'after' : i)).length
+    })
+  expect(await right()).toBe(200)
+  await a.reload()
+  expect((await a.status()).node).toBe(before.node)
+  expect(await right()).toBe(200)
+  expect(await a.evaluate((store) => store.verify())).toMatchObject({ ok: true })
+})
