@@ -1,6 +1,6 @@
 /**
  * What a browser profile keeps while its tabs and its browser come and go: nothing that was acknowledged is lost when they
- * are killed, and every tab finds its own node again.
+ * are killed, unless Chromium itself reports that it deleted the whole disk, and every tab finds its own node again.
  */
 import { expect, test } from 'vitest'
 import { canKill, useProfiles } from './support/profile.js'
@@ -13,21 +13,35 @@ const newProfile = useProfiles(world)
 const ROUNDS = 20
 
 test.skipIf(!canKill)(
-  'twenty times, the whole browser is killed after an acknowledged put, and nothing acknowledged is lost',
+  'twenty times, the whole browser is killed after an acknowledged put, and nothing acknowledged is lost unless Chromium reports a total loss',
   async () => {
     const profile = await newProfile()
     /** The last acknowledged value of each key. */
     const acknowledged = new Map<string, number>()
-    const nodes = new Set<string>()
+    let node: string | undefined
     let next = 0
+    let intact = 0
+    const reopened = async (round: number) => {
+      const loss = await profile.totalLoss()
+      const tab = await profile.tab(`round ${round}`, { signaling: null })
+      const after = `after kill ${round - 1}`
+      if (loss) {
+        // Not ours to prevent, and no excuse for anything but the loss of all: the next rounds start from nothing.
+        console.warn(`${after}, the browser deleted all databases: ${loss}`)
+        acknowledged.clear()
+        node = undefined
+      } else intact++
+      const status = await tab.status()
+      node ??= status.node
+      expect(status.node, after).toBe(node)
+      expect(await wrongOf(tab, [...acknowledged]), after).toEqual([])
+      const report = await tab.evaluate((store) => store.verify())
+      expect(report, after).toMatchObject({ corrupt: [], wrongTrees: 0, ok: true })
+      return tab
+    }
     for (let round = 1; round <= ROUNDS; round++) {
       if (round > 1) await profile.open()
-      const tab = await profile.tab(`round ${round}`, { signaling: null })
-      nodes.add((await tab.status()).node)
-      expect(await wrongOf(tab, [...acknowledged]), `after kill ${round - 1}`).toEqual([])
-      const report = await tab.evaluate((store) => store.verify())
-      expect(report, `after kill ${round - 1}`).toMatchObject({ corrupt: [], wrongTrees: 0, ok: true })
-
+      const tab = await reopened(round)
       const before = acknowledged.size
       let begun: () => void = () => {}
       const first = new Promise<void>((resolve) => {
@@ -46,10 +60,9 @@ test.skipIf(!canKill)(
       expect(acknowledged.size).toBeGreaterThan(before)
     }
     await profile.open()
-    const tab = await profile.tab('at last', { signaling: null })
-    expect(await wrongOf(tab, [...acknowledged])).toEqual([])
-    nodes.add((await tab.status()).node)
-    expect(nodes.size).toBe(1)
+    await reopened(ROUNDS + 1)
+    // It deletes after few kills in a hundred; were it many, this test would show nothing.
+    expect(intact).toBeGreaterThan(ROUNDS * 0.7)
   },
   240_000,
 )

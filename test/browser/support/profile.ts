@@ -54,6 +54,36 @@ export class Profile {
   }
 
   /**
+   * What the browser says when it has thrown away all databases of the page's origin since the last call; otherwise undefined.
+   * Chromium does so on its own: a kill can leave half a record in LevelDB's log, the next start appends behind it, and the
+   * one after that finds a 'checksum mismatch' and deletes everything. It tells only the first database that is made then,
+   * so call this after each start, before any store is opened.
+   */
+  async totalLoss(): Promise<string | undefined> {
+    const page = await this.#running().newPage()
+    await page.goto(this.world.url)
+    const loss = await page.evaluate(
+      () =>
+        new Promise<string | undefined>((resolve, reject) => {
+          const request = indexedDB.open('a database that nobody deletes', 1)
+          let told: string | undefined
+          request.onupgradeneeded = (
+            event: IDBVersionChangeEvent & { dataLoss?: string; dataLossMessage?: string },
+          ) => {
+            if (event.dataLoss === 'total') told = event.dataLossMessage
+          }
+          request.onsuccess = () => {
+            request.result.close()
+            resolve(told)
+          }
+          request.onerror = () => reject(request.error)
+        }),
+    )
+    await page.close()
+    return loss
+  }
+
+  /**
    * SIGKILL for the browser and all its processes, as the system does it when memory is short: nobody says or stores
    * another word. Ends no process but those of this very profile.
    */
