@@ -2,7 +2,7 @@
  * Real browsers for tests, driven by Playwright. Playwright is pinned to 1.64.1: later ones send a command that Firefox
  * ESR does not know. Nothing is downloaded here; `npm test` installs what is missing before the tests start.
  */
-import { type Browser, type LaunchOptions, chromium, firefox } from 'playwright'
+import { type Browser, type BrowserContext, type LaunchOptions, chromium, firefox } from 'playwright'
 import { browserVariable, findBrowser } from '../../../scripts/browsers.mjs'
 
 export type BrowserName = 'chromium' | 'firefox'
@@ -34,6 +34,11 @@ export function launchChromium(options: LaunchOptions = {}): Promise<Browser> {
     ...options,
     args: [...QUIET_CHROMIUM, ...(options.args ?? [])],
   })
+}
+
+/** Headless Chromium with its profile in this folder. Its one context is the whole browser: closing it ends the browser. */
+export function launchChromiumIn(folder: string): Promise<BrowserContext> {
+  return chromium.launchPersistentContext(folder, { executablePath: findChromium(), args: QUIET_CHROMIUM })
 }
 
 /** Headless Firefox as it is installed, over WebDriver BiDi. */

@@ -72,6 +72,8 @@ export interface TabSetup {
   browser: BrowserName
   url: string
   context: BrowserContext
+  /** Where its page comes from; default: a new one of the context. */
+  newPage?: () => Promise<Page>
   /** Data for `openStore`, and what is to be added to it inside the page. */
   options: Record<string, unknown>
   more: TabOptions | undefined
@@ -104,8 +106,8 @@ export class Tab {
 
   /** Opens the page and its store; after `close` and `crash` again, on the same disk. */
   async open(): Promise<void> {
-    const { context, url } = this.#setup
-    const page = await context.newPage()
+    const { context, url, newPage = () => context.newPage() } = this.#setup
+    const page = await newPage()
     this.#page = page
     this.#listen(page)
     if (this.browser === 'chromium') {
