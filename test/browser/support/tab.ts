@@ -25,6 +25,7 @@ export interface QuorumData {
   sloppy: boolean
   answers: number
   needed: number
+  cached: boolean
 }
 export interface EntryData<V = unknown> {
   key: string
