@@ -97,6 +97,7 @@ export interface Written {
 const REPAIRS_PER_SECOND = 50
 const PERSIST_DELAY_MS = 200
 const MAX_ADDRESSES = 10_000
+const REFRESH_WITHIN_MS = 1000
 
 export class Node {
   readonly events = new Emitter<NodeEvents>()
@@ -122,6 +123,7 @@ export class Node {
   private readonly repairs: RateLimit
   private persisting: CancelTimer | undefined
   private stopped = false
+  private refreshing: Promise<void> | undefined
 
   /** Loads the node's past from its disk and joins (§4.8.1: opening is the explicit join). @throws StorageFailure */
   static async start(options: NodeOptions, environment: Environment): Promise<Node> {
@@ -172,7 +174,7 @@ export class Node {
     this.peers = new Peers(identity, clock, transport, { heartbeatIntervalMs, suspicionPhi, member }, onError)
     // Before anything else hears that the peer is up: whoever is connected is a member.
     this.peers.events.on('greeted', (record) => this.membership.absorb([record]))
-    this.replica = new Replica(storage, address)
+    this.replica = new Replica(storage, address, clock)
     // As nobody relies on them, a disk that refuses them is no news.
     this.copies = new Copies(storage, clock, tuning.maxCopiesBytes, () => {})
     this.routing = new Routing(node, this.membership, this.peers, address, tuning.partitions)
@@ -252,6 +254,7 @@ export class Node {
         for (const { key, container } of entries) this.minter.observe(key, container)
       },
       onStorageFailure: onError,
+      refreshed: () => this.refreshing,
     })
     this.forwardEvents()
   }
@@ -281,6 +284,14 @@ export class Node {
     sleepers()
   }
 
+  /** After a pause, the ring may be another one: who the members are comes before any answer. */
+  private refresh(): void {
+    this.membership.startListening()
+    this.refreshing ??= Promise.race([this.gossip.refresh(), this.pause(REFRESH_WITHIN_MS)]).then(() => {
+      this.refreshing = undefined
+    })
+  }
+
   /** Somebody deleted the disk under this node. It goes on as one that lost everything: with a new epoch, and nothing it could deny. */
   private reborn(): void {
     if (this.stopped) return
@@ -303,6 +314,11 @@ export class Node {
 
   private forwardEvents(): void {
     const { membership, peers, handoff, transfers, antiEntropy, events } = this
+    // Copies are the first to make room.
+    this.replica.pressure.events.on('changed', (refuses) => {
+      if (refuses !== 'nothing') this.copies.clear().catch(() => {})
+      events.emit('status', undefined)
+    })
     membership.events.on('changed', (records) => {
       for (const record of records) events.emit('member', record)
       this.environment.transport.want(membership.placed())
@@ -327,6 +343,7 @@ export class Node {
         events.emit('status', undefined)
       })
     }
+    peers.events.on('woke', () => this.refresh())
     peers.events.on('mismatch', (mismatch) => events.emit('mismatch', mismatch))
     peers.events.on('malformed', () => this.metrics.count('malformedFrames'))
     handoff.events.on('delivered', ({ home, keys, left }) => {
@@ -412,7 +429,8 @@ export class Node {
   }
 
   private keepCopy(key: StoreKey, container: Container, whole: boolean): void {
-    if (!this.routing.homes(key).includes(this.options.node)) this.copies.keep(key, container, whole)
+    if (!this.replica.pressure.refusesHints && !this.routing.homes(key).includes(this.options.node))
+      this.copies.keep(key, container, whole)
   }
 
   /** All live keys of a range in order, from every reachable member; the range lies within one replication factor. */

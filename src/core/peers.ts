@@ -22,6 +22,10 @@ const MAX_EARLY_BYTES = 1024 * 1024
 /** Longer than any frame may live; also how long a reaper must wait for old writes to die on the way. */
 export const MAX_TTL_MS = 30_000
 const OFFSET_WINDOW_MS = 5000
+/** Nothing at all happened here for so long: no heartbeat, no frame. */
+const STOOD_STILL_MS = 5000
+/** The browser calls a hidden tab's timers once in a second. */
+const HIDDEN_LAG_MS = 1000
 
 export interface Identity {
   node: NodeId
@@ -34,6 +38,8 @@ export interface Identity {
 interface Session {
   incarnation: number
   device: DeviceId
+  /** The version that both speak. */
+  protocol: number
   /** Smallest (my clock − sender's clock) of the present and the former window: a frame with no wait. */
   offset: number
   formerOffset: number
@@ -58,6 +64,8 @@ export interface PeerEvents {
   down: NodeId
   mismatch: { node: NodeId; theirs: string }
   malformed: NodeId
+  /** This tab stood still for so many milliseconds: frozen, or asleep with its machine. Comes before the first frame is read. */
+  woke: number
 }
 
 /** Answers a request; undefined where a message wants no reply. */
@@ -78,6 +86,7 @@ export class Peers {
   private nextId = 1
   private beat: CancelTimer | undefined
   private beatDue = 0
+  private awakeAt = 0
 
   constructor(
     readonly self: Identity,
@@ -88,6 +97,8 @@ export class Peers {
       suspicionPhi: number
       /** This node's record, for its Hello. */
       member?: () => MemberRecord
+      /** The protocol versions that it speaks. */
+      protocol?: [oldest: number, newest: number]
     },
     private readonly onHandlerError: (error: unknown) => void,
   ) {
@@ -95,6 +106,7 @@ export class Peers {
   }
 
   start(): void {
+    this.awakeAt = this.clock.now()
     this.scheduleBeat()
     this.transport.start({
       onUp: (node) => this.linkUp(node),
@@ -110,6 +122,17 @@ export class Peers {
     for (const node of [...this.linked]) this.linkDown(node)
   }
 
+  /** A hidden tab is slow, and says so before anybody wonders. */
+  setHidden(hidden: boolean): void {
+    this.detector.expectLag(hidden ? HIDDEN_LAG_MS : 0)
+    for (const node of this.sessions.keys()) this.notify(node, { type: 'Ping', lag: this.detector.lagMs }, 'foreground')
+  }
+
+  /** This tab stops now: the others need not find that out by its silence. They greet it again once it answers. */
+  suspend(): void {
+    for (const node of this.sessions.keys()) this.notify(node, { type: 'Bye' }, 'foreground')
+  }
+
   handle<K extends MessageType>(type: K, handler: Handler<K>): void {
     this.handlers.set(type, handler as unknown as Handler<never>)
   }
@@ -121,6 +144,11 @@ export class Peers {
 
   reachable(): NodeId[] {
     return [...this.sessions].filter(([, session]) => session.reachable).map(([node]) => node)
+  }
+
+  /** The protocol version that this node speaks with that one; undefined before they have met. */
+  protocolWith(node: NodeId): number | undefined {
+    return this.sessions.get(node)?.protocol
   }
 
   deviceOf(node: NodeId): DeviceId | undefined {
@@ -171,6 +199,10 @@ export class Peers {
     this.transport.reject(node, reason)
   }
 
+  private get protocol(): [oldest: number, newest: number] {
+    return this.options.protocol ?? PROTOCOL
+  }
+
   private sendFrame(to: NodeId, message: Message, id: number, ttl: number, lane: Lane): boolean {
     const now = this.clock.now()
     const header: FrameHeader = { id, incarnation: this.self.incarnation, sentAt: now, ttl: Math.min(ttl, MAX_TTL_MS) }
@@ -181,7 +213,7 @@ export class Peers {
     const { incarnation, device, config } = this.self
     const hello: Message = {
       type: 'Hello',
-      protocol: PROTOCOL,
+      protocol: this.protocol,
       node: this.self.node,
       incarnation,
       device,
@@ -212,7 +244,15 @@ export class Peers {
     if (session.reachable) this.events.emit('down', node)
   }
 
+  private noticeTime(): void {
+    const stoodStill = this.clock.now() - this.awakeAt
+    this.awakeAt = this.clock.now()
+    if (stoodStill > Math.max(STOOD_STILL_MS, 3 * this.options.heartbeatIntervalMs))
+      this.events.emit('woke', stoodStill)
+  }
+
   private receive(from: NodeId, frame: Uint8Array): void {
+    this.noticeTime()
     const session = this.sessions.get(from)
     let decoded: ReturnType<typeof decodeFrame>
     try {
@@ -280,7 +320,10 @@ export class Peers {
 
   private greeted(from: NodeId, hello: MessageOf<'Hello'>, header: FrameHeader): void {
     if (!this.linked.has(from) || hello.node !== from) return
-    if (hello.protocol[0] > PROTOCOL[1] || hello.protocol[1] < PROTOCOL[0] || hello.config !== this.self.config) {
+    const [oldest, newest] = this.protocol
+    // Neighbouring versions agree on the lower one of their newest.
+    const protocol = Math.min(newest, hello.protocol[1])
+    if (protocol < Math.max(oldest, hello.protocol[0]) || hello.config !== this.self.config) {
       if (hello.answer) this.sayHello(from, false)
       this.events.emit('mismatch', { node: from, theirs: `${hello.config} (protocol ${hello.protocol.join(' to ')})` })
       // After the answer had a chance to leave: the peer should learn the reason as well.
@@ -297,6 +340,7 @@ export class Peers {
     const session: Session = {
       incarnation: hello.incarnation,
       device: hello.device,
+      protocol,
       offset,
       formerOffset: offset,
       offsetSince: now,
@@ -352,6 +396,7 @@ export class Peers {
   private scheduleBeat(): void {
     this.beatDue = this.clock.now() + this.options.heartbeatIntervalMs
     this.beat = this.clock.setTimer(this.options.heartbeatIntervalMs, () => {
+      this.noticeTime()
       this.detector.ownTick(Math.max(0, this.clock.now() - this.beatDue))
       this.scheduleBeat()
       this.heartbeat()

@@ -2,6 +2,7 @@
 import { watchAbandonedSlots } from '../browser/adopter.js'
 import { Links } from '../browser/links.js'
 import { createMesh } from '../browser/mesh/mesh.js'
+import { watchPage } from '../browser/page-life.js'
 import { browserClock, browserRandom } from '../browser/platform.js'
 import { createSignalingClient } from '../browser/signaling-client.js'
 import { type Slot, claimSlot } from '../browser/slots.js'
@@ -89,20 +90,18 @@ async function startStore(
     adopt: (orphan) => node.adopt(orphan),
     onError: (error) => node.events.emit('error', error),
   })
-  const goodbye = () => links.disconnect()
-  const welcome = (event: PageTransitionEvent) => event.persisted && links.connect()
-  // `status.online` follows the browser's opinion as well.
-  const networkChanged = () => node.events.emit('status', undefined)
-  addEventListener('online', networkChanged)
-  addEventListener('offline', networkChanged)
-  addEventListener('pagehide', goodbye)
-  addEventListener('pageshow', welcome)
+  const endWatching = watchPage({
+    hidden: (isHidden) => node.peers.setHidden(isHidden),
+    frozen: () => node.peers.suspend(),
+    left: () => links.disconnect(),
+    cameBack: () => links.connect(),
+    networkChanged: () => node.events.emit('status', undefined),
+    room: (estimate) => node.replica.pressure.note(estimate),
+    hasData: () => node.replica.forest.records > 0 || node.replica.hints.pending > 0,
+  })
   const end = async () => {
     clearInterval(noting)
-    removeEventListener('online', networkChanged)
-    removeEventListener('offline', networkChanged)
-    removeEventListener('pagehide', goodbye)
-    removeEventListener('pageshow', welcome)
+    endWatching()
     await endAdopting()
   }
   const store = new Store(node, settings, {

@@ -24,6 +24,11 @@ export interface Status {
   hintsPending: number
   /** Bytes of all versions on this node's disk. */
   bytesStored: number
+  /** Bytes that the site's data take on this device, and that they may take, as the browser says; null where it does not say. */
+  storageUsed: number | null
+  storageQuota: number | null
+  /** What this node takes no more of, for lack of room: hints for others, or also replicas of their writes. */
+  storageRefuses: 'nothing' | 'hints' | 'replicas'
   /** Every write made here has reached all of its homes. */
   synced: boolean
 }
@@ -58,6 +63,9 @@ export function statusOf(node: Node, room: string, online: boolean): Status {
     keysHeld: replica.forest.live,
     hintsPending: replica.hints.pending,
     bytesStored: replica.forest.bytes,
+    storageUsed: replica.pressure.estimate?.usage ?? null,
+    storageQuota: replica.pressure.estimate?.quota ?? null,
+    storageRefuses: replica.pressure.refuses,
     synced: node.synced,
   }
 }

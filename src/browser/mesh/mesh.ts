@@ -271,7 +271,7 @@ export function createMesh(options: MeshOptions): Mesh {
     }, PROBE_MS)
   }
 
-  /** The network is another one perhaps, and links are dead that will not say so for long. */
+  /** The network is another one perhaps, or the page was frozen: links are dead that will not say so for long. */
   function online(): void {
     wake()
     for (const peer of peers.values()) probe(peer)
@@ -310,6 +310,7 @@ export function createMesh(options: MeshOptions): Mesh {
       dialer.active = true
       for (const [type, listener] of events) addEventListener(type, listener)
       globalThis.document?.addEventListener('visibilitychange', wakeWhenVisible)
+      globalThis.document?.addEventListener('resume', online)
       signaling.start({
         onPresent(node) {
           if (!isId(node) || node === self) return
@@ -367,6 +368,7 @@ export function createMesh(options: MeshOptions): Mesh {
       peers.clear()
       for (const [type, listener] of events) removeEventListener(type, listener)
       globalThis.document?.removeEventListener('visibilitychange', wakeWhenVisible)
+      globalThis.document?.removeEventListener('resume', online)
       signaling.close()
     },
 

@@ -24,6 +24,8 @@ export class FailureDetector {
   private readonly peers = new Map<NodeId, Health>()
   /** How late this node's own timers run, smoothed. */
   private ownLagMs = 0
+  /** How late they are to be expected. */
+  private expectedLagMs = 0
 
   constructor(
     private readonly clock: Clock,
@@ -74,14 +76,19 @@ export class FailureDetector {
   }
 
   get lagMs(): number {
-    return this.ownLagMs
+    return Math.max(this.ownLagMs, this.expectedLagMs)
+  }
+
+  /** A hidden tab's timers are late from now on. */
+  expectLag(ms: number): void {
+    this.expectedLagMs = ms
   }
 
   suspects(node: NodeId): boolean {
     const health = this.peers.get(node)
     if (!health) return true
     const silence = this.clock.now() - health.lastHeard
-    if (health.misses >= MISSES_TO_SUSPECT && silence > 1.5 * this.intervalMs + 2 * this.ownLagMs) return true
+    if (health.misses >= MISSES_TO_SUSPECT && silence > 1.5 * this.intervalMs + 2 * this.lagMs) return true
     return this.phi(health, silence) > this.threshold
   }
 
@@ -91,7 +98,7 @@ export class FailureDetector {
 
   private phi(health: Health, silence: number): number {
     const { intervals } = health
-    const allowance = health.lagMs + 2 * this.ownLagMs
+    const allowance = health.lagMs + 2 * this.lagMs
     // Before enough was seen, one expected interval stands in for what is known.
     const samples = intervals.length < 4 ? [...intervals, this.intervalMs, this.intervalMs] : intervals
     const mean = samples.reduce((sum, x) => sum + x, 0) / samples.length

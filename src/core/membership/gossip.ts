@@ -68,6 +68,11 @@ export class Gossip {
     return known.every((complete) => complete)
   }
 
+  /** Resolves once anybody has told what changed, if anybody does. */
+  async refresh(): Promise<void> {
+    await Promise.any(this.peers.reachable().map((peer) => this.exchange(peer))).catch(() => {})
+  }
+
   /** @returns whether the peer answered and lacked nothing. */
   async exchange(peer: NodeId): Promise<boolean> {
     const records = this.membership.all()

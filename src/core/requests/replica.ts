@@ -3,8 +3,9 @@
  * mint (P18), so every handler is idempotent and any delivery may be repeated.
  */
 import { Emitter } from '../emitter.js'
-import type { Address, Digest, Durability, HintUpdate, RecordUpdate, Storage } from '../environment.js'
+import type { Address, Clock, Digest, Durability, HintUpdate, RecordUpdate, Storage } from '../environment.js'
 import type { NodeId, Partition, StoreKey } from '../ids.js'
+import { Pressure } from '../pressure.js'
 import { MerkleForest, sameDigest } from '../sync/merkle.js'
 import { type Container, EMPTY_CONTAINER, dominates, isLive, mergeContainers } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
@@ -42,13 +43,17 @@ export class Replica {
   readonly events = new Emitter<ReplicaEvents>()
   readonly forest = new MerkleForest()
   readonly hints = new HintIndex()
+  readonly pressure: Pressure
   /** Partitions with a write whose outcome is unknown: it may be on the disk and not in the tree. */
   private readonly doubtful = new Set<Partition>()
 
   constructor(
     readonly storage: Storage,
     readonly addressOf: (key: StoreKey) => Address,
-  ) {}
+    clock: Clock,
+  ) {
+    this.pressure = new Pressure(clock)
+  }
 
   /**
    * What this node has of these keys, from its records and its hints together; EMPTY_CONTAINER where it has nothing.
@@ -210,6 +215,7 @@ export class Replica {
       this.forest.update(await this.storage.commit({ records, hints: hints.map((hint) => hint.update) }, durability))
     } catch (error) {
       for (const { address } of records) this.doubtful.add(address.partition)
+      this.pressure.commitFailed(error)
       throw error
     }
     for (const hint of hints) hint.done()

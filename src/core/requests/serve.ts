@@ -4,7 +4,7 @@ import type { Partition, StoreKey } from '../ids.js'
 import { BATCH_BYTES, type Message, type MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
 import type { Tuning } from '../tuning.js'
-import { EMPTY_CONTAINER } from '../versions/container.js'
+import { EMPTY_CONTAINER, isLive } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
 import { MalformedError, decodeContainer, encodeContainer } from '../versions/encoding.js'
 import { readResult } from './get.js'
@@ -21,6 +21,8 @@ export interface ServeContext {
   /** Received containers pass by here, so that the node notices if anybody knows more of its own dots than it does. */
   observe: (entries: Entry[]) => void
   onStorageFailure: (failure: StorageFailure) => void
+  /** After a pause: until this node knows again who the members are. */
+  refreshed: () => Promise<void> | undefined
 }
 
 export function serveRequests(peers: Peers, context: ServeContext): void {
@@ -30,6 +32,8 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
     <M>(serve: (message: M) => Promise<Message>) =>
     async (message: M): Promise<Message> => {
       try {
+        const refreshed = context.refreshed()
+        if (refreshed !== undefined) await refreshed
         return await serve(message)
       } catch (error) {
         if (error instanceof StorageFailure) context.onStorageFailure(error)
@@ -44,6 +48,12 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
       if (context.isLeaving()) return { type: 'Failed', kind: 'leaving' }
       const decoded = entries.map(([key, bytes]): Entry => ({ key, container: decodeContainer(bytes) }))
       context.observe(decoded)
+      const { pressure } = replica
+      const forOthers = hintFor.some((home) => home !== peers.self.node)
+      if (
+        forOthers ? pressure.refusesHints : pressure.refusesReplicas && decoded.some((entry) => isLive(entry.container))
+      )
+        return { type: 'Failed', kind: 'quota' }
       const refused = await replica.store(decoded, {
         // A hint for this node itself has arrived.
         asRecord: hintFor.length === 0 || hintFor.includes(peers.self.node),

@@ -101,6 +101,10 @@ export class Exchange {
     kind: BackgroundKind,
     result: ExchangeResult,
   ): Promise<void> {
+    if (this.replica.pressure.refusesReplicas) {
+      result.complete = false
+      return
+    }
     const page = async (after: string | undefined): Promise<MessageOf<'Entries'>> => {
       await this.background.turn(kind)
       return this.ask(peer, { type: 'FetchPartitions', partitions, after }, 'Entries')
@@ -200,6 +204,10 @@ export class Exchange {
   ): Promise<void> {
     const toPush = new Set(differences.filter(({ mine }) => mine).map(({ key }) => key))
     let wanted = differences.filter(({ theirs }) => theirs).map(({ key }) => key)
+    if (this.replica.pressure.refusesReplicas && wanted.length > 0) {
+      wanted = []
+      result.complete = false
+    }
     while (wanted.length > 0) {
       await this.background.turn(kind)
       const { entries } = await this.ask(peer, { type: 'Fetch', keys: wanted }, 'Entries')
