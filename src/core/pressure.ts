@@ -12,8 +12,8 @@ const GRADES: readonly Refusal[] = ['nothing', 'hints', 'replicas']
 /** Parts of the quota in use from which on these are refused. */
 const HINTS_FROM = 0.9
 const REPLICAS_FROM = 0.95
-/** After a commit was refused for lack of room, and nothing since: one grade less. */
-const EASE_AFTER_MS = 30_000
+/** After a commit was refused for lack of room, and not again: one grade less, so that it is tried again. */
+const EASE_AFTER_MS = 5000
 
 export interface StorageEstimate {
   /** Bytes. */

@@ -121,6 +121,18 @@ export class Ring {
     await this.await(handEverythingOver(nodeOf(tab), () => {}, undefined))
   }
 
+  /** An open tab takes over what a closed one left behind. */
+  async adopt(adopter: Tab, orphan: Tab): Promise<void> {
+    await this.await(this.world.adopt(adopter, nodeOf(adopter), orphan))
+    this.gone(orphan)
+  }
+
+  /** After an adoption: nothing is left on the disk, which is deleted. */
+  gone(orphan: Tab): void {
+    assert.deepEqual([orphan.disk.records.size, orphan.disk.hints.size], [0, 0], 'nothing is left there')
+    this.tabs.splice(this.tabs.indexOf(orphan), 1)
+  }
+
   // --- time
 
   pass(ms: number): Promise<void> {

@@ -201,13 +201,13 @@ export class World {
   }
 
   /** An open tab takes over the disk of a closed one, which stays locked as long as that lasts and the adopter lives. */
-  async adopt(adopter: OpenPlace, orphan: Place): Promise<void> {
+  async adopt(adopter: Place, node: Node, orphan: Place): Promise<void> {
     this.happened(orphan, `is adopted by ${adopter.id}`)
     const { lives: life } = adopter
     const storage = new SimulatedStorage(orphan.disk, { schedule: (work) => this.onDisk(adopter, life, work) })
     orphan.adopter = { place: adopter, life }
     try {
-      await adopter.node.adopt({ node: orphan.id, storage })
+      await node.adopt({ node: orphan.id, storage })
     } finally {
       orphan.adopter = undefined
     }

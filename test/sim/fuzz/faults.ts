@@ -214,7 +214,7 @@ export class Faults {
     const adopter = able.find((each) => each === other) ?? able[0]
     if (!adopter) return
     const life = adopter.lives
-    this.world.adopt(adopter, orphan).then(
+    this.world.adopt(adopter, adopter.node, orphan).then(
       () => {
         if (adopter.lives !== life) return
         this.gone.add(orphan)

@@ -180,11 +180,18 @@ class Day {
       each.disturbedAt < since && !each.storage?.failing && !each.storage?.loseOutcome && !each.storage?.closed
     const start = world.time.now
     if (plan.lossRate > 0 || step.strict || !calm(place, start - CALM_MS)) return () => false
+    // Without hinted handoff nobody stands in for a home.
+    const homes = plan.tuning.hintedHandoff === false ? place.node.routing.homes(this.key(step.key)) : undefined
     const helpers = ringOf(world).filter(
       (each) =>
-        each !== place && !each.asleep && calm(each, start - CALM_MS) && world.network.isLinked(place.id, each.id),
+        each !== place &&
+        (!homes || homes.includes(each.id)) &&
+        !each.asleep &&
+        calm(each, start - CALM_MS) &&
+        world.network.isLinked(place.id, each.id),
     )
-    return () => calm(place, start) && helpers.filter((each) => calm(each, start)).length + 1 >= step.w
+    const own = !homes || homes.includes(place.id) ? 1 : 0
+    return () => calm(place, start) && helpers.filter((each) => calm(each, start)).length + own >= step.w
   }
 
   /** On a calm ring. */

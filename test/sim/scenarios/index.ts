@@ -2,6 +2,7 @@
 import { amnesia } from './amnesia.js'
 import { deletes } from './deletes.js'
 import { hints } from './hints.js'
+import { life } from './life.js'
 import { membership } from './membership.js'
 import type { Scenario } from './scenario.js'
 import { sync } from './sync.js'
@@ -16,4 +17,5 @@ export const scenarios: Scenario[] = [
   ...sync,
   ...membership,
   ...trouble,
+  ...life,
 ].sort((a, b) => a.number - b.number)

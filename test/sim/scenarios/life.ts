@@ -1,0 +1,222 @@
+/** A tab's life: closed for good and adopted, its disk deleted or full under it; and what the fuzz has found of the kind. */
+import { strict as assert } from 'node:assert'
+import type { Node } from '../../../src/core/node.js'
+import { type Ring, type Tab, named, nodeOf, replicaAt } from '../ring.js'
+import { type Scenario, keys } from './scenario.js'
+
+/** Writes that only this tab knows of. */
+async function writeAlone(ring: Ring, tab: Tab, names: string[], text: string): Promise<void> {
+  ring.partition([tab], ring.tabs)
+  await ring.pass(2000)
+  for (const key of names) await ring.client(tab).put(key, text)
+}
+
+async function expectAll(ring: Ring, names: string[], text: string): Promise<void> {
+  for (const tab of ring.world.alive())
+    for (const key of names) assert.deepEqual(await ring.client(tab).get(key), [text], `${key} at ${tab.id}`)
+}
+
+export const life: Scenario[] = [
+  {
+    number: 58,
+    name: 'slots-adopted',
+    shows:
+      'two tabs closed for good leave writes that nobody knows of; another tab takes them over, and the ring has them',
+    tuning: { settleAfterMs: 4000, scrubIntervalMs: 2000 },
+    visits: ['a closed tab was adopted', 'a tombstone was forgotten'],
+    async run(ring) {
+      const names = keys(60)
+      for (const key of names) await ring.client(ring.tab(0)).put(key, 'old', { w: 3 })
+      const [a, b] = [ring.tab(5), ring.tab(6)]
+      await writeAlone(ring, a, ['of-a', ...keys(10)], 'by a')
+      ring.crash(a)
+      await writeAlone(ring, b, ['of-b', ...keys(20).slice(10)], 'by b')
+      ring.crash(b)
+      ring.heal()
+      // What was deleted while they were away stays deleted, although their disks have it.
+      const deleted = names.slice(40)
+      const client = ring.client(ring.tab(1))
+      for (const key of deleted) {
+        await client.get(key)
+        await client.put(key, undefined, { w: 3 })
+      }
+      await ring.pass(30_000)
+      const adopter = ring.tab(2)
+      await ring.adopt(adopter, a)
+      await ring.adopt(adopter, b)
+      await ring.until('its hints to be delivered', () => nodeOf(adopter).replica.hints.pending === 0)
+      const read = async (key: string) => ring.client(ring.tab(3)).get(key)
+      assert.deepEqual([await read('of-a'), await read('of-b')], [['by a'], ['by b']])
+      for (const key of keys(10)) assert.deepEqual(await read(key), ['by a', 'old'].slice(0, (await read(key)).length))
+      for (const key of deleted) assert.deepEqual(await read(key), [])
+      // The departed no longer keep tombstones alive.
+      await ring.pass(60_000)
+      assert.equal(ring.tabs.filter((tab) => tab.disk.records.has(named(deleted[0] as string))).length, 0)
+    },
+  },
+  {
+    number: 59,
+    name: 'adopter-dies-owner-returns',
+    shows: 'an adoption is interrupted again and again, the owner comes back in the middle, and in the end it is done',
+    knobs: { diskMinMs: 20, diskMaxMs: 40 },
+    visits: ['a closed tab was adopted', 'an adoption was cut short'],
+    async run(ring) {
+      const orphan = ring.tab(6)
+      const names = keys(300)
+      await writeAlone(ring, orphan, names, 'alone')
+      ring.crash(orphan)
+      ring.heal()
+      const rows = () => orphan.disk.records.size + orphan.disk.hints.size
+      const begin = (adopter: Tab) => {
+        const before = rows()
+        void ring.world.adopt(adopter, nodeOf(adopter), orphan).catch(() => {})
+        return ring.until('some of it to be taken', () => rows() < before)
+      }
+      for (const adopter of [ring.tab(1), ring.tab(2)]) {
+        await begin(adopter)
+        ring.crash(adopter)
+        assert.ok(rows() > 0, 'there is more')
+        ring.saw('an adoption was cut short')
+        await ring.reopen(adopter)
+        await ring.pass(5000)
+      }
+      // Its owner comes back: what is gone from its disk must not be 'not found', and it is no leaver.
+      await ring.reopen(orphan)
+      await expectAll(ring, names, 'alone')
+      await ring.until('one ring', () => ring.isWhole())
+      ring.crash(orphan)
+      await ring.adopt(ring.tab(3), orphan)
+      await expectAll(ring, names, 'alone')
+    },
+  },
+  {
+    number: 60,
+    name: 'disk-deleted-under-it',
+    shows: 'a tab whose database is deleted while it runs denies nothing, writes with a new epoch, and is healed',
+    visits: ['an open tab lost its disk', 'a partition was transferred'],
+    async run(ring) {
+      const names = keys(80)
+      for (const key of names) await ring.client(ring.tab(0)).put(key, 'value', { w: 3 })
+      const victim = ring.tab(4)
+      for (let round = 0; round < 3; round++) {
+        // Something is always under way.
+        const puts = names.slice(0, 20).map((key) => ring.client(victim).begin(key, `${round}`))
+        ring.world.changeDisk(victim, 'has its disk deleted under it', () => victim.storage?.empty())
+        for (const key of names.slice(20)) assert.deepEqual(await ring.client(victim).get(key), ['value'])
+        for (const tab of ring.world.alive())
+          assert.deepEqual(await ring.client(tab).get('k50', { r: 1 }), ['value'], `${tab.id} was told there is none`)
+        await ring.await(Promise.all(puts))
+        await ring.until('its replicas', () => nodeOf(victim).duties.filling().length === 0)
+        await ring.pass(10_000)
+      }
+      const held = names.filter((key) => ring.homes(key).includes(victim))
+      assert.ok(held.length > 0)
+      for (const key of held.slice(20)) assert.deepEqual(replicaAt(victim, key), ['value'])
+    },
+  },
+  {
+    number: 61,
+    name: 'damaged-stray',
+    shows: 'a damaged record of a partition that moved on is healed, and then given up (it once stopped all scrubbing)',
+    tabs: 4,
+    tuning: { scrubIntervalMs: 2000 },
+    visits: ['a partition was transferred', 'a stray was damaged'],
+    async run(ring) {
+      const names = keys(40)
+      for (const key of names) await ring.client(ring.tab(0)).put(key, 'value', { w: 3 })
+      const former = ring.tab(1)
+      const held = names.filter((key) => former.disk.records.has(named(key)))
+      for (const key of held) former.disk.flipByte(named(key), 40)
+      for (let i = 0; i < 4; i++) await ring.join()
+      await ring.until('one ring', () => ring.isWhole())
+      if (held.some((key) => !ring.homes(key).includes(former))) ring.saw('a stray was damaged')
+      await ring.until('no strays', () => nodeOf(former).transfers.strays().length === 0, 300_000)
+    },
+  },
+  {
+    number: 62,
+    name: 'outcome-unknown',
+    shows: 'a write that reached the disk although its connection was lost is soon in the Merkle tree as well',
+    tabs: 3,
+    tuning: { scrubIntervalMs: 2000, syncIntervalMs: 1000 },
+    async run(ring) {
+      const names = keys(40)
+      for (const key of names) await ring.client(ring.tab(0)).put(key, 'value', { w: 3 })
+      const tab = ring.tab(1)
+      for (const key of names.slice(0, 5)) {
+        if (tab.storage) tab.storage.loseOutcome = true
+        await ring.client(ring.tab(0)).put(key, 'newer')
+        // The browser opens the connection once more.
+        if (tab.storage) Object.assign(tab.storage, { loseOutcome: false, closed: false })
+      }
+      await ring.pass(5000)
+      const onDisk = new Map([...tab.disk.groups.values()].map((group) => [`${group.partition}/${group.group}`, group]))
+      const { forest } = nodeOf(tab).replica
+      for (const group of onDisk.values()) {
+        const [high, low] = [0, 1].map((half) =>
+          group.digests.filter((_, i) => i % 2 === half).reduce((sum, digest) => (sum ^ digest) >>> 0, 0),
+        )
+        assert.deepEqual(forest.groupDigests(group.partition)[group.group], { high, low }, 'the tree is the disk’s')
+      }
+    },
+  },
+  {
+    number: 63,
+    name: 'last-stand-in',
+    shows: 'with a home gone and the one other stand-in full, this tab’s own outbox makes up the quorum',
+    tabs: 5,
+    async run(ring) {
+      const key = keys(200).find((name) => ring.others(name).length === 2) as string
+      const [home] = ring.homes(key)
+      const [standIn, writer] = ring.others(key) as [Tab, Tab]
+      ring.crash(home)
+      await ring.pass(3000)
+      if (standIn.storage) standIn.storage.failing = 'quota'
+      const outcome = await ring.client(writer).put(key, 'value', { w: 3 })
+      assert.deepEqual([outcome.met, outcome.answers, outcome.sloppy], [true, 3, true])
+    },
+  },
+  {
+    number: 64,
+    name: 'room-runs-out',
+    shows:
+      'a disk that fills up: first no hints for others, then no replicas of their writes, its own last; all comes back with the room',
+    visits: ['hints were refused first', 'its own write was taken all the same'],
+    async run(ring) {
+      const names = keys(60)
+      const client = ring.client(ring.tab(0))
+      for (const key of names) await client.put(key, 'value', { w: 3 })
+      const short = ring.tab(3)
+      const node: Node = nodeOf(short)
+      const { pressure } = node.replica
+      const away = names.map((key) => ring.homes(key)[0]).find((home) => home !== short) as Tab
+      ring.crash(away)
+      await ring.pass(3000)
+      pressure.note({ usage: 92, quota: 100 })
+      assert.equal(pressure.refuses, 'hints')
+      const hinted = short.disk.hints.size
+      for (const key of names) await ring.client(ring.tab(ring.tab(0) === away ? 1 : 0)).put(key, 'second', { w: 3 })
+      assert.equal(short.disk.hints.size, hinted, 'no hint for others')
+      const held = names.filter((key) => ring.homes(key).includes(short))
+      for (const key of held) assert.ok(replicaAt(short, key).includes('second'))
+      ring.saw('hints were refused first')
+      pressure.note({ usage: 96, quota: 100 })
+      assert.equal(pressure.refuses, 'replicas')
+      const other = ring.client(ring.tabs.find((tab) => tab.node && tab !== short) as Tab)
+      for (const key of held) {
+        await other.get(key)
+        const { met } = await other.put(key, 'third')
+        assert.equal(met, true, 'others take its place')
+        assert.ok(!replicaAt(short, key).includes('third'), 'no replica of another tab’s write')
+      }
+      const own = ring.client(short)
+      await own.get(held[0] as string)
+      const { storageError, acks } = await own.put(held[0] as string, 'own')
+      assert.equal(storageError, undefined)
+      assert.ok(acks.includes(short.id))
+      ring.saw('its own write was taken all the same')
+      pressure.note({ usage: 50, quota: 100 })
+      assert.equal(pressure.refuses, 'nothing')
+    },
+  },
+]
