@@ -113,3 +113,59 @@ test('a silent peer is not reachable after a while, and is again with its first 
   await link.clock.advance(2 * INTERVAL)
   expect(link.b.peers.isReachable(A)).toBe(true)
 })
+
+test.each([
+  { a: [1, 1], b: [1, 2], agreed: 1 },
+  { a: [1, 3], b: [2, 4], agreed: 3 },
+  { a: [2, 2], b: [2, 2], agreed: 2 },
+] as { a: [number, number]; b: [number, number]; agreed: number }[])(
+  'neighbours that speak $a and $b agree on $agreed',
+  async ({ a, b, agreed }) => {
+    const link = new Link('room', 'room', { a, b })
+    await link.open()
+    expect([link.a.peers.protocolWith(B), link.b.peers.protocolWith(A)]).toEqual([agreed, agreed])
+  },
+)
+
+test('protocols without a version in common do not meet, and both sides are told', async () => {
+  const link = new Link('room', 'room', { a: [1, 1], b: [2, 3] })
+  await link.open()
+  expect(new Set(link.a.events)).toEqual(new Set([`mismatch ${B} room (protocol 2 to 3)`]))
+  expect(new Set(link.b.events)).toEqual(new Set([`mismatch ${A} room (protocol 1 to 1)`]))
+  expect(link.a.peers.protocolWith(B)).toBeUndefined()
+})
+
+test('a tab that is about to be frozen is out at once, and back as soon as it answers', async () => {
+  const link = await Link.greeted()
+  link.a.peers.suspend()
+  await link.clock.advance(2 * DELAY)
+  expect(link.b.peers.isReachable(A)).toBe(false)
+  await link.clock.advance(INTERVAL + 100)
+  expect(link.b.peers.isReachable(A)).toBe(true)
+})
+
+test('a tab that is hidden says that it is slow, and is given more time', async () => {
+  const patience = async (hidden: boolean) => {
+    const link = await Link.greeted()
+    await link.clock.advance(10 * INTERVAL)
+    if (hidden) link.a.peers.setHidden(true)
+    await link.clock.advance(50)
+    link.fate = () => 'lost'
+    let waited = 0
+    for (; link.b.peers.isReachable(A); waited += 100) await link.clock.advance(100)
+    return waited
+  }
+  expect((await patience(true)) - (await patience(false))).toBeGreaterThanOrEqual(1000)
+})
+
+test('who stood still notices it before the first frame is read', async () => {
+  const link = await Link.greeted()
+  const wokeAfter: [readFrames: number, stoodStill: number][] = []
+  link.b.peers.events.on('woke', (ms) => wokeAfter.push([link.b.handled.length, ms]))
+  link.b.standStill(20_000)
+  link.forge(READ, { id: 1, ttl: 30_000 })
+  link.forge(READ, { id: 2, ttl: 30_000 })
+  expect(wokeAfter).toEqual([[0, expect.any(Number)]])
+  expect(wokeAfter[0]?.[1]).toBeGreaterThanOrEqual(20_000)
+  expect(link.b.handled).toHaveLength(2)
+})

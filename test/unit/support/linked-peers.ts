@@ -15,8 +15,8 @@ export const KEY = '3/bucket\0key' as StoreKey
 export const READ: MessageOf<'Read'> = { type: 'Read', key: KEY, full: true }
 export const RESULT: Message = { type: 'ReadResult', digest: new Uint8Array(), container: undefined, complete: true }
 
-const shifted = (clock: Clock, byMs: number): Clock => ({
-  now: () => clock.now() + byMs,
+const shifted = (clock: Clock, byMs: () => number): Clock => ({
+  now: () => clock.now() + byMs(),
   wallTime: () => clock.wallTime(),
   setTimer: (delayMs, callback) => clock.setTimer(delayMs, callback),
 })
@@ -31,16 +31,18 @@ class Side implements Transport {
   readonly rejected: NodeId[] = []
   handlers: TransportHandlers | undefined
   full = false
+  private stoodStillMs = 0
 
   constructor(
     private readonly link: Link,
     readonly node: NodeId,
     shiftMs: number,
     config: string,
+    protocol?: [number, number],
   ) {
-    this.clock = shifted(link.clock, shiftMs)
+    this.clock = shifted(link.clock, () => shiftMs + this.stoodStillMs)
     const identity = { node, device: `device_${node.slice(5)}` as DeviceId, incarnation: INCARNATION, config }
-    const options = { heartbeatIntervalMs: INTERVAL, suspicionPhi: 8 }
+    const options = { heartbeatIntervalMs: INTERVAL, suspicionPhi: 8, protocol }
     this.peers = new Peers(identity, this.clock, this, options, (error) => this.errors.push(error))
     for (const type of ['up', 'down', 'malformed'] as const)
       this.peers.events.on(type, (from) => this.events.push(`${type} ${from}`))
@@ -54,6 +56,10 @@ class Side implements Transport {
 
   start(handlers: TransportHandlers): void {
     this.handlers = handlers
+  }
+  /** Time has passed here, and nothing was called. */
+  standStill(ms: number): void {
+    this.stoodStillMs += ms
   }
   send(to: NodeId, frame: Uint8Array): boolean {
     if (!this.full) this.link.carry(this.node, to, frame)
@@ -76,9 +82,9 @@ export class Link {
   fate: (type: MessageType, from: NodeId) => 'lost' | 'held' | undefined = () => undefined
   readonly held: (() => void)[] = []
 
-  constructor(configOfA = 'room', configOfB = 'room') {
-    this.a = new Side(this, A, 0, configOfA)
-    this.b = new Side(this, B, 5_000_000, configOfB)
+  constructor(configOfA = 'room', configOfB = 'room', protocols: { a?: [number, number]; b?: [number, number] } = {}) {
+    this.a = new Side(this, A, 0, configOfA, protocols.a)
+    this.b = new Side(this, B, 5_000_000, configOfB, protocols.b)
   }
 
   /** Two nodes that have greeted each other. */
