@@ -14,6 +14,8 @@ const HINTS_FROM = 0.9
 const REPLICAS_FROM = 0.95
 /** After a commit was refused for lack of room, and not again: one grade less, so that it is tried again. */
 const EASE_AFTER_MS = 5000
+/** Commits that were on their way when a grade began say nothing about it. */
+const RAISE_AFTER_MS = 500
 
 export interface StorageEstimate {
   /** Bytes. */
@@ -27,6 +29,7 @@ export class Pressure {
   /** By what the disk itself has refused. */
   private failed = 0
   private easesAt = 0
+  private raisedAt = Number.NEGATIVE_INFINITY
   private told: Refusal = 'nothing'
 
   constructor(private readonly clock: Clock) {}
@@ -52,8 +55,12 @@ export class Pressure {
   /** A commit failed: for lack of room, or for another reason, which is none of this. */
   commitFailed(error: unknown): void {
     if (!(error instanceof StorageFailure) || error.kind !== 'quota') return
-    this.failed = Math.min(this.experienced() + 1, GRADES.length - 1)
-    this.easesAt = this.clock.now() + EASE_AFTER_MS
+    const now = this.clock.now()
+    if (now - this.raisedAt >= RAISE_AFTER_MS) {
+      this.failed = Math.min(this.experienced() + 1, GRADES.length - 1)
+      this.raisedAt = now
+    }
+    this.easesAt = now + EASE_AFTER_MS
     this.tell()
   }
 

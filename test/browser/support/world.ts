@@ -3,7 +3,7 @@
  * stores. A test file says `const world = useWorld()` and opens tabs in its tests; every tab is a browser profile, that
  * is a device, of its own, unless it is opened in the profile of another.
  */
-import type { Browser } from 'playwright'
+import type { Browser, BrowserContext } from 'playwright'
 import { afterAll, afterEach, beforeAll, inject } from 'vitest'
 import type { SignalingOptions } from '../../../signaling/index.js'
 import { type BrowserName, launchChromium, launchFirefox } from './browser.js'
@@ -27,6 +27,8 @@ export interface TabRequest {
   options?: TabOptions
   /** A second tab in the browser profile of this one: the same disk. */
   profile?: Tab
+  /** A browser profile that the test has prepared. */
+  context?: BrowserContext
 }
 
 export class World {
@@ -63,7 +65,7 @@ export class World {
       name,
       browser,
       url: this.url,
-      context: profile?.context ?? (await (await this.browser(browser)).newContext()),
+      context: request.context ?? profile?.context ?? (await (await this.browser(browser)).newContext()),
       options: { room, name, signaling: this.signaling.url },
       more: request.options,
       onNoise: (noisy, what) => this.#noise.push({ tab: noisy, what }),
