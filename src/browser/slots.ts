@@ -42,6 +42,8 @@ export interface Slot {
   release(): void
   /** Writes down again who this tab is: the registry was deleted with the site's data. */
   restore(): Promise<void>
+  /** The databases of the slots of this room and profile that no tab has open. */
+  freeDatabases(): Promise<string[]>
   /** Locks one of the slots of this room and profile that no tab has open: the one that `choose` picks, by its node. */
   claimAbandoned(choose: (free: NodeId[]) => NodeId | undefined): Promise<AbandonedSlot | undefined>
   /** Removes the identity for good. */
@@ -115,17 +117,22 @@ function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
         await registry.put('slots', { ...row, bytes: 0 }, [room, slot])
         await registry.put('profile', device, 'device')
       }),
+    freeDatabases: async () => (await freeSlots(room)).map(databaseName),
     async claimAbandoned(choose) {
-      const rows = await withRegistry((registry) => slotsOf(registry, room))
-      const { held = [] } = await navigator.locks.query()
-      const taken = new Set(held.map(({ name }) => name))
-      const free = rows.filter((other) => !taken.has(lockName(room, other.slot)))
+      const free = await freeSlots(room)
       const chosen = choose(free.map((other) => other.node))
       const wanted = free.find((other) => other.node === chosen)
       return wanted && claimAgain(wanted)
     },
     forget: () => forgetSlot(row, release),
   }
+}
+
+async function freeSlots(room: string): Promise<SlotRow[]> {
+  const rows = await withRegistry((registry) => slotsOf(registry, room))
+  const { held = [] } = await navigator.locks.query()
+  const taken = new Set(held.map(({ name }) => name))
+  return rows.filter(({ slot }) => !taken.has(lockName(room, slot)))
 }
 
 /** @returns undefined when somebody else has it now, or when it is gone. */

@@ -30,7 +30,7 @@ import { Minter } from './minter.js'
 import { type Identity, Peers } from './peers.js'
 import { RateLimit } from './rate-limit.js'
 import { type Orphan, adopt } from './requests/adoption.js'
-import { Copies } from './requests/copies.js'
+import { type Attic, Copies } from './requests/copies.js'
 import { type GetOptions, type GetOutcome, coordinateGet } from './requests/get.js'
 import { Handoff } from './requests/handoff.js'
 import { Interests } from './requests/interests.js'
@@ -56,6 +56,7 @@ export interface Environment {
   random: Random
   storage: Storage
   transport: Transport
+  attic?: Attic
 }
 
 export interface NodeOptions {
@@ -176,7 +177,7 @@ export class Node {
     this.peers.events.on('greeted', (record) => this.membership.absorb([record]))
     this.replica = new Replica(storage, address, clock)
     // As nobody relies on them, a disk that refuses them is no news.
-    this.copies = new Copies(storage, clock, tuning.maxCopiesBytes, () => {})
+    this.copies = new Copies(storage, clock, tuning.maxCopiesBytes, environment.attic, () => {})
     this.routing = new Routing(node, this.membership, this.peers, address, tuning.partitions)
     this.duties = new Duties(
       node,

@@ -19,7 +19,10 @@ export interface Quorum {
   sloppy: boolean
   answers: number
   needed: number
-  /** Of a get: no home answered, and this tab's own copy of the key, from when it last passed through here, is part of the answer. */
+  /**
+   * Of a get: too few homes answered, and something in the answer is known only from a copy on this device, from when the key last passed
+   * through here, or from the disk of a closed tab. It may be old.
+   */
   cached: boolean
 }
 

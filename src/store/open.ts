@@ -1,5 +1,7 @@
 /** `openStore`: claims an identity, opens its disk, starts the node and lets the network come when it comes. The one place where the store meets the browser. */
+
 import { watchAbandonedSlots } from '../browser/adopter.js'
+import { openAttic } from '../browser/attic.js'
 import { Links } from '../browser/links.js'
 import { createMesh } from '../browser/mesh/mesh.js'
 import { watchPage } from '../browser/page-life.js'
@@ -66,6 +68,7 @@ async function startStore(
       maxPeers: settings.maxPeers,
     }),
   )
+  const attic = openAttic(slot)
   const replication = new Set<ReplicationFactor>([
     settings.defaults.n,
     ...[...settings.buckets.values()].map((bucket) => bucket.n),
@@ -80,7 +83,7 @@ async function startStore(
       replication: [...replication],
       tuning: settings.tuning,
     },
-    { clock: browserClock, random: browserRandom, storage, transport: links },
+    { clock: browserClock, random: browserRandom, storage, transport: links, attic },
   )
   // Fuller slots are claimed first: the data of a reopened browser comes back first.
   const noting = setInterval(() => void slot.note(node.replica.forest.bytes).catch(() => {}), NOTE_SIZE_EVERY_MS)
@@ -102,6 +105,7 @@ async function startStore(
   const end = async () => {
     clearInterval(noting)
     endWatching()
+    attic.close()
     await endAdopting()
   }
   const store = new Store(node, settings, {

@@ -93,6 +93,35 @@ test('offline and alone, one tab of a reopened browser ends with the data of all
   await first.waitFor('everything to be at home', (store) => store.status.synced && store.status.hintsPending === 0)
 })
 
+test('of a browser whose five tabs were closed one is reopened, and reads at once what lies on the others’ disks', async () => {
+  const first = await world.tab({ name: 'first' })
+  const others = await Promise.all([1, 2, 3, 4].map((i) => world.tab({ name: `other ${i}`, profile: first })))
+  const all = [first, ...others]
+  await Promise.all(all.map((tab) => tab.ready(4)))
+  for (const tab of all) await tab.waitFor('all partitions', (store) => store.status.partitionsFilling === 0)
+  await putMany(first, 'k', 200)
+  for (const tab of others) await tab.evaluate((store) => window.tabring.faults(store).cut())
+  await putMany(others[0] as Tab, 'alone', 10)
+  const blank = await first.context.newPage()
+  for (const tab of all) await tab.close()
+  await first.open()
+  await blank.close()
+  expect((await first.status()).keysHeld).toBeLessThan(200)
+  expect(await countRight(first, 'k', 200)).toBe(200)
+  expect(await countRight(first, 'alone', 10)).toBe(10)
+  const scanned = await first.evaluate(async (store) => {
+    let count = 0
+    for await (const _ of store.scan()) count++
+    return count
+  })
+  expect(scanned).toBe(210)
+  // The others come back to their own disks, of which nothing is missing.
+  await Promise.all(others.map((tab) => tab.open()))
+  await Promise.all(all.map((tab) => tab.ready(4)))
+  expect(await databases(first)).toHaveLength(5)
+  for (const tab of all) expect(await countRight(tab, 'k', 200)).toBe(200)
+})
+
 test('an adopter that is closed in the middle leaves the rest to the next, and the owner may come back', async () => {
   const host = await world.tab({ name: 'host', options: SOON })
   const owner = await world.tab({ name: 'owner', profile: host, options: SOON })

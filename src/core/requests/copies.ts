@@ -5,7 +5,7 @@
  *
  * Invariant: no copy outlives the tombstone of its key (see Settling), so none can bring a deleted value back.
  */
-import type { CancelTimer, Clock, Digest, Storage } from '../environment.js'
+import type { Address, CancelTimer, Clock, Digest, Storage } from '../environment.js'
 import type { StoreKey } from '../ids.js'
 import { sameDigest } from '../sync/merkle.js'
 import { type Container, EMPTY_CONTAINER, mergeContainers } from '../versions/container.js'
@@ -18,6 +18,14 @@ const BATCH = 256
 /** Digits, in base 36, of a row's number and of its size. */
 const NUMBER_DIGITS = 9
 const SIZE_DIGITS = 5
+
+/** Disks of closed tabs of this device, which nobody serves. */
+export interface Attic {
+  /** All that is there of a key: encoded containers, not merged. */
+  read(address: Address): Promise<Uint8Array[]>
+  /** In no order, some of them more than once. */
+  keysIn(from: string, to: string): Promise<StoreKey[]>
+}
 
 interface Copy {
   /** Of its row on disk: number, size and key, so that order and sizes are known without reading the rows. */
@@ -45,6 +53,7 @@ export class Copies {
     private readonly storage: Storage,
     private readonly clock: Clock,
     private readonly maxBytes: number,
+    private readonly attic: Attic | undefined,
     private readonly onError: (error: unknown) => void,
   ) {}
 
@@ -68,11 +77,18 @@ export class Copies {
     return this.copies.has(key) || this.unwritten.has(key)
   }
 
-  /** In key order. */
-  keysIn(from: string, to: string): StoreKey[] {
-    return [...new Set([...this.copies.keys(), ...this.unwritten.keys()])]
-      .filter((key) => key >= from && key < to)
-      .sort()
+  /** In key order; those that lie in the attic as well. */
+  async keysIn(from: string, to: string): Promise<StoreKey[]> {
+    const above = (await this.attic?.keysIn(from, to)) ?? []
+    const here = [...this.copies.keys(), ...this.unwritten.keys()].filter((key) => key >= from && key < to)
+    return [...new Set([...here, ...above])].sort()
+  }
+
+  /** What this device has of a key that nobody else can tell: its copy, and what closed tabs have left. @throws StorageFailure */
+  async find(address: Address): Promise<Container> {
+    const copy = await this.read(address.key)
+    const above = (await this.attic?.read(address)) ?? []
+    return above.reduce((merged, bytes) => mergeContainers(merged, decodeOrEmpty(bytes)), copy)
   }
 
   /** Remembers what was read or written. */
@@ -93,8 +109,7 @@ export class Copies {
     })
   }
 
-  /** EMPTY_CONTAINER when there is none. @throws StorageFailure */
-  async read(key: StoreKey): Promise<Container> {
+  private async read(key: StoreKey): Promise<Container> {
     const kept = this.unwritten.get(key)
     if (kept?.whole) return kept.container
     const copy = this.copies.get(key)

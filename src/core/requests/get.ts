@@ -28,7 +28,7 @@ export interface GetOutcome {
   sloppy: boolean
   answers: number
   needed: number
-  /** No home answered, and this tab's own copy of the key is part of the answer. */
+  /** Too few answered, and something in the answer is known only from copies on this device. */
   cached: boolean
 }
 
@@ -76,6 +76,7 @@ class Get {
   private expired = false
   private repairing = false
   private merged: Container = EMPTY_CONTAINER
+  private copyAsked = false
   private cached = false
   private storageError: unknown
   private resolve: ((outcome: GetOutcome) => void) | undefined
@@ -241,7 +242,7 @@ class Get {
     try {
       if (this.resolve && this.mayDecide()) {
         await this.fetchMissing()
-        if (this.mayDecide() && this.lacksHomes()) await this.addCopy()
+        if (this.mayDecide() && this.lacksQuorum()) await this.addCopy()
         if (this.mayDecide()) this.decide()
       }
     } catch (error) {
@@ -280,17 +281,19 @@ class Get {
     )
   }
 
-  private lacksHomes(): boolean {
-    return !this.options.strictQuorum && !this.votes().some((node) => this.homes.includes(node))
+  private lacksQuorum(): boolean {
+    return !this.options.strictQuorum && this.votes().length < this.options.r
   }
 
-  /** No home has a say: what passed through here before is better than nothing. */
+  /** Too few have a say: what passed through here before, and what closed tabs have left on this device, is better than nothing. */
   private async addCopy(): Promise<void> {
-    const { copies, onError } = this.context
-    if (this.cached || !copies.has(this.key)) return
+    const { copies, routing, onError } = this.context
+    if (this.copyAsked) return
+    this.copyAsked = true
     try {
-      this.merged = mergeContainers(this.merged, await copies.read(this.key))
-      this.cached = true
+      const copy = await copies.find(routing.addressOf(this.key))
+      this.cached = !dominates(this.merged, copy)
+      this.merged = mergeContainers(this.merged, copy)
     } catch (error) {
       onError(error)
     }
@@ -310,7 +313,7 @@ class Get {
         sloppy: homes < Math.min(voters.length, r),
         answers: voters.length,
         needed: r,
-        cached: this.cached && this.lacksHomes(),
+        cached: this.cached,
       })
     }
     this.resolve = undefined

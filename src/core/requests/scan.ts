@@ -110,7 +110,7 @@ export class Scan {
   private async page(node: NodeId | undefined, range: ScanRange & { limit: number }) {
     const { routing, peers, replica, copies, tuning, filling } = this.context
     if (node === undefined) {
-      const keys = copies.keysIn(range.from, range.to)
+      const keys = await copies.keysIn(range.from, range.to)
       if (range.reverse) keys.reverse()
       // Without their versions: each is read like any key of which no home shows anything.
       return { entries: keys.map((key): [StoreKey, Uint8Array] => [key, new Uint8Array(0)]), more: false, filling: [] }
