@@ -70,10 +70,11 @@ export class Links implements Transport {
     mesh.want(this.wanted)
   }
 
-  disconnect(): void {
+  /** @param atOnce the page goes away, and may not be kept in a cache with anything open. */
+  disconnect(atOnce = false): void {
     const { mesh } = this
     this.mesh = undefined
-    mesh?.stop()
+    mesh?.stop(atOnce)
     for (const node of [...this.meshUp]) {
       this.meshUp.delete(node)
       this.upstream.onDown(node)

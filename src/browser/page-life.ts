@@ -10,7 +10,7 @@ export interface PageLife {
   /** It stops now, perhaps for good; the last moment for a word to the others. */
   frozen(): void
   /** It is unloaded, or goes into the back/forward cache. */
-  left(): void
+  left(intoCache: boolean): void
   /** It is back from there. */
   cameBack(): void
   /** The browser thinks otherwise of the network. */
@@ -26,7 +26,7 @@ const ROOM_EVERY_MS = 10_000
 export function watchPage(life: PageLife): () => void {
   const hidden = () => life.hidden(document.visibilityState === 'hidden')
   const listeners: [target: EventTarget, type: string, listener: (event: Event) => void][] = [
-    [globalThis, 'pagehide', () => life.left()],
+    [globalThis, 'pagehide', (event) => life.left((event as PageTransitionEvent).persisted)],
     [globalThis, 'pageshow', (event) => (event as PageTransitionEvent).persisted && life.cameBack()],
     [globalThis, 'online', () => life.networkChanged()],
     [globalThis, 'offline', () => life.networkChanged()],

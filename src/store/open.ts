@@ -96,7 +96,7 @@ async function startStore(
   const endWatching = watchPage({
     hidden: (isHidden) => node.peers.setHidden(isHidden),
     frozen: () => node.peers.suspend(),
-    left: () => links.disconnect(),
+    left: (intoCache) => links.disconnect(intoCache),
     cameBack: () => links.connect(),
     networkChanged: () => node.events.emit('status', undefined),
     room: (estimate) => node.replica.pressure.note(estimate),

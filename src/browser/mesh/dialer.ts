@@ -104,12 +104,12 @@ export class Dialer {
   }
 
   /** Ends the link, if any, as if it had failed; nothing is dialed because of it. */
-  drop(peer: Peer): void {
+  drop(peer: Peer, now = false): void {
     const { link } = peer
     this.disarm(peer)
     if (!link) return
     const wasOpen = link.open
-    link.close()
+    link.close(now)
     peer.link = undefined
     peer.lastLink = link.id
     if (wasOpen) this.options.onClosed(peer)

@@ -100,14 +100,17 @@ export class Link {
     return this.flow.queued
   }
 
-  /** Sends what was queued in this turn, as far as it may go, and closes; a peer that is there notices at once. */
-  close(): void {
+  /**
+   * Sends what was queued in this turn, as far as it may go, and closes; a peer that is there notices at once. With `now`, the last packets
+   * may be lost, but nothing is left open that would keep the page from being cached.
+   */
+  close(now = false): void {
     if (this.closed) return
     if (this.open) this.flow.flush()
     this.closed = true
     this.open = false
     const { _channel } = this.peer as PeerInside
-    if (_channel?.readyState !== 'open') {
+    if (now || _channel?.readyState !== 'open') {
       this.peer.destroy()
       return
     }

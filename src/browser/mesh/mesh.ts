@@ -287,21 +287,21 @@ export function createMesh(options: MeshOptions): Mesh {
     if (document.visibilityState === 'visible') wake()
   }
 
-  /** Says goodbye to everybody. A page that goes into the back/forward cache comes back by `wake`. */
-  function sleep(): void {
+  /** Says goodbye to everybody. A page that goes into the back/forward cache (it cannot with open links) comes back by `wake`. */
+  function sleep(atOnce: boolean): void {
     for (const peer of peers.values()) sendControl(peer, { type: 'bye' })
     dialer.active = false
     for (const peer of [...peers.values()]) {
-      dialer.drop(peer)
+      dialer.drop(peer, atOnce)
       refresh(peer)
     }
   }
 
   const { addEventListener = () => {}, removeEventListener = () => {} } = globalThis
-  const events: [type: string, listener: () => void][] = [
+  const events: [type: string, listener: (event: Event) => void][] = [
     ['online', online],
     ['pageshow', wake],
-    ['pagehide', sleep],
+    ['pagehide', (event) => sleep((event as PageTransitionEvent).persisted)],
   ]
 
   return {
@@ -360,8 +360,8 @@ export function createMesh(options: MeshOptions): Mesh {
       refresh(peer)
     },
 
-    stop() {
-      sleep()
+    stop(atOnce = false) {
+      sleep(atOnce)
       handlers = undefined
       clearTimeout(nearTimer)
       for (const peer of peers.values()) clearTimeout(peer.patience)

@@ -7,7 +7,7 @@ import { browserVariable, findBrowser } from '../../../scripts/browsers.mjs'
 
 export type BrowserName = 'chromium' | 'firefox'
 
-const QUIET_CHROMIUM = [
+export const QUIET_CHROMIUM = [
   '--disable-gpu',
   '--disable-quic',
   '--no-first-run',
