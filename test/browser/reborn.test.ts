@@ -72,3 +72,38 @@ test('deleteDatabase under a running node: a new epoch, healed by its replicas, 
   expect(await right()).toBe(200)
   expect(await a.evaluate((store) => store.verify())).toMatchObject({ ok: true })
 })
+
+test('a closed tab whose database is deleted is recognised when it is opened: the same node, a new epoch, healed', async () => {
+  const [a, b] = (await world.ring(2)) as [Tab, Tab]
+  const blank = await a.context.newPage()
+  await blank.goto(world.url)
+  await a.evaluate(async (store) => {
+    await store.putMany(Array.from({ length: 100 }, (_, i) => [`k${i}`, i] as const))
+    await store.flush()
+  })
+  const { node } = await a.status()
+  const first = await b.evaluate(async (store) => (await store.trace('k1')).homes[0]?.versions[0]?.actor)
+  await a.close()
+  // Only the node's own: the registry still knows whose it was.
+  await blank.evaluate(async (name) => {
+    const mine = (await indexedDB.databases()).find((database) => database.name?.includes(name))
+    await new Promise((resolve, reject) => {
+      const request = indexedDB.deleteDatabase(mine?.name ?? '')
+      request.onsuccess = resolve
+      request.onerror = () => reject(request.error)
+    })
+  }, node)
+  await a.open()
+  expect((await a.status()).node).toBe(node)
+  await a.ready(1)
+  // It has nothing of its own that would say 'absent'.
+  expect((await a.get('k1')).value).toBe(1)
+  await a.put('k1', 'after')
+  const second = await b.evaluate(async (store) => (await store.trace('k1')).homes[0]?.versions[0]?.actor)
+  expect(second).toContain(node)
+  expect(second).not.toBe(first)
+  await a.waitFor('its replicas', (store) => store.status.keysHeld === 100 && store.status.partitionsFilling === 0)
+  expect((await a.get('k1')).siblings).toEqual(['after'])
+  expect((await b.get('k1')).siblings).toEqual(['after'])
+  await blank.close()
+})

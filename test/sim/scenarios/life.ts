@@ -219,4 +219,29 @@ export const life: Scenario[] = [
       assert.equal(pressure.refuses, 'nothing')
     },
   },
+  {
+    number: 65,
+    name: 'woken-asks-first',
+    shows: 'a tab that stood still asks who the members are before it answers what waits for it',
+    visits: ['a question waited for a woken tab'],
+    async run(ring) {
+      const names = keys(20)
+      for (const key of names) await ring.client(ring.tab(0)).put(key, 'value', { w: 3 })
+      const frozen = ring.tab(6)
+      const key = names.find((name) => ring.homes(name).includes(frozen)) as string
+      ring.world.freeze(frozen)
+      await ring.pass(20_000)
+      const sent = await ring.messages(async () => {
+        const asked = nodeOf(ring.tab(1)).peers.request(frozen.id, { type: 'Read', key: named(key), full: true }, 5000)
+        await ring.pass(100)
+        ring.world.thaw(frozen)
+        const reply = await ring.await(asked)
+        assert.equal(reply?.type, 'ReadResult')
+        ring.saw('a question waited for a woken tab')
+      })
+      const answered = sent.findIndex(({ from, type }) => from === frozen.id && type === 'ReadResult')
+      const learned = sent.findIndex(({ to, type }) => to === frozen.id && type === 'GossipReply')
+      assert.ok(learned >= 0 && learned < answered, 'it was told who the members are before it answered')
+    },
+  },
 ]
