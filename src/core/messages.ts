@@ -22,8 +22,6 @@ import {
 
 /** Frames hold at most 4 MiB; a container of many large siblings comes close. */
 export const MAX_CONTAINER_BYTES = 3_900_000
-/** Batches of containers stop growing at this size. */
-export const BATCH_BYTES = 256 * 1024
 /** More than the smallest containers of one batch. */
 const MAX_ENTRIES = 16_384
 const MAX_PARTITIONS = 65_536

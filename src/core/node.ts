@@ -473,6 +473,7 @@ export class Node {
       membership,
       peers,
       background,
+      tuning: options.tuning,
       stopped: () => this.stopped,
       progress: (keys, left) => this.events.emit('adoption', { node: orphan.node, keys, left }),
     })

@@ -29,13 +29,16 @@ export interface Tuning {
   syncIntervalMs: number
   /** A difference must last this long to be real: shorter ones are writes on their way. */
   syncSettleMs: number
+  /** One batch of hints, of a transfer or of a comparison holds at most so many keys, and ends once it has so many bytes. */
+  batchKeys: number
+  batchBytes: number
   /** Tombstones and long contexts younger than this are not offered for reaping. */
   settleAfterMs: number
   /** Looks for tombstones, expired values and stray copies this often. */
   scrubIntervalMs: number
   /** A slot of this profile that no tab has had open for this long is adopted by one that lives. */
   adoptAfterMs: number
-  /** Copies of keys that this node is no home of may take so many bytes of its disk; 0 keeps none. */
+  /** Copies of keys that this node is no home of may take so many bytes of its disk. */
   maxCopiesBytes: number
   warnSiblings: number
   maxSiblings: number
@@ -57,6 +60,8 @@ export const DEFAULT_TUNING: Tuning = {
   merkleSync: true,
   syncIntervalMs: 15_000,
   syncSettleMs: 400,
+  batchKeys: 256,
+  batchBytes: 256 * 1024,
   settleAfterMs: 60_000,
   scrubIntervalMs: 30_000,
   adoptAfterMs: 60_000,

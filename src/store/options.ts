@@ -178,6 +178,8 @@ function parseUrl(url: string): string | undefined {
 /** Timers that are set for longer fire at once: some weeks would become no time at all. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
+const WHOLE_NUMBERS: ReadonlySet<string> = new Set(['batchKeys', 'batchBytes', 'maxSiblings', 'warnSiblings'])
+
 function readTuning(given: Partial<Tuning> | undefined): Tuning {
   const tuning = { ...DEFAULT_TUNING }
   for (const [name, value] of Object.entries(given ?? {})) {
@@ -185,11 +187,12 @@ function readTuning(given: Partial<Tuning> | undefined): Tuning {
     const wanted = typeof DEFAULT_TUNING[name as keyof Tuning]
     if (
       typeof value !== wanted ||
-      (wanted === 'number' && !((value as number) > 0 && (value as number) <= MAX_TIMER_MS))
+      (wanted === 'number' && !((value as number) > 0 && (value as number) <= MAX_TIMER_MS)) ||
+      (WHOLE_NUMBERS.has(name) && !Number.isInteger(value))
     )
       throw new OptionError(
         `tuning.${name}`,
-        `give a ${wanted}${wanted === 'number' ? ` above 0, at most ${MAX_TIMER_MS}` : ''}.`,
+        `give a ${WHOLE_NUMBERS.has(name) ? 'whole ' : ''}${wanted}${wanted === 'number' ? ` above 0, at most ${MAX_TIMER_MS}` : ''}.`,
       )
     Object.assign(tuning, { [name]: value })
   }

@@ -12,16 +12,15 @@ import type { Background } from '../background.js'
 import { type Storage, StorageFailure } from '../environment.js'
 import type { DeviceId, NodeId, StoreKey } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
-import { BATCH_BYTES } from '../messages.js'
 import type { Peers } from '../peers.js'
 import { digestsFromBytes, sameDigest } from '../sync/merkle.js'
+import type { Tuning } from '../tuning.js'
 import type { Container } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
 import { MalformedError, decodeContainer, digestOf } from '../versions/encoding.js'
 import type { Replica } from './replica.js'
 import type { Routing } from './routing.js'
 
-const BATCH_KEYS = 128
 const ASK_TIMEOUT_MS = 5000
 /** Nobody has heard of a later life of a node that never comes back. */
 const FAR_BEYOND = 1_000_000
@@ -38,6 +37,7 @@ export interface AdoptionContext {
   membership: Membership
   peers: Peers
   background: Background
+  tuning: Tuning
   stopped: () => boolean
   /** Keys taken over in this batch, and how many are left. */
   progress: (keys: number, left: number) => void
@@ -94,8 +94,9 @@ class Adopting {
 
   private async hints(keys: StoreKey[]): Promise<void> {
     const { storage } = this.orphan
-    for (let i = 0; i < keys.length; i += BATCH_KEYS) {
-      const batch = keys.slice(i, i + BATCH_KEYS)
+    const { batchKeys } = this.context.tuning
+    for (let i = 0; i < keys.length; i += batchKeys) {
+      const batch = keys.slice(i, i + batchKeys)
       const rows = await storage.getHints(batch)
       const found = batch.flatMap((key, at) => read(key, rows[at]?.container, rows[at]?.own ?? false))
       await this.take(found)
@@ -108,7 +109,7 @@ class Adopting {
     const { storage } = this.orphan
     let after: string | undefined
     do {
-      const page = await storage.scanPartition(partition, { after, maxBytes: BATCH_BYTES })
+      const page = await storage.scanPartition(partition, { after, maxBytes: this.context.tuning.batchBytes })
       after = page.cursor
       await this.take(page.records.flatMap(({ key, container }) => read(key, container, false)))
       const addressOf = this.context.routing.addressOf

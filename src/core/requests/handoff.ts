@@ -7,14 +7,12 @@ import type { Background } from '../background.js'
 import { Emitter } from '../emitter.js'
 import type { CancelTimer, Clock } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
-import { BATCH_BYTES } from '../messages.js'
 import type { Peers } from '../peers.js'
 import type { Tuning } from '../tuning.js'
 import { decodeContainer } from '../versions/encoding.js'
 import type { Entry, Replica } from './replica.js'
 import type { Routing } from './routing.js'
 
-const BATCH_KEYS = 128
 const DELIVERY_TIMEOUT_MS = 10_000
 
 export interface HandoffEvents {
@@ -106,7 +104,7 @@ export class Handoff {
 
   private async deliver(home: NodeId): Promise<void> {
     while (!this.stopped && this.routing.isReachable(home)) {
-      const keys = this.replica.hints.keysFor(home, BATCH_KEYS)
+      const keys = this.replica.hints.keysFor(home, this.tuning.batchKeys)
       if (keys.length === 0) return
       await this.background.turn('hints')
       const entries = await this.batch(keys)
@@ -134,7 +132,7 @@ export class Handoff {
     for (let i = 0; i < keys.length; i++) {
       const row = rows[i]
       if (!row) continue
-      if (entries.length > 0 && bytes + row.container.length > BATCH_BYTES) break
+      if (entries.length > 0 && bytes + row.container.length > this.tuning.batchBytes) break
       bytes += row.container.length
       entries.push({ key: keys[i] as StoreKey, container: decodeContainer(row.container), bytes: row.container })
     }

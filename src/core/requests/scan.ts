@@ -115,7 +115,7 @@ export class Scan {
       // Without their versions: each is read like any key of which no home shows anything.
       return { entries: keys.map((key): [StoreKey, Uint8Array] => [key, new Uint8Array(0)]), more: false, filling: [] }
     }
-    if (node === routing.self) return { ...(await scanHere(replica, range)), filling: filling() }
+    if (node === routing.self) return { ...(await scanHere(replica, range, tuning.batchBytes)), filling: filling() }
     const reply = await peers.request(node, { type: 'Scan', ...range }, tuning.requestTimeoutMs)
     return reply?.type === 'ScanPage' ? reply : undefined
   }

@@ -1,7 +1,7 @@
 /** The replica's answers to other nodes' requests: Store, Read, Fetch and Scan, straight from this node's disk. */
 import { StorageFailure } from '../environment.js'
 import type { Partition, StoreKey } from '../ids.js'
-import { BATCH_BYTES, type Message, type MessageOf } from '../messages.js'
+import type { Message, MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
 import type { Tuning } from '../tuning.js'
 import { EMPTY_CONTAINER, isLive } from '../versions/container.js'
@@ -87,7 +87,7 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
         const container = containers[i]
         if (!container || isEmpty(container.context)) continue
         const encoded = encodeContainer(container)
-        if (bytes > 0 && bytes + encoded.length > BATCH_BYTES) break
+        if (bytes > 0 && bytes + encoded.length > tuning.batchBytes) break
         bytes += encoded.length
         entries.push([keys[i] as StoreKey, encoded])
       }
@@ -98,16 +98,17 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
   peers.handle(
     'Scan',
     guarded(async (range: MessageOf<'Scan'>) => {
-      const { entries, more } = await scanHere(replica, range)
+      const { entries, more } = await scanHere(replica, range, tuning.batchBytes)
       return { type: 'ScanPage', entries, more, filling: context.filling() }
     }),
   )
 }
 
-/** One page of this node's live keys in a range, in order, with their containers; at most `limit` keys or BATCH_BYTES. */
+/** One page of this node's live keys in a range, in order, with their containers; at most `limit` keys, and about `maxBytes`. */
 export async function scanHere(
   replica: Replica,
   range: { from: string; to: string; limit: number; reverse: boolean },
+  maxBytes: number,
 ): Promise<{ entries: [StoreKey, Uint8Array][]; more: boolean }> {
   const limit = Math.max(1, Math.min(range.limit, 500))
   const inRange = (key: string) => key >= range.from && key < range.to
@@ -125,7 +126,7 @@ export async function scanHere(
   for (let i = 0; i < page.length; i++) {
     const encoded = encodeContainer(containers[i] ?? EMPTY_CONTAINER)
     bytes += encoded.length
-    if (i > 0 && bytes > BATCH_BYTES) return { entries, more: true }
+    if (i > 0 && bytes > maxBytes) return { entries, more: true }
     entries.push([page[i] as StoreKey, encoded])
   }
   return { entries, more: last !== undefined || keys.length > page.length }

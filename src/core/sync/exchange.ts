@@ -4,9 +4,9 @@
  * stand-ins and for leaving: all of them end with two equal trees.
  */
 import type { Background, BackgroundKind } from '../background.js'
-import { type Clock, type Digest, GROUPS, LEAVES_PER_GROUP, type StoredRecord } from '../environment.js'
+import { type Clock, type Digest, GROUPS, LEAVES_PER_GROUP } from '../environment.js'
 import type { NodeId, Partition, StoreKey } from '../ids.js'
-import { BATCH_BYTES, type Message, type MessageOf, type MessageType } from '../messages.js'
+import type { Message, MessageOf, MessageType } from '../messages.js'
 import type { Peers } from '../peers.js'
 import type { Entry, Replica } from '../requests/replica.js'
 import type { Tuning } from '../tuning.js'
@@ -16,7 +16,6 @@ import { digestsFromBytes, digestsToBytes, sameDigest } from './merkle.js'
 const TIMEOUT_MS = 10_000
 const PARTITIONS_AT_ONCE = 16
 const LEAVES_AT_ONCE = 64
-const KEYS_AT_ONCE = 256
 const PULLS_AT_ONCE = 4
 const MAX_LISTED = 4000
 
@@ -177,8 +176,8 @@ export class Exchange {
       differences = await this.lasting(peer, differences)
       if (differences.length < before) result.complete = false
     }
-    for (let i = 0; i < differences.length; i += KEYS_AT_ONCE)
-      await this.exchangeKeys(peer, differences.slice(i, i + KEYS_AT_ONCE), kind, result)
+    for (let i = 0; i < differences.length; i += this.tuning.batchKeys)
+      await this.exchangeKeys(peer, differences.slice(i, i + this.tuning.batchKeys), kind, result)
   }
 
   /** Looks again after a moment: what changed on either side meanwhile was a write on its way. */
@@ -229,12 +228,12 @@ export class Exchange {
   private async push(peer: NodeId, keys: StoreKey[], kind: BackgroundKind, result: ExchangeResult): Promise<void> {
     for (let i = 0; i < keys.length; ) {
       await this.background.turn(kind)
-      const containers = await this.replica.read(keys.slice(i, i + KEYS_AT_ONCE))
+      const containers = await this.replica.read(keys.slice(i, i + this.tuning.batchKeys))
       const entries: [StoreKey, Uint8Array][] = []
       let bytes = 0
       for (const container of containers) {
         const encoded = encodeContainer(container)
-        if (entries.length > 0 && bytes + encoded.length > BATCH_BYTES) break
+        if (entries.length > 0 && bytes + encoded.length > this.tuning.batchBytes) break
         bytes += encoded.length
         entries.push([keys[i + entries.length] as StoreKey, encoded])
       }
@@ -265,13 +264,23 @@ export class Exchange {
     return reply as MessageOf<K>
   }
 
-  private async listLeaves(leaves: [Partition, number][]): Promise<StoredRecord[]> {
-    const pages = await Promise.all(
-      leaves.map(([partition, leaf]) =>
-        this.replica.storage.scanPartition(partition, { fromLeaf: leaf, toLeaf: leaf, maxBytes: 64 * BATCH_BYTES }),
-      ),
+  /** What lies in these leaves, all of it: a list that was cut unnoticed would say 'absent' of the rest. */
+  private async listLeaves(leaves: [Partition, number][]): Promise<{ key: StoreKey; digest: Digest }[]> {
+    const { storage } = this.replica
+    const lists = await Promise.all(
+      leaves.map(async ([partition, leaf]) => {
+        const found: { key: StoreKey; digest: Digest }[] = []
+        let after: string | undefined
+        do {
+          const options = { fromLeaf: leaf, toLeaf: leaf, after, maxBytes: this.tuning.batchBytes }
+          const page = await storage.scanPartition(partition, options)
+          for (const { key, digest } of page.records) found.push({ key, digest })
+          after = page.cursor
+        } while (after !== undefined)
+        return found
+      }),
     )
-    return pages.flatMap((page) => page.records)
+    return lists.flat()
   }
 
   private async checkKeys(keys: StoreKey[]): Promise<[StoreKey, Uint8Array][]> {
@@ -289,10 +298,10 @@ export class Exchange {
     let within = after?.slice(colon + 1) || undefined
     let bytes = 0
     for (let index = Number(after?.slice(0, colon) ?? 0); index < partitions.length; index++) {
-      if (bytes >= BATCH_BYTES) return { type: 'Entries', entries, cursor: `${index}:` }
+      if (bytes >= this.tuning.batchBytes) return { type: 'Entries', entries, cursor: `${index}:` }
       const page = await this.replica.storage.scanPartition(partitions[index] as Partition, {
         after: within,
-        maxBytes: BATCH_BYTES - bytes,
+        maxBytes: this.tuning.batchBytes - bytes,
       })
       for (const { key, container } of page.records) {
         entries.push([key, container])

@@ -20,7 +20,6 @@ import { digestsFromBytes, digestsToBytes, sameDigest } from './merkle.js'
 
 /** Contexts up to this many entries are left alone. */
 const SMALL_CONTEXT = 12
-const BATCH = 200
 const MAX_CANDIDATES = 20_000
 const TIMEOUT_MS = 10_000
 
@@ -86,9 +85,9 @@ export class Settling {
     const keys = [...this.candidates]
       .filter(([key, since]) => since <= old && this.routing.homes(key)[0] === this.routing.self)
       .map(([key]) => key)
-    for (let i = 0; i < keys.length; i += BATCH)
+    for (let i = 0; i < keys.length; i += this.tuning.batchKeys)
       await this.settle(
-        keys.slice(i, i + BATCH),
+        keys.slice(i, i + this.tuning.batchKeys),
         others.map((record) => record.node),
       )
   }

@@ -134,6 +134,8 @@ export function planOf({ seed, operations, tabs, faults }: PlanOptions): Plan {
       syncSettleMs: random.pick([50, 400]),
       heartbeatIntervalMs: random.pick([1000, 3000]),
       gossipIntervalMs: random.pick([1000, 3000]),
+      batchKeys: random.pick([1, 7, 256]),
+      batchBytes: random.pick([1, 2000, 262_144]),
       handoffIntervalMs: random.pick([500, 2000]),
       scrubIntervalMs: 5000,
       readRepair: random.chance(0.8),
