@@ -272,20 +272,17 @@ export class Node {
     this.scrub.start()
     transport.want(this.membership.placed())
     const { gossipIntervalMs, replaceAfterMs } = this.options.tuning
-    let due = clock.now()
     const sleepers = () => {
       if (this.stopped) return
-      // Who was paused himself has heard nobody, and first has to listen (P43).
-      if (clock.now() - due > 2 * gossipIntervalMs) this.membership.startListening()
+      this.peers.noticeTime()
       this.gossip.noteSignsOfLife()
       this.membership.sleepSilent(replaceAfterMs)
-      due = clock.now() + gossipIntervalMs
       clock.setTimer(gossipIntervalMs, sleepers)
     }
     sleepers()
   }
 
-  /** After a pause, the ring may be another one: who the members are comes before any answer. */
+  /** After a pause: who stood still has heard nobody, and first has to listen (P43); and who the members are comes before any answer. */
   private refresh(): void {
     this.membership.startListening()
     this.refreshing ??= Promise.race([this.gossip.refresh(), this.pause(REFRESH_WITHIN_MS)]).then(() => {

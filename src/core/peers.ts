@@ -244,7 +244,8 @@ export class Peers {
     if (session.reachable) this.events.emit('down', node)
   }
 
-  private noticeTime(): void {
+  /** Called by whatever runs first after a pause. */
+  noticeTime(): void {
     const stoodStill = this.clock.now() - this.awakeAt
     this.awakeAt = this.clock.now()
     if (stoodStill > Math.max(STOOD_STILL_MS, 3 * this.options.heartbeatIntervalMs))

@@ -401,10 +401,10 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/node.ts',
-        find: '      if (clock.now() - due > 2 * gossipIntervalMs) this.membership.startListening()\n',
+        find: '    this.membership.startListening()\n',
         replace: '',
       },
-      // Of the two timers that come late, either may come first: each has to forgive.
+      // Its two opinions, on links and on members, each have to forgive.
       {
         file: 'src/core/membership/failure-detector.ts',
         find: 'if (lateMs > 2 * this.intervalMs) {',

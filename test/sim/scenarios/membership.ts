@@ -182,6 +182,9 @@ export const membership: Scenario[] = [
       const names = keys(150)
       await fill(ring, names)
       const newcomer = ring.world.addPlace()
+      // Slow enough that something is always on its way.
+      for (const tab of ring.tabs)
+        ring.world.network.setSlow(tab.id, newcomer.id, { bytesPerMs: 2, bufferBytes: 400_000 })
       for (let round = 0; round < 12; round++) {
         if (!newcomer.node) await ring.world.start(newcomer)
         await ring.pass(ring.random.between(100, 900))
