@@ -18,7 +18,7 @@ export interface NetworkKnobs {
   /** After this long a cut link is reported down, and a healed one up. */
   noticeMs: number
   /** One-way delay of a frame; replaces the uniform one where it is given. */
-  latency?: (from: NodeId, to: NodeId) => number
+  latency?: (from: NodeId, to: NodeId, frame: Uint8Array) => number
   /** Frames that get lost, besides those that chance takes. */
   lose?: (from: NodeId, to: NodeId, frame: Uint8Array) => boolean
   /** What a node of another build would have sent instead. */
@@ -209,7 +209,7 @@ export class Network {
     const { minLatencyMs, maxLatencyMs, latency } = this.knobs
     const target = this.endpoints.get(to)
     const link = `${from}>${to}>${lane}`
-    let arrival = departure + (latency ? latency(from, to) : this.random.between(minLatencyMs, maxLatencyMs))
+    let arrival = departure + (latency ? latency(from, to, frame) : this.random.between(minLatencyMs, maxLatencyMs))
     if (inOrder) {
       arrival = Math.max(arrival, this.lastArrival.get(link) ?? 0)
       this.lastArrival.set(link, arrival)

@@ -33,6 +33,8 @@ export interface PlaceOptions {
   device?: string
   config?: string
   tuning?: Partial<Tuning>
+  /** Default 1. */
+  capacity?: number
 }
 
 /** One tab's place in the world; `node` is undefined while it is closed. */
@@ -127,13 +129,13 @@ export class World {
     this.happened(place, 'opens')
     const storage = new SimulatedStorage(place.disk, { schedule: (work) => this.onDisk(place, life, work) })
     place.storage = storage
-    const { device = place.id, config = '', tuning = {} } = place.options
+    const { device = place.id, config = '', tuning = {}, capacity = 1 } = place.options
     const starting = Node.start(
       {
         node: place.id,
         device: device as DeviceId,
         name: '',
-        capacity: 1,
+        capacity,
         config,
         replication: this.knobs.replication ?? [3],
         tuning: { ...DEFAULT_TUNING, ...this.knobs.tuning, ...tuning },

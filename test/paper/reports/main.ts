@@ -7,6 +7,7 @@ import { imbalance } from './imbalance.js'
 import { loadBalance } from './load-balance.js'
 import { drawPlot } from './plot.js'
 import type { Report } from './report.js'
+import { staleness } from './staleness.js'
 import { versions } from './versions.js'
 
 const experiments: (() => Report | Promise<Report>)[] = [
@@ -16,6 +17,7 @@ const experiments: (() => Report | Promise<Report>)[] = [
   versions,
   coordination,
   admission,
+  staleness,
 ]
 
 const outDir = 'out/paper'
