@@ -8,6 +8,9 @@ import type { AbandonedSlot, Slot } from './slots.js'
 import { toFailure } from './storage/database.js'
 import { openIndexedDbStorage } from './storage/indexeddb-storage.js'
 
+/** At most; it costs a look at the locks and at the registry. */
+const LOOK_EVERY_MS = 5000
+
 export interface AdopterOptions {
   slot: Slot
   /** How long a slot must have been free, in milliseconds. */
@@ -21,7 +24,8 @@ export function watchAbandonedSlots({ slot, afterMs, adopt, onError }: AdopterOp
   const freeSince = new Map<NodeId, number>()
   let stopped = false
   let running: Promise<void> = Promise.resolve()
-  let timer = setTimeout(look, afterMs / 4)
+  const interval = Math.min(afterMs / 4, LOOK_EVERY_MS)
+  let timer = setTimeout(look, interval)
 
   function longestFree(free: NodeId[]): NodeId | undefined {
     const now = performance.now()
@@ -34,7 +38,7 @@ export function watchAbandonedSlots({ slot, afterMs, adopt, onError }: AdopterOp
     running = takeOver()
       .catch(onError)
       .then(() => {
-        if (!stopped) timer = setTimeout(look, afterMs / 4)
+        if (!stopped) timer = setTimeout(look, interval)
       })
   }
 

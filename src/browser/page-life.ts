@@ -12,7 +12,7 @@ export interface PageLife {
   /** It is unloaded, or goes into the back/forward cache. */
   left(intoCache: boolean): void
   /** It is back from there. */
-  cameBack(): void
+  cameBack(): unknown
   /** The browser thinks otherwise of the network. */
   networkChanged(): void
   room(estimate: StorageEstimate): void

@@ -35,7 +35,7 @@ import { type GetOptions, type GetOutcome, coordinateGet } from './requests/get.
 import { Handoff } from './requests/handoff.js'
 import { Interests } from './requests/interests.js'
 import { type PutOptions, type PutOutcome, coordinatePut } from './requests/put.js'
-import { Replica } from './requests/replica.js'
+import { type Entry, Replica } from './requests/replica.js'
 import { Routing } from './requests/routing.js'
 import { Scan, type ScanRange } from './requests/scan.js'
 import { serveRequests } from './requests/serve.js'
@@ -454,6 +454,19 @@ export class Node {
     if (this.replica.certainlyAbsent(key)) return EMPTY_CONTEXT
     const [container] = await this.replica.read([key])
     return container ? restrict(container.context, (actor) => nodeOfActor(actor) === this.options.node) : EMPTY_CONTEXT
+  }
+
+  /** Keeps versions that are in memory and no longer on the disk, with the dots that they have, for all homes. */
+  handBack(entries: Entry[]): void {
+    for (const entry of entries) {
+      const homes = this.routing.homes(entry.key)
+      const { node } = this.options
+      const asRecord = homes.includes(node)
+      const hintFor = homes.filter((home) => home !== node)
+      this.replica
+        .store([entry], { asRecord, hintFor, own: true, durability: 'strict', maxSiblings: 0 })
+        .catch((error) => this.report(error))
+    }
   }
 
   /**

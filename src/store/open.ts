@@ -93,11 +93,15 @@ async function startStore(
     adopt: (orphan) => node.adopt(orphan),
     onError: (error) => node.events.emit('error', error),
   })
+  let wasConnected = false
   const endWatching = watchPage({
     hidden: (isHidden) => node.peers.setHidden(isHidden),
     frozen: () => node.peers.suspend(),
-    left: (intoCache) => links.disconnect(intoCache),
-    cameBack: () => links.connect(),
+    left(intoCache) {
+      wasConnected = links.connected
+      links.disconnect(intoCache)
+    },
+    cameBack: () => wasConnected && links.connect(),
     networkChanged: () => node.events.emit('status', undefined),
     room: (estimate) => node.replica.pressure.note(estimate),
     hasData: () => node.replica.forest.records > 0 || node.replica.hints.pending > 0,

@@ -47,6 +47,11 @@ export class Session {
     return merged
   }
 
+  /** All versions that are still in memory. */
+  entries(): { key: StoreKey; container: Container }[] {
+    return [...this.seen].map(([key, { container }]) => ({ key, container }))
+  }
+
   forget(keys: StoreKey[]): void {
     for (const key of keys) {
       this.contexts.delete(key)

@@ -8,7 +8,7 @@ const ADVICE: Record<StorageFailure['kind'], string> = {
   blocked: 'Another tab holds the database open in another version.',
   corrupt: 'The database is damaged.',
   closed: 'The database was closed.',
-  lost: 'The database was deleted from outside; writes that had not reached another node yet are gone.',
+  lost: 'The database was deleted from outside; what had not reached another node and is not in memory any more is gone.',
   unavailable: 'The platform lacks what a store needs.',
   unknown: 'The database failed.',
 }

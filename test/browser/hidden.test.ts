@@ -131,4 +131,13 @@ test('a page that goes into the back/forward cache and comes back is the same no
   await b.page.evaluate('void setTimeout(() => history.back(), 10)')
   await b.page.waitForFunction('globalThis.stillHere === true')
   await b.waitFor('the other', (store) => store.status.peers === 1)
+  // Who went offline on purpose stays so.
+  await b.evaluate((store) => store.disconnect())
+  await b.page.goForward()
+  await b.page.evaluate('void setTimeout(() => history.back(), 10)')
+  await b.page.waitForFunction('globalThis.stillHere === true')
+  await pause(2000)
+  expect(await b.evaluate((store) => [store.status.online, store.status.peers])).toEqual([false, 0])
+  await b.evaluate((store) => store.connect())
+  await b.waitFor('the other', (store) => store.status.peers === 1)
 })

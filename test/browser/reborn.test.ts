@@ -73,6 +73,25 @@ test('deleteDatabase under a running node: a new epoch, healed by its replicas, 
   expect(await a.evaluate((store) => store.verify())).toMatchObject({ ok: true })
 })
 
+test('what no other node has yet is not lost with the disk, as long as it is in memory', async () => {
+  const [a, b] = (await world.ring(2)) as [Tab, Tab]
+  await a.evaluate((store) => window.tabring.faults(store).cut())
+  await b.waitFor('the cut', (store) => store.status.peers === 0)
+  for (let i = 0; i < 20; i++) await a.put(`alone${i}`, i)
+  await a.evaluate((store) => {
+    window.lost = new Promise((resolve) => store.addEventListener('error', ({ detail }) => resolve(String(detail))))
+  })
+  await deleteAll(a)
+  expect(await a.evaluate(() => window.lost)).toContain('deleted from outside')
+  await a.waitFor('its own writes', (store) => store.status.keysHeld === 20)
+  expect((await a.status()).synced).toBe(false)
+  await a.evaluate((store) => window.tabring.faults(store).heal())
+  await a.evaluate((store) => store.flush())
+  for (let i = 0; i < 20; i++) expect((await b.get(`alone${i}`)).siblings).toEqual([i])
+  await a.reload()
+  for (let i = 0; i < 20; i++) expect((await a.get(`alone${i}`)).siblings).toEqual([i])
+})
+
 test('a closed tab whose database is deleted is recognised when it is opened: the same node, a new epoch, healed', async () => {
   const [a, b] = (await world.ring(2)) as [Tab, Tab]
   const blank = await a.context.newPage()

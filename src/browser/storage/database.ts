@@ -41,7 +41,7 @@ export interface Schema extends DBSchema {
 export type StoreName = 'records' | 'hints' | 'leaves' | 'journal' | 'meta' | 'copies'
 
 /** 2: with copies. */
-export const DATABASE_VERSION = 2
+const VERSION = 2
 const REOPEN_ATTEMPTS = 3
 /** A browser that is clearing site data or restarting its storage process refuses to open anything for a moment. */
 const REOPEN_PAUSE_MS = 100
@@ -108,7 +108,7 @@ export class Database {
     if (this.connection !== undefined) return this.connection
     const reopening = this.known
     let emptied = false
-    const connection = openDB<Schema>(this.name, DATABASE_VERSION, {
+    const connection = openDB<Schema>(this.name, VERSION, {
       upgrade: (db, from) => {
         emptied = reopening && from === 0
         if (from < 1) {
