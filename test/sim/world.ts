@@ -5,6 +5,7 @@
 import type { Clock } from '../../src/core/environment.js'
 import type { DeviceId, NodeId, ReplicationFactor, StoreKey } from '../../src/core/ids.js'
 import { Node } from '../../src/core/node.js'
+import type { Attic } from '../../src/core/requests/copies.js'
 import { DEFAULT_TUNING, type Tuning } from '../../src/core/tuning.js'
 import { type CausalContext, type Dot, EMPTY_CONTEXT, covers } from '../../src/core/versions/context.js'
 import { decodeContainer } from '../../src/core/versions/encoding.js'
@@ -23,6 +24,8 @@ export interface WorldKnobs extends NetworkKnobs {
   diskMaxMs: number
   /** Time of one disk operation; replaces the uniform one where it is given. */
   diskTime?: () => number
+  /** How long it takes to look for what closed tabs have left. */
+  atticMs?: number
   replication?: ReplicationFactor[]
   /** In which order a thawed tab finds its timers and its frames; by chance where it is not given. */
   timersFirst?: boolean
@@ -140,7 +143,13 @@ export class World {
         replication: this.knobs.replication ?? [3],
         tuning: { ...DEFAULT_TUNING, ...this.knobs.tuning, ...tuning },
       },
-      { clock: this.clock(place, life), random: this.random, storage, transport: this.network.transport(place.id) },
+      {
+        clock: this.clock(place, life),
+        random: this.random,
+        storage,
+        transport: this.network.transport(place.id),
+        attic: this.attic(place, life),
+      },
     )
     void starting.then(
       (node) => {
@@ -268,6 +277,14 @@ export class World {
       )
       return result
     }
+  }
+
+  /** Empty, but to look there takes its time. */
+  private attic(place: Place, life: number): Attic {
+    const { atticMs = 0 } = this.knobs
+    const look = () =>
+      new Promise<[]>((resolve) => this.time.at(atticMs, () => this.whenAwake(place, life, () => resolve([]))))
+    return { read: look, keysIn: look }
   }
 
   private clock(place: Place, life: number): Clock {

@@ -60,11 +60,13 @@ export function coordinateGet(key: StoreKey, options: GetOptions, context: GetCo
 }
 
 /** A node is asked at most this often. */
-const MAX_ATTEMPTS = 3
+const MAX_ATTEMPTS = 4
 
 class Get {
   private readonly homes: readonly NodeId[]
   private readonly answers = new Map<NodeId, Answer>()
+  /** Answers that have come. */
+  private arrived = 0
   private readonly asked = new Set<NodeId>()
   private outstanding = 0
   private fullAsked = false
@@ -223,6 +225,7 @@ class Get {
   }
 
   private answered(): void {
+    this.arrived++
     this.outstanding--
     // A home that still waits for its data cannot say no: whoever had the partition before is further down the list.
     if (this.resolve && this.outstanding === 0 && this.votes().length < this.options.r) this.askNext()
@@ -240,10 +243,14 @@ class Get {
     if (this.deciding) return
     this.deciding = true
     try {
-      if (this.resolve && this.mayDecide()) {
+      while (this.resolve && this.mayDecide()) {
+        const known = this.arrived
         await this.fetchMissing()
         if (this.mayDecide() && this.lacksQuorum()) await this.addCopy()
-        if (this.mayDecide()) this.decide()
+        // What has come meanwhile would be a vote without being part of the answer.
+        if (known !== this.arrived) continue
+        if (!this.mayDecide()) break
+        this.decide()
       }
     } catch (error) {
       this.reject?.(error)

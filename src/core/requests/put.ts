@@ -63,7 +63,7 @@ export function coordinatePut(
 }
 
 /** A put is sent to one node at most this often. */
-const MAX_ATTEMPTS = 3
+const MAX_ATTEMPTS = 4
 
 class Put {
   readonly settled: Promise<void>

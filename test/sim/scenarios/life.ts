@@ -244,4 +244,27 @@ export const life: Scenario[] = [
       assert.ok(learned >= 0 && learned < answered, 'it was told who the members are before it answered')
     },
   },
+  {
+    number: 66,
+    name: 'quorums-intersect',
+    shows:
+      'where W homes took a write and R homes answer a read, the read has it, however many frames are lost and whatever is looked up meanwhile',
+    tabs: 3,
+    knobs: { lossRate: 0.15, atticMs: 150 },
+    tuning: { readRepair: false },
+    visits: ['a read met its quorum after it had seemed to fail'],
+    async run(ring) {
+      for (let i = 0; i < 600; i++) {
+        const [writer, reader] = [ring.tab(i % 3), ring.tab((i + 1) % 3)]
+        const key = `k${i}`
+        const put = await ring.client(writer).put(key, 'value')
+        const started = ring.world.time.now
+        const { container, met, sloppy } = await ring.client(reader).ask(key)
+        if (!put.met || put.sloppy || !met || sloppy) continue
+        assert.ok(container.siblings.length > 0, `${key} was not in a read that met its quorum`)
+        if (ring.world.time.now - started > 1000) ring.saw('a read met its quorum after it had seemed to fail')
+      }
+      ring.world.network.knobs.lossRate = 0
+    },
+  },
 ]
