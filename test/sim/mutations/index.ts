@@ -12,7 +12,7 @@ const ASK_ONLY_HOMES: Mutation['changes'] = [
     file: 'src/core/sync/settling.ts',
     find: '        others.map((record) => record.node),\n',
     replace:
-      '        others.map((record) => record.node).filter((node) => this.routing.isReachable(node) && keys.slice(i, i + BATCH).some((key) => this.routing.homes(key).includes(node))),\n',
+      '        others.map((record) => record.node).filter((node) => this.routing.isReachable(node) && keys.slice(i, i + this.tuning.batchKeys).some((key) => this.routing.homes(key).includes(node))),\n',
   },
 ]
 
@@ -391,6 +391,36 @@ export const mutations: Mutation[] = [
         find: "        return { type: 'Failed', kind: error instanceof StorageFailure ? error.kind : 'malformed' }\n",
         replace:
           "        return { type: 'ReadResult', digest: new Uint8Array(0), container: undefined, complete: true }\n",
+      },
+    ],
+  },
+  {
+    pitfall: 'P6',
+    name: 'a copy of a key that lives elsewhere outlives the tombstone of the key',
+    killedBy: 'copy-and-tombstone',
+    changes: [{ file: 'src/core/node.ts', find: '        await this.copies.drop(keys)\n', replace: '' }],
+  },
+  {
+    pitfall: 'P16',
+    name: 'a node whose disk was deleted under it still vouches for what it has not',
+    killedBy: 'disk-deleted-under-it',
+    changes: [
+      {
+        file: 'src/core/node.ts',
+        find: '    this.copies.lost()\n    this.duties.distrustAll()\n',
+        replace: '    this.copies.lost()\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P25',
+    name: 'an adopter gives a closed tab’s records up without a hint for homes that lack them',
+    killedBy: 'slots-adopted',
+    changes: [
+      {
+        file: 'src/core/requests/adoption.ts',
+        find: '        const hintFor = lacking.get(key) ?? []\n',
+        replace: '        const hintFor: NodeId[] = []\n        lacking.delete(key)\n',
       },
     ],
   },

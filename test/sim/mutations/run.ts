@@ -64,5 +64,8 @@ async function killerOf(mutation: Mutation, buildSimulator: BuildSimulator): Pro
     })
   }
   rmSync(outDir, { recursive: true, force: true })
+  // Text that does not even run would be killed by any scenario.
+  if (/ReferenceError|SyntaxError|TypeError/.test(violation ?? ''))
+    throw new Error(`${mutation.pitfall}, ${mutation.name}: ${violation}`)
   return violation
 }

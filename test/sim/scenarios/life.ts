@@ -102,7 +102,8 @@ export const life: Scenario[] = [
         // Something is always under way.
         const puts = names.slice(0, 20).map((key) => ring.client(victim).begin(key, `${round}`))
         ring.world.changeDisk(victim, 'has its disk deleted under it', () => victim.storage?.empty())
-        for (const key of names.slice(20)) assert.deepEqual(await ring.client(victim).get(key), ['value'])
+        for (const key of names.slice(20))
+          assert.deepEqual(await ring.client(victim).get(key, { r: 1 }), ['value'], `${key} is denied`)
         for (const tab of ring.world.alive())
           assert.deepEqual(await ring.client(tab).get('k50', { r: 1 }), ['value'], `${tab.id} was told there is none`)
         await ring.await(Promise.all(puts))
@@ -265,6 +266,34 @@ export const life: Scenario[] = [
         if (ring.world.time.now - started > 1000) ring.saw('a read met its quorum after it had seemed to fail')
       }
       ring.world.network.knobs.lossRate = 0
+    },
+  },
+  {
+    number: 67,
+    name: 'copy-and-tombstone',
+    shows:
+      'a copy of a key that lives elsewhere answers when no home does, and does not outlive the tombstone of the key',
+    tuning: { settleAfterMs: 4000, scrubIntervalMs: 2000 },
+    visits: ['a copy answered where no home did', 'a tombstone was forgotten'],
+    async run(ring) {
+      const reader = ring.tab(6)
+      const [kept, deleted] = keys(200).filter((key) => !ring.homes(key).includes(reader)) as [string, string]
+      const client = ring.client(ring.tab(0))
+      for (const key of [kept, deleted]) {
+        await client.put(key, 'value', { w: 3 })
+        assert.deepEqual(await ring.client(reader).get(key), ['value'])
+      }
+      await ring.pass(1000)
+      await client.get(deleted)
+      await client.delete(deleted)
+      const isForgotten = () => ring.tabs.every((tab) => !tab.disk.records.has(named(deleted)))
+      await ring.until('the tombstone to be forgotten', isForgotten, 120_000)
+      ring.crash(...ring.tabs.filter((tab) => tab !== reader))
+      // Through a cold start as well.
+      ring.crash(reader)
+      await ring.reopen(reader)
+      assert.deepEqual(await ring.client(reader).get(kept), ['value'])
+      assert.deepEqual(await ring.client(reader).get(deleted), [])
     },
   },
 ]
