@@ -134,6 +134,8 @@ describe('knowing what goes on', () => {
   test('status, members, trace and metrics have the shapes of the contract', async () => {
     const [a] = (await world.ring(3)) as [Tab]
     await a.put('k', 1)
+    // A put is answered by two; the third home has it a moment later.
+    await a.evaluate((store) => store.flush())
     const seen = await a.evaluate(async (store) => ({
       status: store.status,
       members: store.members,

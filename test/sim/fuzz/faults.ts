@@ -20,6 +20,8 @@ export class Faults {
   private readonly leaving = new Map<Place, number>()
   private readonly gone = new Set<Place>()
   private ended = false
+  /** Who has adopted another one: perhaps nobody else knows yet that this one has left, and nobody will ever again find its disk. */
+  private readonly heirs = new Set<Place>()
 
   constructor(
     private readonly world: World,
@@ -111,10 +113,10 @@ export class Faults {
         if (isClosed && !place.options.config) this.adopt(place, other)
         return
       case 'wipe':
-        if (isClosed) world.changeDisk(place, 'loses its disk', () => place.disk.wipe())
+        if (isClosed && !this.heirs.has(place)) world.changeDisk(place, 'loses its disk', () => place.disk.wipe())
         return
       case 'wipe open':
-        if (isOpen && !place.asleep && !place.storage?.closed)
+        if (isOpen && !place.asleep && !place.storage?.closed && !this.heirs.has(place))
           world.changeDisk(place, 'has its disk deleted under it', () => place.storage?.empty())
         return
       case 'wipe bookkeeping':
@@ -127,7 +129,8 @@ export class Faults {
         return
       case 'roll back': {
         const backup = this.backups.get(place)
-        if (isClosed && backup) world.changeDisk(place, 'goes back in time', () => place.disk.restore(backup))
+        if (isClosed && backup && !this.heirs.has(place))
+          world.changeDisk(place, 'goes back in time', () => place.disk.restore(backup))
         return
       }
       case 'swap disks':
@@ -190,6 +193,9 @@ export class Faults {
       if (place.storage.closed && place.node) this.world.kill(place)
     }
     this.touch(...places)
+    // Whose disk failed while it was leaving is out of the ring and not gone: its application tries again.
+    for (const place of this.world.alive())
+      if (place.node.membership.isLeaving(place.id) && !this.isLeaving(place)) this.leave(place)
   }
 
   private leave(place: Place): void {
@@ -218,6 +224,7 @@ export class Faults {
       () => {
         if (adopter.lives !== life) return
         this.gone.add(orphan)
+        this.heirs.add(adopter)
         orphan.disk.wipe()
       },
       // One of the two disks refused: it is opened again like any other.
