@@ -25,6 +25,8 @@ export const MAX_CONTAINER_BYTES = 3_900_000
 /** More than the smallest containers of one batch. */
 const MAX_ENTRIES = 16_384
 const MAX_PARTITIONS = 65_536
+/** With all that sleep. */
+const MAX_MEMBERS = 65_536
 
 const node = text<NodeId>(16)
 const device = text<DeviceId>(16)
@@ -94,12 +96,12 @@ export const shapes = {
   ScanPage: shape(19, { entries, more: flag, filling: partitions }),
 
   Gossip: shape(20, {
-    digests: list(pair(node, count), 4096),
-    /** Milliseconds since the last sign of life, per digest; -1 is never. */ heard: list(real, 4096),
+    digests: list(pair(node, count), MAX_MEMBERS),
+    /** Milliseconds since the last sign of life, per digest; -1 is never. */ heard: list(real, MAX_MEMBERS),
     hash: digest,
   }),
-  GossipReply: shape(21, { members: list(member, 4096), wanted: list(node, 4096) }),
-  Members: shape(22, { members: list(member, 4096) }),
+  GossipReply: shape(21, { members: list(member, MAX_MEMBERS), wanted: list(node, MAX_MEMBERS) }),
+  Members: shape(22, { members: list(member, MAX_MEMBERS) }),
 
   /** `digest`: XOR of the roots of these partitions. */
   CompareRoots: shape(30, { partitions, digest }),
@@ -124,8 +126,8 @@ export const shapes = {
   Settle: shape(50, { entries: keyDigests, commit: flag }),
   Settled: shape(51, { agreed: list(key, MAX_ENTRIES) }),
 
-  /** What the sender's applications watch: store keys (exact) and prefixes of them. */
-  Interest: shape(60, { keys: list(key, MAX_ENTRIES), prefixes: list(text(1300), 1024) }),
+  /** What the sender's applications watch: store keys (exact) and prefixes of them. `added`: besides what it told before. */
+  Interest: shape(60, { keys: list(key, MAX_ENTRIES), prefixes: list(text(1300), 1024), added: flag }),
   Changed: shape(61, { entries: keyDigests }),
 } satisfies Record<string, Shape>
 

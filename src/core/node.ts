@@ -27,7 +27,7 @@ import { Membership } from './membership/membership.js'
 import type { MemberRecord } from './membership/records.js'
 import { Metrics } from './metrics.js'
 import { Minter } from './minter.js'
-import { type Identity, Peers } from './peers.js'
+import { type Identity, MAX_TTL_MS, Peers } from './peers.js'
 import { RateLimit } from './rate-limit.js'
 import { type Orphan, adopt } from './requests/adoption.js'
 import { type Attic, Copies } from './requests/copies.js'
@@ -99,6 +99,8 @@ const REPAIRS_PER_SECOND = 50
 const PERSIST_DELAY_MS = 200
 const MAX_ADDRESSES = 10_000
 const REFRESH_WITHIN_MS = 1000
+/** Longer than any frame lives that still tells of it as a member, and long enough to be seen by people. */
+const LEFT_REMEMBERED_MS = 10 * MAX_TTL_MS
 
 export class Node {
   readonly events = new Emitter<NodeEvents>()
@@ -277,6 +279,7 @@ export class Node {
       this.peers.noticeTime()
       this.gossip.noteSignsOfLife()
       this.membership.sleepSilent(replaceAfterMs)
+      this.membership.forgetLeft(this.gossip.everybodyAgrees() ? LEFT_REMEMBERED_MS : Number.POSITIVE_INFINITY)
       clock.setTimer(gossipIntervalMs, sleepers)
     }
     sleepers()

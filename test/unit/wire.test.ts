@@ -71,7 +71,7 @@ const bodies: Bodies = {
   Complete: { partitions: list(count) },
   Settle: { entries: keyDigests, commit: flag },
   Settled: { agreed: list(text(1200)) },
-  Interest: { keys: list(text(1200)), prefixes: list(text(1300)) },
+  Interest: { keys: list(text(1200)), prefixes: list(text(1300)), added: flag },
   Changed: { entries: keyDigests },
 }
 

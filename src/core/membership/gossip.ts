@@ -7,12 +7,16 @@ import type { NodeId } from '../ids.js'
 import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
 import type { Membership } from './membership.js'
-import { recordVersion } from './records.js'
+import { recordVersion, saysLeft } from './records.js'
 
 const REPLY_TIMEOUT_MS = 5000
+/** Records in one message; the rest comes with the next rounds. */
+const MAX_TOLD = 1000
 
 export class Gossip {
   private timer: CancelTimer | undefined
+  /** The hash of its members that each peer told last. */
+  private readonly hashes = new Map<NodeId, Uint8Array>()
 
   constructor(
     private readonly membership: Membership,
@@ -21,7 +25,10 @@ export class Gossip {
     private readonly random: Random,
     private readonly intervalMs: number,
   ) {
-    peers.handle('Gossip', (message) => this.answer(message))
+    peers.handle('Gossip', (message, from) => {
+      this.hashes.set(from, message.hash)
+      return this.answer(message)
+    })
     peers.handle('Members', (message) => {
       membership.absorb(message.members)
       return undefined
@@ -30,6 +37,17 @@ export class Gossip {
     peers.events.on('up', (node) => {
       membership.saw(node)
       void this.exchange(node)
+    })
+    peers.events.on('down', (node) => this.hashes.delete(node))
+  }
+
+  /** Every member, sleepers included, is here and has said that it knows the very same ones. */
+  everybodyAgrees(): boolean {
+    const hash = this.membership.hash()
+    return this.membership.all().every(({ node, state }) => {
+      if (state === 'left' || node === this.membership.self.node) return true
+      const theirs = this.hashes.get(node)
+      return theirs !== undefined && equalBytes(theirs, hash)
     })
   }
 
@@ -100,18 +118,26 @@ export class Gossip {
     })
     const theirs = new Map(message.digests)
     if (equalBytes(message.hash, this.membership.hash())) return { type: 'GossipReply', members: [], wanted: [] }
+    const own = this.membership.all()
+    const others = message.digests.filter(([, version]) => !saysLeft(version))
+    const members = own.filter(({ state }) => state !== 'left')
     // Same versions but another hash: two records tie by number and differ in content; only sending all settles it.
     const tie =
-      this.membership.all().every((record) => theirs.get(record.node) === recordVersion(record)) &&
-      theirs.size === this.membership.all().length
-    const members = this.membership
-      .all()
-      .filter((record) => tie || (theirs.get(record.node) ?? -1) < recordVersion(record))
+      members.every((record) => theirs.get(record.node) === recordVersion(record)) && others.length === members.length
+    // That somebody has left is told to those who believe otherwise, and to nobody else: it would never be forgotten.
+    const newer = own.filter((record) => {
+      const version = theirs.get(record.node)
+      return version === undefined ? record.state !== 'left' : tie || version < recordVersion(record)
+    })
     const wanted = message.digests.filter(([node, version]) => {
       const known = this.membership.get(node)
-      return tie || !known || recordVersion(known) < version
+      return known ? tie || recordVersion(known) < version : !saysLeft(version)
     })
-    return { type: 'GossipReply', members, wanted: wanted.map(([node]) => node) }
+    return {
+      type: 'GossipReply',
+      members: newer.slice(0, MAX_TOLD),
+      wanted: wanted.slice(0, MAX_TOLD).map(([node]) => node),
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * Who belongs to the ring, and the placement that follows from it. Joining is explicit (opening a store), leaving as well; being closed or
  * unreachable for `replaceAfterMs` makes a member a sleeper. All records are persisted, sleepers and left ones too, so that
- * a restarted subset still knows the whole ring (P33).
+ * a restarted subset still knows the whole ring (P33). Who has left is remembered until nobody can still take it for a member.
  *
  * Invariant: the placement is a pure function of the records in state 'up', hence equal wherever the records are.
  */
@@ -11,6 +11,12 @@ import type { Clock } from '../environment.js'
 import type { NodeId, ReplicationFactor } from '../ids.js'
 import { type Placement, placement } from '../ring/placement.js'
 import { type MemberRecord, type MemberState, hashRecords, newerRecord, sameRecord } from './records.js'
+
+/**
+ * More of those who left are not remembered, the latest of them. An older one could at worst be told of again by a sleeper that has
+ * not heard; it would be placed, not answer, and sleep as well.
+ */
+const MAX_LEFT = 1000
 
 export interface MembershipEvents {
   /** Some record changed; persist and show it. */
@@ -28,6 +34,8 @@ export class Membership {
   private readonly evidence = new Map<NodeId, number>()
   /** When this node first heard of a member: the start of its patience with one that it never met. */
   private readonly knownSince = new Map<NodeId, number>()
+  /** Since when this node knows that they have left, the first first. */
+  private readonly leftSince = new Map<NodeId, number>()
   private placements = new Map<ReplicationFactor, Placement>()
   private cachedHash: Uint8Array | undefined
 
@@ -111,6 +119,8 @@ export class Membership {
       const winner = known ? newerRecord(known, record) : record
       if (known && sameRecord(known, winner)) continue
       this.records.set(record.node, winner)
+      this.leftSince.delete(record.node)
+      if (winner.state === 'left') this.leftSince.set(record.node, this.clock.now())
       if (known?.state !== 'up') this.knownSince.set(record.node, this.clock.now())
       changed.push(winner)
     }
@@ -149,6 +159,18 @@ export class Membership {
   /** Counts everybody's silence from now. */
   startListening(): void {
     for (const node of this.records.keys()) this.knownSince.set(node, this.clock.now())
+  }
+
+  /** Forgets who left longer than `afterMs` ago. Only when all members are here and know it: a sleeper may still take it for a member. */
+  forgetLeft(afterMs: number): void {
+    const now = this.clock.now()
+    let surplus = this.leftSince.size - MAX_LEFT
+    const forgotten = [...this.leftSince].filter(([, since]) => surplus-- > 0 || now - since >= afterMs)
+    if (forgotten.length === 0) return
+    for (const [node] of forgotten)
+      for (const known of [this.records, this.evidence, this.knownSince, this.leftSince]) known.delete(node)
+    // Nothing but what is kept on disk follows from it.
+    this.events.emit('changed', [])
   }
 
   /** Puts those to sleep who have been silent for longer than `afterMs`. They keep their data and come back by refuting. */

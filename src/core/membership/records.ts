@@ -32,6 +32,11 @@ export function recordVersion(record: MemberRecord): number {
   return record.incarnation * 4 + RANK[record.state]
 }
 
+/** Whether a record of this version says that the node has left. */
+export function saysLeft(version: number): boolean {
+  return version % 4 === RANK.left
+}
+
 export function newerRecord(a: MemberRecord, b: MemberRecord): MemberRecord {
   const difference = recordVersion(a) - recordVersion(b)
   if (difference !== 0) return difference > 0 ? a : b
@@ -42,9 +47,10 @@ export function sameRecord(a: MemberRecord, b: MemberRecord): boolean {
   return describe(a) === describe(b)
 }
 
-/** Eight bytes that are equal where the same records are known. */
+/** Eight bytes that are equal where the same members are known. Who has left is none: some still remember it, and some do not. */
 export function hashRecords(records: Iterable<MemberRecord>): Uint8Array {
-  return sha256(utf8ToBytes([...records].map(describe).sort().join('\n'))).slice(0, 8)
+  const members = [...records].filter(({ state }) => state !== 'left')
+  return sha256(utf8ToBytes(members.map(describe).sort().join('\n'))).slice(0, 8)
 }
 
 function describe(record: MemberRecord): string {

@@ -6,13 +6,18 @@
 import { Emitter } from '../emitter.js'
 import type { CancelTimer, Clock, Digest } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
+import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
 import { digestsFromBytes, digestsToBytes } from '../sync/merkle.js'
 import type { Replica } from './replica.js'
 
-/** Changes of one peer's interest within this time share a message. */
+/** Changes for one peer within this time share a message; so do changes of what is watched here. */
 const GATHER_MS = 5
 const MAX_TOLD = 4000
+/** More watches, or longer ones (in characters, together), are an interest in everything: changes that nobody watches are passed over here. */
+const MAX_WATCHED = 1000
+const MAX_WATCHED_LENGTH = 250_000
+const EVERYTHING: ReadonlySet<string> = new Set([''])
 
 export interface Interest {
   /** An exact store key, or a prefix of store keys. */
@@ -30,9 +35,12 @@ export interface InterestEvents {
 export class Interests {
   readonly events = new Emitter<InterestEvents>()
   private readonly own = new Set<Interest>()
-  private readonly theirs = new Map<NodeId, { keys: Set<StoreKey>; prefixes: string[] }>()
+  /** Of all own ones together, in characters. */
+  private length = 0
+  private readonly theirs = new Map<NodeId, { keys: Set<StoreKey>; prefixes: ReadonlySet<string> }>()
   private readonly outbox = new Map<NodeId, Map<StoreKey, Digest>>()
   private telling: CancelTimer | undefined
+  private tellingAll: CancelTimer | undefined
 
   constructor(
     replica: Replica,
@@ -40,9 +48,17 @@ export class Interests {
     private readonly clock: Clock,
   ) {
     replica.events.on('changed', ({ key, digest }) => this.localChange(key, digest))
-    peers.handle('Interest', ({ keys, prefixes }, from) => {
-      if (keys.length + prefixes.length === 0) this.theirs.delete(from)
-      else this.theirs.set(from, { keys: new Set(keys), prefixes })
+    peers.handle('Interest', ({ keys, prefixes, added }, from) => {
+      const former = added ? this.theirs.get(from) : undefined
+      const all = {
+        keys: new Set([...(former?.keys ?? []), ...keys]),
+        prefixes: new Set([...(former?.prefixes ?? []), ...prefixes]),
+      }
+      // Its own limit, twice: it tells at once what it watches more, and a moment later what it watches less.
+      if (all.keys.size + all.prefixes.size > 2 * MAX_WATCHED)
+        this.theirs.set(from, { keys: new Set(), prefixes: EVERYTHING })
+      else if (all.keys.size + all.prefixes.size > 0) this.theirs.set(from, all)
+      else this.theirs.delete(from)
       return undefined
     })
     peers.handle('Changed', ({ entries }) => {
@@ -54,7 +70,7 @@ export class Interests {
     })
     peers.events.on('up', (node) => {
       if (this.own.size === 0) return
-      this.tell(node)
+      peers.notify(node, this.message(), 'foreground')
       this.events.emit('missed', { peer: node })
     })
     peers.events.on('down', (node) => {
@@ -63,18 +79,31 @@ export class Interests {
     })
   }
 
-  /** @returns a function that ends the interest. */
+  /**
+   * The homes hear of it at once: whoever reads the key next must not miss a change behind its back.
+   * @returns a function that ends the interest.
+   */
   add(interest: Interest): () => void {
+    const hadAll = this.wantsEverything
     this.own.add(interest)
-    this.tellAll()
+    this.length += lengthOf(interest)
+    if (!hadAll) {
+      const message = this.wantsEverything ? this.message() : messageOf([interest], true)
+      for (const node of this.peers.reachable()) this.peers.notify(node, message, 'foreground')
+    }
     return () => {
-      this.own.delete(interest)
-      this.tellAll()
+      if (!this.own.delete(interest)) return
+      this.length -= lengthOf(interest)
+      this.tellingAll ??= this.clock.setTimer(GATHER_MS, () => {
+        this.tellingAll = undefined
+        for (const node of this.peers.reachable()) this.peers.notify(node, this.message(), 'foreground')
+      })
     }
   }
 
   stop(): void {
     this.telling?.()
+    this.tellingAll?.()
   }
 
   private isWatched(key: StoreKey): boolean {
@@ -83,24 +112,21 @@ export class Interests {
     return false
   }
 
-  private tellAll(): void {
-    for (const node of this.peers.reachable()) this.tell(node)
+  private get wantsEverything(): boolean {
+    return this.own.size > MAX_WATCHED || this.length > MAX_WATCHED_LENGTH
   }
 
-  private tell(node: NodeId): void {
-    const keys: StoreKey[] = []
-    const prefixes: string[] = []
-    for (const { key, prefix } of this.own) {
-      if (key !== undefined) keys.push(key)
-      else if (prefix !== undefined) prefixes.push(prefix)
-    }
-    this.peers.notify(node, { type: 'Interest', keys, prefixes }, 'foreground')
+  /** All that is watched here. */
+  private message(): MessageOf<'Interest'> {
+    return this.wantsEverything
+      ? { type: 'Interest', keys: [], prefixes: [...EVERYTHING], added: false }
+      : messageOf(this.own, false)
   }
 
   private localChange(key: StoreKey, digest: Digest): void {
     if (this.isWatched(key)) this.events.emit('changed', { key, digest })
     for (const [node, interest] of this.theirs) {
-      if (!interest.keys.has(key) && !interest.prefixes.some((prefix) => key.startsWith(prefix))) continue
+      if (!interest.keys.has(key) && ![...interest.prefixes].some((prefix) => key.startsWith(prefix))) continue
       const changes = this.outbox.get(node) ?? new Map<StoreKey, Digest>()
       this.outbox.set(node, changes.set(key, digest))
       this.telling ??= this.clock.setTimer(GATHER_MS, () => this.flush())
@@ -117,4 +143,18 @@ export class Interests {
     }
     this.outbox.clear()
   }
+}
+
+function lengthOf({ key, prefix }: Interest): number {
+  return (key ?? prefix ?? '').length
+}
+
+function messageOf(interests: Iterable<Interest>, added: boolean): MessageOf<'Interest'> {
+  const keys = new Set<StoreKey>()
+  const prefixes = new Set<string>()
+  for (const { key, prefix } of interests) {
+    if (key !== undefined) keys.add(key)
+    else if (prefix !== undefined) prefixes.add(prefix)
+  }
+  return { type: 'Interest', keys: [...keys], prefixes: [...prefixes], added }
 }

@@ -411,7 +411,48 @@ export const membership: Scenario[] = [
       }
     },
   },
+  {
+    // Whoever had ever left was in every round of gossip for ever; at 4,096 of them the room would have fallen apart.
+    number: 68,
+    name: 'long-gone',
+    shows: 'who has left is remembered while a sleeper may take it for a member, and then by nobody',
+    tabs: 4,
+    visits: ['a member left', 'a member fell asleep'],
+    async run(ring) {
+      const lists = () => ring.world.alive().map(({ node }) => node.membership.all())
+      for (let i = 0; i < 5; i++) await joinAndLeave(ring)
+      assert.ok(lists().every((list) => list.some(({ state }) => state === 'left')))
+      await ring.pass(10 * MINUTE)
+      assert.deepEqual(
+        lists().map((list) => list.length),
+        [4, 4, 4, 4],
+      )
+      const sleeper = ring.tab(3)
+      const { id } = await joinAndLeave(ring, () => ring.crash(sleeper))
+      await ring.pass(30 * MINUTE)
+      const states = () => lists().map((list) => list.find(({ node }) => node === id)?.state)
+      assert.deepEqual(states(), ['left', 'left', 'left'])
+      await ring.reopen(sleeper)
+      await ring.until('one ring', () => ring.isWhole())
+      assert.ok(states().every((state) => state === 'left' || state === undefined))
+      await ring.pass(10 * MINUTE)
+      assert.deepEqual(states(), [undefined, undefined, undefined, undefined])
+    },
+  },
 ]
+
+/** A tab joins, and leaves for good. */
+async function joinAndLeave(ring: Ring, meanwhile = () => {}): Promise<Tab> {
+  const tab = await ring.join()
+  await ring.until('one ring', () => ring.isWhole())
+  meanwhile()
+  const leaving = ring.leave(tab)
+  await ring.pass(30_000)
+  await leaving
+  await ring.world.close(tab)
+  ring.tabs.splice(ring.tabs.indexOf(tab), 1)
+  return tab
+}
 
 function idsOf(tabs: Tab[]): string[] {
   return tabs.map(({ id }) => id)

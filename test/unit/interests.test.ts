@@ -1,0 +1,74 @@
+/** Watching: who is told of which changes, however much is watched. */
+import { expect, test } from 'vitest'
+import { type StoreKey, storeKey } from '../../src/core/ids.js'
+import type { Interest } from '../../src/core/requests/interests.js'
+import { type Tab, nodeOf, openRing } from '../paper/ring.js'
+
+const named = (key: string) => storeKey(3, '', key)
+
+/** The keys of which the tab's watches hear from now on, each once. */
+function heardBy(tab: Tab): Set<StoreKey> {
+  const heard = new Set<StoreKey>()
+  nodeOf(tab).interests.events.on('changed', ({ key }) => heard.add(key))
+  return heard
+}
+
+const watch = (tab: Tab, interest: Interest) => nodeOf(tab).interests.add(interest)
+
+test('a watched key is told of from the next write on, and no longer than it is watched', async () => {
+  const ring = await openRing(5)
+  const [home] = ring.homes('a')
+  const [stranger] = ring.others('a')
+  const heard = heardBy(stranger)
+  const end = watch(stranger, { key: named('a') })
+  watch(stranger, { key: named('b') })
+  await ring.client(home).put('a', '1')
+  await ring.pass(100)
+  expect([...heard]).toEqual([named('a')])
+  heard.clear()
+  end()
+  await ring.pass(100)
+  const sent = await ring.messages(async () => {
+    await ring.client(home).put('a', '2')
+    await ring.pass(100)
+  })
+  expect(sent.filter(({ type, to }) => type === 'Changed' && to === stranger.id)).toEqual([])
+  await ring.client(home).put('b', '1')
+  await ring.pass(100)
+  expect([...heard]).toEqual([named('b')])
+})
+
+// 1,025 prefixes were a malformed message, and soon the end of the link; each watch told all of them anew.
+test.each<[what: string, interest: (i: number) => Interest]>([
+  ['prefixes', (i) => ({ prefix: named(`room ${i}/`) })],
+  ['keys', (i) => ({ key: named(`room ${i}/title`) })],
+  ['long keys', (i) => ({ key: named(`room ${i}/title`.padEnd(1000, '.')) })],
+])('thousands of watched %s cost few bytes and are all told of', async (what, interest) => {
+  const ring = await openRing(5)
+  const key = what === 'long keys' ? 'room 2999/title'.padEnd(1000, '.') : 'room 2999/title'
+  const [home] = ring.homes(key)
+  const [stranger] = ring.others(key)
+  const heard = heardBy(stranger)
+  const ends: (() => void)[] = []
+  const sent = await ring.messages(async () => {
+    for (let i = 0; i < 3000; i++) ends.push(watch(stranger, interest(i)))
+    await ring.pass(1000)
+  })
+  const told = sent.filter(({ type }) => type === 'Interest').reduce((sum, { bytes }) => sum + bytes, 0)
+  expect(told).toBeLessThan(4 * 600_000)
+  await ring.client(home).put('unwatched', '1')
+  await ring.client(home).put(key, '1')
+  await ring.pass(100)
+  expect([...heard]).toEqual([named(key)])
+  heard.clear()
+  for (const end of ends.slice(0, 2990)) end()
+  await ring.pass(100)
+  await ring.client(home).put(key, '2')
+  await ring.pass(100)
+  expect([...heard]).toEqual([named(key)])
+  const after = await ring.messages(async () => {
+    await ring.client(home).put('unwatched', '2')
+    await ring.pass(100)
+  })
+  expect(after.filter(({ type, to }) => type === 'Changed' && to === stranger.id)).toEqual([])
+})
