@@ -9,49 +9,56 @@ import { root } from './paths.mjs'
 
 const TARGET_BYTES = 25 * 1024
 
-const output = await build({
-  root,
-  configFile: false,
-  logLevel: 'warn',
-  publicDir: false,
-  build: {
-    write: false,
-    target: 'es2022',
-    minify: true,
-    modulePreload: false,
-    // As an application's build: in library mode Vite leaves the white space in.
-    rolldownOptions: {
-      input: join(root, 'src/index.ts'),
-      external: [/^idb(\/|$)/, /^simple-peer(\/|$)/],
-      preserveEntrySignatures: 'strict',
-    },
-  },
-})
-
-const results = Array.isArray(output) ? output : [output]
-const chunks = results
-  .flatMap((result) => ('output' in result ? result.output : []))
-  .filter((file) => file.type === 'chunk')
+const all = await bundle('src/index.ts')
+const core = await bundle('src/core/node.ts')
 
 /** @type {Map<string, number>} */
 const parts = new Map()
-for (const chunk of chunks) {
-  for (const [file, { renderedLength }] of Object.entries(chunk.modules)) {
-    parts.set(partOf(file), (parts.get(partOf(file)) ?? 0) + renderedLength)
-  }
-}
+for (const [file, { renderedLength }] of all.modules)
+  parts.set(partOf(file), (parts.get(partOf(file)) ?? 0) + renderedLength)
 console.log('characters before minification, by part:')
 for (const [part, length] of [...parts].sort(([, a], [, b]) => b - a))
   console.log(`${String(length).padStart(9)}  ${part}`)
 
-const code = chunks.map((chunk) => chunk.code)
-const minified = code.reduce((sum, text) => sum + Buffer.byteLength(text), 0)
-const gzipped = code.reduce((sum, text) => sum + gzipSync(text, { level: 9 }).length, 0)
+console.log(`the protocol core alone (src/core): minified ${core.minified} bytes, gzip ${core.gzipped} bytes`)
 console.log(
-  `minified ${minified} bytes, gzip ${gzipped} bytes, target ${TARGET_BYTES} bytes (without idb and simple-peer)`,
+  `minified ${all.minified} bytes, gzip ${all.gzipped} bytes, target ${TARGET_BYTES} bytes (without idb and simple-peer)`,
 )
-const excess = gzipped - TARGET_BYTES
+const excess = all.gzipped - TARGET_BYTES
 console.log(excess > 0 ? `The target is missed by ${excess} bytes.` : 'The target is met.')
+
+/**
+ * What an application's build makes of it: in library mode Vite would leave the white space in.
+ * @param {string} entry
+ */
+async function bundle(entry) {
+  const output = await build({
+    root,
+    configFile: false,
+    logLevel: 'warn',
+    publicDir: false,
+    build: {
+      write: false,
+      target: 'es2022',
+      minify: true,
+      modulePreload: false,
+      rolldownOptions: {
+        input: join(root, entry),
+        external: [/^idb(\/|$)/, /^simple-peer(\/|$)/],
+        preserveEntrySignatures: 'strict',
+      },
+    },
+  })
+  const results = Array.isArray(output) ? output : [output]
+  const chunks = results
+    .flatMap((result) => ('output' in result ? result.output : []))
+    .filter((file) => file.type === 'chunk')
+  return {
+    modules: chunks.flatMap((chunk) => Object.entries(chunk.modules)),
+    minified: chunks.reduce((sum, { code }) => sum + Buffer.byteLength(code), 0),
+    gzipped: chunks.reduce((sum, { code }) => sum + gzipSync(code, { level: 9 }).length, 0),
+  }
+}
 
 /**
  * A package, or a folder of ours down to the mechanism.

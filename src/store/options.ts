@@ -79,12 +79,20 @@ const OPEN_OPTIONS = new Set([
   'signal',
 ])
 
+const REPLICATION_OPTIONS = new Set(['n', 'r', 'w'])
+const BUCKET_OPTIONS = new Set([...REPLICATION_OPTIONS, 'merge', 'ttl'])
+
+/** A misspelt option is worse than none: nobody notices. */
+function checkNames(given: object, known: ReadonlySet<string>, path: string): void {
+  for (const name of Object.keys(given))
+    if (!known.has(name)) throw new OptionError(`${path}${name}`, 'there is no such option.')
+}
+
 /** @throws OptionError */
 export function readOptions(options: OpenOptions): Settings {
   if (typeof options !== 'object' || options === null)
     throw new OptionError('options', 'openStore needs an object like { room: "my-app" }.')
-  for (const name of Object.keys(options))
-    if (!OPEN_OPTIONS.has(name)) throw new OptionError(name, 'there is no such option.')
+  checkNames(options, OPEN_OPTIONS, '')
   const { room, name = '', capacity = 1, maxPeers = 24, iceServers = [] } = options
   if (typeof room !== 'string' || room.length === 0 || byteLength(room) > 256 || LONE_SURROGATE.test(room))
     throw new OptionError('room', 'give a text of 1 to 256 bytes.')
@@ -97,6 +105,12 @@ export function readOptions(options: OpenOptions): Settings {
   if (!Number.isInteger(maxPeers) || maxPeers < 1 || maxPeers > 100)
     throw new OptionError('maxPeers', 'give a whole number from 1 to 100.')
   if (!Array.isArray(iceServers)) throw new OptionError('iceServers', 'give a list of RTCIceServer objects.')
+  if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
+    throw new OptionError('signal', 'give the signal of an AbortController.')
+  if (options.buckets !== undefined && (typeof options.buckets !== 'object' || Array.isArray(options.buckets)))
+    throw new OptionError('buckets', 'give an object like { carts: { n: 3 } }.')
+  if (typeof options.replication === 'object' && options.replication !== null)
+    checkNames(options.replication, REPLICATION_OPTIONS, 'replication.')
   const defaults = readReplication(options.replication, { n: 3, r: 2, w: 2 }, 'replication')
   const buckets = new Map<string, BucketSettings>()
   for (const [bucket, bucketOptions] of Object.entries(options.buckets ?? {})) {
@@ -119,6 +133,7 @@ export function readOptions(options: OpenOptions): Settings {
 function readBucket(name: string, options: BucketOptions, defaults: Replication): BucketSettings {
   const path = `buckets.${name}`
   if (typeof options !== 'object' || options === null) throw new OptionError(path, 'give an object.')
+  checkNames(options, BUCKET_OPTIONS, `${path}.`)
   const { merge, ttl = null } = options
   if (merge !== undefined && typeof merge !== 'function')
     throw new OptionError(`${path}.merge`, 'give a function from siblings to one value.')
@@ -201,9 +216,15 @@ function readTuning(given: Partial<Tuning> | undefined): Tuning {
   return tuning
 }
 
-/** Room parameters that all peers must share, in one text for the handshake. */
+/**
+ * Room parameters that all peers must share, in one text for the handshake. A bucket with the default n is not named: it is what every other
+ * peer takes it for, and a new version of an application may have one more.
+ */
 export function describeConfig(settings: Settings): string {
-  const buckets = [...settings.buckets.values()].map(({ name, n }) => `${name}:${n}`).sort()
+  const buckets = [...settings.buckets.values()]
+    .filter(({ n }) => n !== settings.defaults.n)
+    .map(({ name, n }) => `${name}:${n}`)
+    .sort()
   return `n=${settings.defaults.n};buckets=${buckets.join(',')}`
 }
 

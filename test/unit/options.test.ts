@@ -86,7 +86,12 @@ describe('the options of a store', () => {
     ['replication.r', { replication: { r: 0 } }],
     ['replication.w', { replication: { n: 2, w: 3 } }],
     ['replication.w', { replication: { w: 1.5 } }],
+    ['replication.N', { replication: { N: 2 } }],
+    ['signal', { signal: new AbortController() }],
+    ['buckets', { buckets: 'carts' }],
+    ['buckets', { buckets: ['carts'] }],
     ['buckets.b', { buckets: { b: null } }],
+    ['buckets.b.merges', { buckets: { b: { merges: () => 0 } } }],
     ['buckets.b.n', { buckets: { b: { n: -1 } } }],
     ['buckets.b.r', { buckets: { b: { r: 9 } } }],
     ['buckets.b.merge', { buckets: { b: { merge: 'union' } } }],
@@ -121,6 +126,8 @@ describe('what all peers of a room must share', () => {
     expect(config({ a: { n: 1 } })).not.toBe(config({ a: { n: 2 } }))
     expect(config({}, 3)).not.toBe(config({}, 4))
     expect(config({ a: { r: 1 } })).toBe(config({ a: { r: 2, ttl: 5 } }))
+    // Tabs with an older version of the application were shut out of the ring by a new bucket.
+    expect(config({ a: { r: 1 }, b: { n: 3 } })).toBe(config({}))
   })
 })
 
