@@ -80,6 +80,11 @@ class Put {
   private storageError: unknown
   /** Some replica had too many siblings already. */
   private limited = false
+  /** This tab's outbox had nothing else of the key when the put began. */
+  private readonly alone: boolean
+  private withdrawal: Promise<void> | undefined
+  /** No home takes it, but the outbox cannot be without it any more. */
+  private kept = false
   private resolve: ((outcome: PutOutcome) => void) | undefined
   private timers: CancelTimer[] = []
 
@@ -93,6 +98,7 @@ class Put {
     })
     this.homes = context.routing.homes(entry.key)
     this.isHome = this.homes.includes(context.routing.self)
+    this.alone = !context.replica.hints.has(entry.key)
   }
 
   run(): Promise<PutOutcome> {
@@ -112,7 +118,7 @@ class Put {
     for (const { node, standsFor } of targets) if (node !== routing.self) this.send(node, standsFor, bytes)
     this.timers.push(
       clock.setTimer(this.patience(), () => this.escalate(bytes, 1)),
-      clock.setTimer(tuning.requestTimeoutMs, () => this.decide()),
+      clock.setTimer(tuning.requestTimeoutMs, () => void this.conclude()),
     )
     return decided
   }
@@ -141,8 +147,11 @@ class Put {
       .store([this.entry], { asRecord: this.isHome, hintFor, own: true, durability, maxSiblings: tuning.maxSiblings })
       .then(
         (refused) => {
-          if (refused.length > 0) this.limited = true
-          else this.acks.add(routing.self)
+          if (refused.length > 0) {
+            this.limited = true
+            return
+          }
+          this.acks.add(routing.self)
           for (const home of hintFor) this.hinted.add(home)
         },
         (error) => {
@@ -202,7 +211,7 @@ class Put {
   /** The quorum takes too long: stand-ins join in; where there are none, the same nodes are asked again, as the frame may be lost. */
   private escalate(bytes: Uint8Array, attempt: number): void {
     const { routing, clock } = this.context
-    if (!this.resolve || this.answers() >= this.options.w) return
+    if (!this.resolve || this.withdrawal || this.answers() >= this.options.w) return
     for (const node of [...this.asked]) {
       if (node === routing.self || this.acks.has(node) || this.replace(node, bytes)) continue
       if (routing.isReachable(node)) this.send(node, this.standIns.get(node), bytes)
@@ -226,7 +235,7 @@ class Put {
 
   /** The limit was reached wherever it could be: where one home took it, it is a version like any other. */
   private isRefused(): boolean {
-    return this.limited && this.answers() === 0
+    return this.limited && !this.kept && this.answers() === 0
   }
 
   private decideIfMet(): void {
@@ -237,8 +246,28 @@ class Put {
     this.outstanding--
     this.decideIfMet()
     if (this.outstanding > 0) return
+    void this.conclude().then(() => this.finish())
+  }
+
+  /** Nothing more is waited for. What was refused must not come about later through this tab's outbox. */
+  private async conclude(): Promise<void> {
+    if (this.resolve && this.localDone && this.isRefused() && this.acks.has(this.context.routing.self))
+      this.withdrawal ??= this.withdraw()
+    await this.withdrawal
     this.decide()
-    this.finish()
+  }
+
+  private async withdraw(): Promise<void> {
+    const { replica, routing, onError } = this.context
+    try {
+      this.kept = !(await replica.withdraw(this.entry, this.alone))
+    } catch (error) {
+      this.kept = true
+      onError(error)
+    }
+    if (this.kept) return
+    this.acks.delete(routing.self)
+    this.hinted.clear()
   }
 
   private decide(): void {
@@ -248,7 +277,6 @@ class Put {
     let answers = this.answers()
     const homes = this.homeAcks()
     const refused = this.isRefused()
-    if (refused) this.acks.delete(routing.self)
     // Nobody else could be found: this tab, no home of the key and not in the list of stand-ins either, is the one place that holds it.
     if (answers === 0 && !this.options.strictQuorum && this.acks.has(routing.self)) answers = 1
     this.resolve({
@@ -273,9 +301,8 @@ class Put {
       (home) => home !== routing.self && !this.acks.has(home) && !this.hinted.has(home),
     )
     const work: Promise<unknown>[] = []
-    // What was refused must not come about later through this tab's outbox.
-    const done = this.isRefused() ? this.homes : confirmed
-    if (replica.hints.has(this.entry.key) && done.length > 0) work.push(replica.hintDelivered([this.entry], done))
+    if (replica.hints.has(this.entry.key) && confirmed.length > 0)
+      work.push(replica.hintDelivered([this.entry], confirmed))
     if (unhinted.length > 0 && tuning.hintedHandoff && this.acks.size > 0) {
       const options = { asRecord: false, hintFor: unhinted, own: true, durability: 'strict', maxSiblings: 0 } as const
       work.push(replica.store([this.entry], options))

@@ -5,10 +5,18 @@
 import { Emitter } from '../emitter.js'
 import type { Address, Clock, Digest, Durability, HintUpdate, RecordUpdate, Storage } from '../environment.js'
 import type { NodeId, Partition, StoreKey } from '../ids.js'
+import { invariant } from '../invariant.js'
 import { Pressure } from '../pressure.js'
 import { MerkleForest, sameDigest } from '../sync/merkle.js'
-import { type Container, EMPTY_CONTAINER, dominates, isLive, mergeContainers } from '../versions/container.js'
-import { isEmpty } from '../versions/context.js'
+import {
+  type Container,
+  EMPTY_CONTAINER,
+  compareDots,
+  dominates,
+  isLive,
+  mergeContainers,
+} from '../versions/container.js'
+import { contextSize, isEmpty } from '../versions/context.js'
 import { MalformedError, decodeContainer, digestOf, encodeContainer } from '../versions/encoding.js'
 import { HintIndex } from './hint-index.js'
 
@@ -100,7 +108,7 @@ export class Replica {
       : []
     const hints =
       options.hintFor.length > 0
-        ? entries.map((entry) => this.hints.tracked(hintUpdate(entry, options, options.asRecord ? undefined : changes)))
+        ? entries.map((entry) => this.hints.tracked(hintUpdate(entry, options, changes, refused)))
         : []
     await this.commit(records, hints, options.durability)
     for (const change of changes.values()) this.events.emit('changed', change)
@@ -120,6 +128,35 @@ export class Replica {
       }),
     )
     await this.commit([], hints, 'relaxed')
+  }
+
+  /**
+   * Takes a write out of this tab's outbox that no home would take. Only what changes nothing else there: its context may have replaced
+   * what was in the row before it.
+   * @param alone nothing was in the row before it.
+   * @returns whether it is gone.
+   */
+  async withdraw({ key, container }: Entry, alone: boolean): Promise<boolean> {
+    const [dot] = container.siblings.map((sibling) => sibling.dot)
+    invariant(dot, 'a put writes one version')
+    const isBlind = contextSize(container.context) === 1
+    let gone = true
+    const hint = this.hints.tracked({
+      key,
+      apply: (current) => {
+        gone = true
+        if (!current) return current
+        const row = decodeContainer(current.container)
+        if (alone && dominates(container, row)) return undefined
+        const rest = row.siblings.filter((sibling) => compareDots(sibling.dot, dot) !== 0)
+        if (rest.length === row.siblings.length) return current
+        if (isBlind) return { ...current, container: encodeContainer({ siblings: rest, context: row.context }) }
+        gone = false
+        return current
+      },
+    })
+    await this.commit([], [hint], 'relaxed')
+    return gone
   }
 
   /** Gives a hint row other targets (its home left for good): re-routed, not dropped (P25). */
@@ -190,11 +227,7 @@ export class Replica {
         const former = current ? decodeIfPossible(current) : EMPTY_CONTAINER
         if (current && dominates(former, container)) return 'keep'
         const merged = mergeContainers(former, container)
-        if (
-          maxSiblings > 0 &&
-          merged.siblings.length > maxSiblings &&
-          merged.siblings.length > former.siblings.length
-        ) {
+        if (isTooMany(former, merged, maxSiblings)) {
           refused.add(key)
           return 'keep'
         }
@@ -236,19 +269,25 @@ function decodeIfPossible(bytes: Uint8Array): Container {
   }
 }
 
-/** @param changes is told what is news here; undefined when the records tell it already. */
+/** @param changes is told what is news here, unless the records tell it already; @param refused as well: what is no record here is no hint. */
 function hintUpdate(
   { key, container }: Entry,
-  { hintFor, own }: StoreOptions,
-  changes: Map<StoreKey, Change> | undefined,
+  { hintFor, own, asRecord, maxSiblings }: StoreOptions,
+  changes: Map<StoreKey, Change>,
+  refused: Set<StoreKey>,
 ): HintUpdate {
   return {
     key,
     apply: (current) => {
+      if (asRecord && refused.has(key)) return current
       const former = current ? decodeContainer(current.container) : EMPTY_CONTAINER
       const merged = mergeContainers(former, container)
-      if (!current || !dominates(former, container))
-        changes?.set(key, { key, container: merged, digest: digestOf(key, merged) })
+      if (!asRecord && isTooMany(former, merged, maxSiblings)) {
+        refused.add(key)
+        return current
+      }
+      if (!asRecord && (!current || !dominates(former, container)))
+        changes.set(key, { key, container: merged, digest: digestOf(key, merged) })
       return {
         homes: [...new Set([...(current?.homes ?? []), ...hintFor])],
         own: own || (current?.own ?? false),
@@ -256,4 +295,9 @@ function hintUpdate(
       }
     },
   }
+}
+
+function isTooMany(former: Container, merged: Container, maxSiblings: number): boolean {
+  const { length } = merged.siblings
+  return maxSiblings > 0 && length > maxSiblings && length > former.siblings.length
 }

@@ -1,0 +1,75 @@
+/** Where the limit of siblings is reached: what was refused is nowhere, and what is somewhere was not refused. */
+import { expect, test } from 'vitest'
+import { type Ring, openRing } from '../paper/ring.js'
+
+const LIMIT = 20
+
+/** Blind puts of all tabs at once. @returns the texts that were taken and those that were refused */
+async function bomb(ring: Ring, rounds: number): Promise<{ taken: string[]; refused: string[] }> {
+  const [taken, refused] = [[] as string[], [] as string[]]
+  const puts: Promise<void>[] = []
+  for (let i = 0; i < rounds; i++)
+    for (const tab of ring.tabs) {
+      const text = `${tab.id} ${i}`
+      const client = ring.client(tab)
+      client.forget('k')
+      puts.push(client.begin('k', text).then((outcome) => void (outcome.refused ? refused : taken).push(text)))
+    }
+  await ring.await(Promise.all(puts))
+  return { taken, refused }
+}
+
+// Refused puts stayed in the outbox where several had met there, and were delivered as hints, which know no limit: 102 of 177.
+test('puts that are refused at the limit do not come about later, however many are on their way', async () => {
+  const ring = await openRing(7, { maxSiblings: LIMIT })
+  const { taken, refused } = await bomb(ring, 20)
+  await ring.pass(60_000)
+  const found = await ring.client(ring.tab(3)).get('k', { r: 3 })
+  expect(refused.length).toBeGreaterThan(0)
+  expect(found.filter((text) => refused.includes(text))).toEqual([])
+  expect(found.toSorted()).toEqual(taken.toSorted())
+  // Each home takes as many before it hears of the others'.
+  expect(found.length).toBeLessThanOrEqual(3 * LIMIT)
+})
+
+test('hints for homes that are away are refused at the limit as well', async () => {
+  const ring = await openRing(7, { maxSiblings: LIMIT })
+  const [, second, third] = ring.homes('k')
+  ring.crash(second, third)
+  await ring.pass(5000)
+  const alive = ring.tabs.filter(({ node }) => node)
+  const puts = Array.from({ length: 200 }, (_, i) => {
+    const client = ring.client(alive[i % alive.length] as (typeof alive)[number])
+    client.forget('k')
+    return client.begin('k', `${i}`)
+  })
+  const outcomes = await ring.await(Promise.all(puts))
+  const taken = outcomes.flatMap((outcome, i) => (outcome.refused ? [] : [`${i}`]))
+  await ring.reopen(second, third)
+  await ring.until('one ring', () => ring.isWhole())
+  await ring.pass(60_000)
+  expect((await ring.client(ring.tab(0)).get('k', { r: 3 })).toSorted()).toEqual(taken.toSorted())
+  expect(taken.length).toBeLessThanOrEqual(LIMIT * alive.length)
+})
+
+test('a refusal takes nothing else out of the outbox', async () => {
+  const ring = await openRing(7, { maxSiblings: LIMIT })
+  const homes = ring.homes('k')
+  const [stranger, other] = ring.others('k') as [(typeof homes)[0], (typeof homes)[0]]
+  for (let i = 0; i < LIMIT; i++) await ring.client(other).blind('k', `${i}`)
+  // Only its own outbox has this one.
+  ring.partition(
+    [stranger],
+    ring.tabs.filter((tab) => tab !== stranger),
+  )
+  await ring.pass(10_000)
+  const client = ring.client(stranger)
+  expect((await client.blind('k', 'alone')).acks).toEqual([stranger.id])
+  const [next, blind] = await ring.await(Promise.all([client.begin('k', 'after it'), client.begin('other', '1')]))
+  expect([next.refused, blind.refused]).toEqual([false, false])
+  ring.heal()
+  await ring.until('one ring', () => ring.isWhole())
+  await client.blind('k', 'refused')
+  await ring.pass(60_000)
+  expect(await ring.client(other).get('k', { r: 3 })).toContain('after it')
+})
