@@ -4,8 +4,10 @@
  *
  * Invariant: for the node, `onUp` and `onDown` of one peer alternate, whatever is switched.
  */
-import type { Lane, Transport, TransportHandlers } from '../core/environment.js'
+import type { Lane, Moving, Transport, TransportHandlers } from '../core/environment.js'
 import type { NodeId } from '../core/ids.js'
+
+const STILL: Moving = { in: false, out: false }
 
 export class Links implements Transport {
   private mesh: Transport | undefined
@@ -34,7 +36,8 @@ export class Links implements Transport {
 
   private readonly toMesh: Transport = {
     start: () => {},
-    send: (to, frame, lane) => this.mesh?.send(to, frame, lane) ?? false,
+    send: (to, frame, lane, ttlMs) => this.mesh?.send(to, frame, lane, ttlMs) ?? false,
+    moving: (node) => this.mesh?.moving?.(node) ?? STILL,
     want: (nodes) => this.mesh?.want(nodes),
     reject: (node, reason) => this.mesh?.reject(node, reason),
     stop: () => {},
@@ -99,8 +102,12 @@ export class Links implements Transport {
     return wrapped
   }
 
-  send(to: NodeId, frame: Uint8Array, lane: Lane): boolean {
-    return this.downstream.send(to, frame, lane)
+  send(to: NodeId, frame: Uint8Array, lane: Lane, ttlMs?: number): boolean {
+    return this.downstream.send(to, frame, lane, ttlMs)
+  }
+
+  moving(node: NodeId): Moving {
+    return this.downstream.moving?.(node) ?? STILL
   }
 
   want(nodes: NodeId[]): void {

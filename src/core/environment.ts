@@ -170,6 +170,11 @@ export class StorageFailure extends Error {
 /** Foreground frames overtake background frames on the wire. */
 export type Lane = 'foreground' | 'background'
 
+export interface Moving {
+  in: boolean
+  out: boolean
+}
+
 export interface TransportHandlers {
   /** There is a path to this node now, direct or relayed. Never called twice without `onDown` between. */
   onUp(node: NodeId): void
@@ -187,9 +192,14 @@ export interface Transport {
   start(handlers: TransportHandlers): void
   /**
    * Queues a frame (at most 4 MiB). False when there is no path or the queue to that node is full: then the frame is gone.
-   * True promises nothing about arrival. The frame must not be changed afterwards.
+   * True promises nothing about arrival; what has waited here for `ttlMs` is not sent any more. The frame must not be changed afterwards.
    */
-  send(to: NodeId, frame: Uint8Array, lane: Lane): boolean
+  send(to: NodeId, frame: Uint8Array, lane: Lane, ttlMs?: number): boolean
+  /**
+   * Whether parts of a frame from (`in`) or to (`out`) this node have moved in the last moments and more is to come: then no answer only
+   * means that the link is slow. Left out by a transport whose frames arrive whole.
+   */
+  moving?(node: NodeId): Moving
   /** Members that the node knows of and wants links to; replaces the former list. */
   want(nodes: NodeId[]): void
   /** Drops the link to a peer that misbehaves or does not fit, and does not dial it for a while. */

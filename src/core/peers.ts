@@ -6,7 +6,7 @@
  * frame that waited past its deadline (a thawed tab's backlog is dropped, not executed).
  */
 import { Emitter } from './emitter.js'
-import type { CancelTimer, Clock, Lane, Transport } from './environment.js'
+import type { CancelTimer, Clock, Lane, Moving, Transport } from './environment.js'
 import type { DeviceId, NodeId } from './ids.js'
 import { FailureDetector } from './membership/failure-detector.js'
 import type { MemberRecord } from './membership/records.js'
@@ -21,6 +21,10 @@ const MAX_EARLY = 32
 const MAX_EARLY_BYTES = 1024 * 1024
 /** Longer than any frame may live; also how long a reaper must wait for old writes to die on the way. */
 export const MAX_TTL_MS = 30_000
+/** A frame of so many bytes may take a millisecond longer than a small one: 32 KiB/s are slow, and no reason to lose it. */
+const SLOWEST_BYTES_PER_MS = 32
+/** How often it is looked whether a slow link still brings an answer nearer. */
+const STILL_MOVING_MS = 500
 const OFFSET_WINDOW_MS = 5000
 /** Nothing at all happened here for so long: no heartbeat, no frame. */
 const STOOD_STILL_MS = 5000
@@ -174,7 +178,7 @@ export class Peers {
 
   /**
    * Sends a request. Resolves with the reply, or with undefined when there is none: no link, a full queue, the link lost,
-   * or no answer within `timeoutMs`. Never rejects: without an answer the outcome is unknown, and the caller decides.
+   * or no answer within `timeoutMs`, where the time during which a slow link is busy with that node does not count. Never rejects: without an answer the outcome is unknown, and the caller decides.
    */
   request(to: NodeId, message: Message, timeoutMs: number, lane: Lane = 'foreground'): Promise<Message | undefined> {
     return new Promise((resolve) => {
@@ -185,13 +189,24 @@ export class Peers {
         cancel()
         resolve(reply)
       }
-      const cancel = this.clock.setTimer(timeoutMs, () => {
+      const timeOut = () => {
+        if (this.isMoving(to) && this.clock.now() - sentAt < MAX_TTL_MS) {
+          cancel = this.clock.setTimer(STILL_MOVING_MS, timeOut)
+          return
+        }
         this.detector.unanswered(to, sentAt)
         finish(undefined)
-      })
+      }
+      let cancel = this.clock.setTimer(timeoutMs, timeOut)
       this.pending.set(id, { to, sentAt, finish })
       if (!this.sessions.has(to) || !this.sendFrame(to, message, id, timeoutMs, lane)) finish(undefined)
     })
+  }
+
+  /** Frames from or to this node are on their way, piece by piece: it is not asked the same again, which would only make it slower. */
+  isMoving(node: NodeId): boolean {
+    const { in: incoming, out } = this.transport.moving?.(node) ?? STILL
+    return incoming || out
   }
 
   /** Forgets a peer's link on purpose, e.g. one that does not fit. */
@@ -206,7 +221,8 @@ export class Peers {
   private sendFrame(to: NodeId, message: Message, id: number, ttl: number, lane: Lane): boolean {
     const now = this.clock.now()
     const header: FrameHeader = { id, incarnation: this.self.incarnation, sentAt: now, ttl: Math.min(ttl, MAX_TTL_MS) }
-    return this.transport.send(to, encodeFrame(shapes[message.type], header, message), lane)
+    const frame = encodeFrame(shapes[message.type], header, message)
+    return this.transport.send(to, frame, lane, lifeOf(frame, ttl))
   }
 
   private sayHello(node: NodeId, answer: boolean): void {
@@ -275,7 +291,7 @@ export class Peers {
     }
     this.detector.heard(from)
     this.setReachable(from, session, true)
-    if (this.waited(session, header) > header.ttl) return
+    if (this.waited(session, header) > lifeOf(frame, header.ttl)) return
     this.dispatch(from, message, header)
   }
 
@@ -412,6 +428,8 @@ export class Peers {
         this.sayHello(node, true)
         continue
       }
+      // A large frame that trickles in is a sign of life as well; what is behind it cannot come sooner.
+      if (this.transport.moving?.(node).in) this.detector.heard(node)
       if (this.detector.suspects(node)) this.setReachable(node, session, false)
       const silent = now - (this.detector.lastHeard(node) ?? 0) >= 0.9 * this.options.heartbeatIntervalMs
       if (silent) {
@@ -419,6 +437,13 @@ export class Peers {
       }
     }
   }
+}
+
+const STILL: Moving = { in: false, out: false }
+
+/** How long a frame is worth something, in milliseconds: larger ones take longer. */
+function lifeOf(frame: Uint8Array, ttl: number): number {
+  return Math.min(MAX_TTL_MS, ttl + frame.length / SLOWEST_BYTES_PER_MS)
 }
 
 const REPLIES = new Set<MessageType>([

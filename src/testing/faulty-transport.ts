@@ -128,18 +128,20 @@ export function faultyTransport(inner: Transport, random: () => number = Math.ra
       })
     },
 
-    send(to: NodeId, frame: Uint8Array, lane: Lane) {
+    send(to: NodeId, frame: Uint8Array, lane: Lane, ttlMs?: number) {
       if (!told.has(to)) return false
       if (isLost()) return true
       let accepted = true
       awake(() =>
         through(`${lane} to ${to}`, () => {
-          if (!isCut(to)) accepted = inner.send(to, frame, lane)
+          if (!isCut(to)) accepted = inner.send(to, frame, lane, ttlMs)
         }),
       )
       return accepted
     },
 
+    moving: (node) =>
+      isCut(node) || frozen ? { in: false, out: false } : (inner.moving?.(node) ?? { in: false, out: false }),
     want: (nodes) => inner.want(nodes),
     reject: (node, reason) => inner.reject(node, reason),
 

@@ -171,6 +171,41 @@ describe('packets', () => {
 })
 
 describe('flow', () => {
+  test('a frame that nobody waits for any more is not begun, and one that was begun is ended', async () => {
+    const wire = new Wire()
+    wire.flow.push(FOREGROUND, bytesOf(100, 1), false, 0)
+    wire.flow.push(FOREGROUND, bytesOf(2 * WINDOW_BYTES, 2), false, 50)
+    wire.flow.push(FOREGROUND, bytesOf(100, 3), false)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    wire.open()
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    for (let i = 0; i < 5; i++) {
+      wire.deliver()
+      wire.flow.flush()
+    }
+    expect(wire.received.map(({ bytes }) => bytes.length)).toEqual([2 * WINDOW_BYTES, 100])
+    expect(wire.flow.queued).toBe(0)
+  })
+
+  test('it moves as long as what waits becomes less', async () => {
+    const wire = new Wire().open()
+    expect(wire.flow.moving(20)).toBe(false)
+    wire.flow.push(FOREGROUND, bytesOf(500_000, 1), false)
+    wire.flow.flush()
+    expect(wire.reader.isPartial).toBe(false)
+    wire.reader.read(wire.packets.shift() as Uint8Array)
+    expect(wire.reader.isPartial).toBe(true)
+    wire.flow.moving(20)
+    wire.bufferedAmount -= 1000
+    expect(wire.flow.moving(20)).toBe(true)
+    await new Promise((resolve) => setTimeout(resolve, 40))
+    expect(wire.flow.moving(20)).toBe(false)
+    wire.bufferedAmount -= 1000
+    expect(wire.flow.moving(20)).toBe(true)
+    wire.deliver()
+    expect([wire.flow.moving(20), wire.reader.isPartial]).toEqual([false, false])
+  })
+
   test('nothing is sent beyond the window until the peer grants more', () => {
     const wire = new Wire().open()
     for (let i = 0; i < 8; i++) wire.flow.push(FOREGROUND, bytesOf(1024 * 1024, i), false)

@@ -1,7 +1,7 @@
 /** Requests of two nodes to each other: answered, in vain or too late; and the door for frames that are none. */
 import { expect, test } from 'vitest'
 import type { NodeId } from '../../src/core/ids.js'
-import { shapes } from '../../src/core/messages.js'
+import { type Message, shapes } from '../../src/core/messages.js'
 import { encodeFrame } from '../../src/core/wire.js'
 import { A, B, DELAY, INCARNATION, KEY, Link, READ, RESULT, helloOf } from './support/linked-peers.js'
 
@@ -25,6 +25,49 @@ test('a request without an answer resolves with nothing at its time-out, and a l
   for (const deliver of link.held) deliver()
   await link.clock.advance(10)
   expect(replies).toEqual([undefined])
+})
+
+// A large value over a slow uplink was given up after five seconds, and sent again.
+test.each(['in', 'out'] as const)(
+  'a request is not given up while its link is busy with that node (%s), for half a minute',
+  async (way) => {
+    const link = await Link.greeted()
+    link.fate = (type) => (type === 'ReadResult' ? 'held' : undefined)
+    const replies: unknown[] = []
+    link.a.movement = { in: false, out: false, [way]: true }
+    void link.a.peers.request(B, READ, 1000).then((reply) => replies.push(reply))
+    await link.clock.advance(8000)
+    expect(replies).toEqual([])
+    link.a.movement = { in: false, out: false }
+    await link.clock.advance(1000)
+    expect(replies).toEqual([undefined])
+    link.a.movement = { in: true, out: true }
+    void link.a.peers.request(B, READ, 1000).then((reply) => replies.push(reply))
+    await link.clock.advance(29_000)
+    expect(replies.length).toBe(1)
+    await link.clock.advance(3000)
+    expect(replies.length).toBe(2)
+  },
+)
+
+test('a frame may be as much later as it is larger, before it is too late', async () => {
+  const link = await Link.greeted()
+  const store = (bytes: number): Message => ({
+    type: 'Store',
+    entries: [[KEY, new Uint8Array(bytes)]],
+    hintFor: [],
+    strict: false,
+    fresh: false,
+  })
+  link.b.peers.handle('Store', (message) => {
+    link.b.handled.push(message)
+    return undefined
+  })
+  const tenSecondsAgo = link.a.clock.now() - 10_000
+  link.forge(store(1000), { sentAt: tenSecondsAgo, ttl: 1000 })
+  expect(link.b.handled).toEqual([])
+  link.forge(store(500_000), { sentAt: tenSecondsAgo, ttl: 1000 })
+  expect(link.b.handled.length).toBe(1)
 })
 
 test('a request is answered by nobody but the node that was asked', async () => {

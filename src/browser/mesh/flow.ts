@@ -47,8 +47,14 @@ class FrameQueue {
   /** Moves frames into the packet, at most `allowed` bytes. Returns how many bytes moved. */
   drainInto(writer: PacketWriter, lane: LinkLane, allowed: number): number {
     let moved = 0
+    const now = performance.now()
     while (this.head < this.frames.length) {
       const frame = this.frames[this.head] as Outgoing
+      if (frame.offset === 0 && frame.expiresAt < now) {
+        this.bytes -= frame.bytes.length
+        this.head++
+        continue
+      }
       const before = frame.offset
       if (!writer.add(lane, frame, allowed - moved)) break
       moved += frame.offset - before
@@ -78,6 +84,10 @@ export class Flow {
   private credit = WINDOW_BYTES
   private owed = 0
   private scheduled = false
+  /** Bytes that were queued so far, how many of them had left the channel's buffer at the last look, and when that was more than before. */
+  private pushed = 0
+  private left = 0
+  private leftAt = Number.NEGATIVE_INFINITY
 
   /** Nothing is sent before `open`. */
   private channel: Channel | undefined
@@ -96,9 +106,21 @@ export class Flow {
     return this.queues.reduce((sum, queue) => sum + queue.bytes, 0)
   }
 
+  /** Bytes wait here or in the channel, and some have gone since the last look or in the last `withinMs`. To be asked often. */
+  moving(withinMs: number): boolean {
+    const waiting = this.queued + (this.channel?.bufferedAmount ?? 0)
+    const now = performance.now()
+    const left = this.pushed - waiting
+    if (left > this.left) this.leftAt = now
+    this.left = left
+    return waiting > 0 && now - this.leftAt < withinMs
+  }
+
   /** False when the queue is full. Otherwise the frame leaves at the end of this turn, or when the peer has room. */
-  push(lane: LinkLane, bytes: Uint8Array, relayed: boolean): boolean {
-    if (!this.queues[lane].push({ bytes, relayed, offset: 0 })) return false
+  push(lane: LinkLane, bytes: Uint8Array, relayed: boolean, ttlMs = Number.POSITIVE_INFINITY): boolean {
+    const expiresAt = performance.now() + ttlMs
+    if (!this.queues[lane].push({ bytes, relayed, offset: 0, expiresAt })) return false
+    this.pushed += bytes.length
     this.schedule()
     return true
   }

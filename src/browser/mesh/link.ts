@@ -6,7 +6,9 @@
  * The `disconnected` state of ICE means nothing here: most cuts heal by themselves, and simple-peer gives up at `failed`.
  * Invariant: `onOpen` at most once, then frames, then `onClose` once; nothing after `close()`.
  */
+
 import SimplePeer from 'simple-peer/simplepeer.min.js'
+import type { Moving } from '../../core/environment.js'
 import { Flow, LOW_BUFFERED_BYTES, type QueueBytes } from './flow.js'
 import { type LinkLane, PacketReader } from './packets.js'
 import type { PeerSignal } from './signals.js'
@@ -14,6 +16,8 @@ import type { PeerSignal } from './signals.js'
 const MAX_MALFORMED = 5
 /** How long a peer that may be gone has to answer the closing of the channel. */
 const GOODBYE_MS = 500
+/** A packet of 16 KiB takes as long at 64 kbit/s. */
+const MOVED_WITHIN_MS = 2000
 
 export interface LinkOptions {
   /** `<session>.<attempt>` of the initiator: what all signals of this attempt refer to. */
@@ -90,9 +94,17 @@ export class Link {
     if (!this.closed) this.peer.signal(signal as SimplePeer.SignalData)
   }
 
-  /** False when the queue is full. */
-  send(lane: LinkLane, frame: Uint8Array, relayed = false): boolean {
-    return this.open && this.flow.push(lane, frame, relayed)
+  /** False when the queue is full. What has waited for `ttlMs` is not sent any more. */
+  send(lane: LinkLane, frame: Uint8Array, relayed = false, ttlMs = Number.POSITIVE_INFINITY): boolean {
+    return this.open && this.flow.push(lane, frame, relayed, ttlMs)
+  }
+
+  /** Whether parts of frames come and go at this very time. */
+  moving(): Moving {
+    return {
+      in: this.open && this.reader.isPartial && performance.now() - this.heardAt < MOVED_WITHIN_MS,
+      out: this.open && this.flow.moving(MOVED_WITHIN_MS),
+    }
   }
 
   /** What waits for the peer, in bytes. */

@@ -333,15 +333,21 @@ export function createMesh(options: MeshOptions): Mesh {
       })
     },
 
-    send(to: NodeId, frame: Uint8Array, lane: Lane) {
+    send(to: NodeId, frame: Uint8Array, lane: Lane, ttlMs?: number) {
       invariant(frame.length <= MAX_FRAME_BYTES, `a frame has at most ${MAX_FRAME_BYTES} bytes, not ${frame.length}`)
       const peer = peers.get(to)
       if (!peer?.up) return false
       const linkLane = lane === 'foreground' ? FOREGROUND : BACKGROUND
-      if (peer.link?.open) return peer.link.send(linkLane, frame)
+      if (peer.link?.open) return peer.link.send(linkLane, frame, false, ttlMs)
       const carrier = peer.via === undefined ? undefined : peers.get(peer.via)?.link
       if (!carrier) return false
-      return carrier.send(linkLane, wrapRelayed({ to, from: self, session, path: peer.pathOut }, frame), true)
+      return carrier.send(linkLane, wrapRelayed({ to, from: self, session, path: peer.pathOut }, frame), true, ttlMs)
+    },
+
+    moving(node) {
+      const peer = peers.get(node)
+      const link = peer?.link?.open ? peer.link : peer?.via === undefined ? undefined : peers.get(peer.via)?.link
+      return link?.moving() ?? { in: false, out: false }
     },
 
     want(nodes) {

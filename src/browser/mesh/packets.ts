@@ -43,6 +43,8 @@ export interface Outgoing {
   readonly relayed: boolean
   /** How much of it is in packets already. */
   offset: number
+  /** Not begun by then (performance.now()), it is not sent at all. */
+  readonly expiresAt: number
 }
 
 /** Fills one packet. The buffer is used again for the next one: channels copy what they send. */
@@ -112,6 +114,11 @@ export class PacketReader {
   private readonly unfinished: (Unfinished | undefined)[] = []
 
   constructor(private readonly handlers: PacketHandlers) {}
+
+  /** A frame has come in part. */
+  get isPartial(): boolean {
+    return this.unfinished.some((frame) => frame !== undefined)
+  }
 
   /** Reads one packet, calling back for each frame as it is complete. False when the packet is malformed from some point on. */
   read(packet: Uint8Array): boolean {

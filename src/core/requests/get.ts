@@ -190,11 +190,11 @@ class Get {
     if (!this.resolve) return
     this.hurried = true
     if (this.votes().length < this.options.r) {
-      const { self } = this.context.routing
+      const { routing, peers } = this.context
       for (const node of [...this.asked]) {
-        if (node === self || this.answers.has(node) || this.askNext()) continue
+        if (node === routing.self || this.answers.has(node) || peers.isMoving(node) || this.askNext()) continue
         // Nobody else is left: the same again, as the frame may be lost.
-        if (attempt < MAX_ATTEMPTS && this.context.routing.isReachable(node)) this.ask(node, true)
+        if (attempt < MAX_ATTEMPTS && routing.isReachable(node)) this.ask(node, true)
       }
       if (attempt < MAX_ATTEMPTS) this.hedgeAfter(this.patience() * 2 ** attempt, attempt + 1)
     }

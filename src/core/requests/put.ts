@@ -210,11 +210,11 @@ class Put {
 
   /** The quorum takes too long: stand-ins join in; where there are none, the same nodes are asked again, as the frame may be lost. */
   private escalate(bytes: Uint8Array, attempt: number): void {
-    const { routing, clock } = this.context
+    const { routing, peers, clock } = this.context
     if (!this.resolve || this.withdrawal || this.answers() >= this.options.w) return
     for (const node of [...this.asked]) {
       if (node === routing.self || this.acks.has(node) || this.replace(node, bytes)) continue
-      if (routing.isReachable(node)) this.send(node, this.standIns.get(node), bytes)
+      if (routing.isReachable(node) && !peers.isMoving(node)) this.send(node, this.standIns.get(node), bytes)
     }
     this.decideIfMet()
     if (attempt < MAX_ATTEMPTS)

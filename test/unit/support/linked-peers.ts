@@ -1,6 +1,6 @@
 /** `Peers` of two nodes over a link that loses and delays what it is told to; their clocks share no zero. */
 import { expect } from 'vitest'
-import type { Clock, Transport, TransportHandlers } from '../../../src/core/environment.js'
+import type { Clock, Moving, Transport, TransportHandlers } from '../../../src/core/environment.js'
 import type { DeviceId, NodeId, StoreKey } from '../../../src/core/ids.js'
 import { type Message, type MessageOf, type MessageType, shapes, shapesByCode } from '../../../src/core/messages.js'
 import { PROTOCOL, Peers } from '../../../src/core/peers.js'
@@ -31,6 +31,8 @@ class Side implements Transport {
   readonly rejected: NodeId[] = []
   handlers: TransportHandlers | undefined
   full = false
+  /** What its link seems to do. */
+  movement: Moving = { in: false, out: false }
   private stoodStillMs = 0
 
   constructor(
@@ -64,6 +66,9 @@ class Side implements Transport {
   send(to: NodeId, frame: Uint8Array): boolean {
     if (!this.full) this.link.carry(this.node, to, frame)
     return !this.full
+  }
+  moving(): Moving {
+    return this.movement
   }
   want(): void {}
   reject(node: NodeId): void {
