@@ -36,7 +36,7 @@ const digest = bytes(8)
 const partition = count as (value: unknown) => Partition
 const entries = list(pair(key, container), MAX_ENTRIES)
 const keyDigests = list(pair(key, digest), MAX_ENTRIES)
-const partitions = list(partition, MAX_PARTITIONS)
+export const partitions = list(partition, MAX_PARTITIONS)
 
 /** Its gossip version is a small multiple of it and must be a count as well. */
 const MAX_INCARNATION = 2 ** 48
@@ -50,6 +50,7 @@ const member = record({
   capacity: between(0.01, 1000),
   name: text(256),
 })
+export const members = list(member, MAX_MEMBERS)
 
 export const shapes = {
   /** First frame in each direction; nothing else is read before it (DESIGN §9). `config` must match. */
@@ -63,6 +64,8 @@ export const shapes = {
     answer: flag,
     /** The sender's own record: who is connected is a member, without waiting for gossip. */
     member: optional(member),
+    /** New in each life of the sender's process, also where its disk went back and counts an incarnation once more. */
+    life: text(16),
   }),
   /** The sender closes: a page that goes away says so if it can. */
   Bye: shape(2, {}),
@@ -100,8 +103,8 @@ export const shapes = {
     /** Milliseconds since the last sign of life, per digest; -1 is never. */ heard: list(real, MAX_MEMBERS),
     hash: digest,
   }),
-  GossipReply: shape(21, { members: list(member, MAX_MEMBERS), wanted: list(node, MAX_MEMBERS) }),
-  Members: shape(22, { members: list(member, MAX_MEMBERS) }),
+  GossipReply: shape(21, { members, wanted: list(node, MAX_MEMBERS) }),
+  Members: shape(22, { members }),
 
   /** `digest`: XOR of the roots of these partitions. */
   CompareRoots: shape(30, { partitions, digest }),

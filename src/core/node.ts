@@ -2,7 +2,7 @@
  * One Dynamo node: wires the parts together and offers what the store builds on. No mechanism lives here. Start order matters: what the disk
  * knows is loaded before the first frame can arrive.
  */
-import { decode, encode } from '@msgpack/msgpack'
+import { encode } from '@msgpack/msgpack'
 import { Background } from './background.js'
 import { Emitter } from './emitter.js'
 import {
@@ -25,6 +25,7 @@ import {
 import { Gossip } from './membership/gossip.js'
 import { Membership } from './membership/membership.js'
 import type { MemberRecord } from './membership/records.js'
+import { restored } from './meta.js'
 import { Metrics } from './metrics.js'
 import { Minter } from './minter.js'
 import { type Identity, MAX_TTL_MS, Peers } from './peers.js'
@@ -50,6 +51,7 @@ import type { Tuning } from './tuning.js'
 import { type Container, writtenContainer } from './versions/container.js'
 import { type CausalContext, EMPTY_CONTEXT, isEmpty, restrict } from './versions/context.js'
 import { checksumOf } from './versions/encoding.js'
+import { count } from './wire.js'
 
 export interface Environment {
   clock: Clock
@@ -99,6 +101,8 @@ const REPAIRS_PER_SECOND = 50
 const PERSIST_DELAY_MS = 200
 const MAX_ADDRESSES = 10_000
 const REFRESH_WITHIN_MS = 1000
+const LIFE_LENGTH = 8
+const ONE_ANSWER: GetOptions = { r: 1, strictQuorum: false }
 /** Longer than any frame lives that still tells of it as a member, and long enough to be seen by people. */
 const LEFT_REMEMBERED_MS = 10 * MAX_TTL_MS
 
@@ -131,8 +135,7 @@ export class Node {
   /** Loads the node's past from its disk and joins (§4.8.1: opening is the explicit join). @throws StorageFailure */
   static async start(options: NodeOptions, environment: Environment): Promise<Node> {
     const state = await environment.storage.load()
-    const stored = state.meta.get('incarnation')
-    const incarnation = (stored ? (decode(stored) as number) : 0) + 1
+    const incarnation = (restored(state.meta.get('incarnation'), count) ?? 0) + 1
     const node = new Node(options, environment, incarnation)
     node.replica.forest.update(state.leafGroups)
     for (const { key, homes, own } of state.hints) node.replica.hints.set(key, { homes, own })
@@ -140,7 +143,13 @@ export class Node {
     node.membership.restore(state.meta.get('members'))
     node.duties.restore(state.meta.get('complete'))
     for (const n of options.replication) node.duties.addClass(n)
-    await node.keepIncarnation()
+    try {
+      await node.keepIncarnation()
+    } catch (error) {
+      // A full disk can still be read, and says no to each write by itself.
+      if (!(error instanceof StorageFailure) || error.kind !== 'quota') throw error
+      node.replica.pressure.commitFailed(error)
+    }
     node.run()
     return node
   }
@@ -153,7 +162,8 @@ export class Node {
     const { clock, random, storage, transport } = environment
     const { node, device, name, capacity, tuning } = options
     const onError = (error: unknown) => this.report(error)
-    const identity: Identity = { node, device, incarnation, config: `Q=${tuning.partitions};${options.config}` }
+    const life = random.id(LIFE_LENGTH)
+    const identity: Identity = { node, device, incarnation, life, config: `Q=${tuning.partitions};${options.config}` }
     // Every operation asks several times where its key lives.
     const addresses = new Map<StoreKey, Address>()
     const address = (key: StoreKey): Address => {
@@ -455,7 +465,9 @@ export class Node {
    */
   async ownContext(key: StoreKey): Promise<CausalContext> {
     if (this.replica.certainlyAbsent(key)) return EMPTY_CONTEXT
-    const [container] = await this.replica.read([key])
+    const [own] = await this.replica.readEach([key])
+    // What is damaged here, the other homes still have; where there are none, the write begins anew.
+    const container = own ?? (await this.get(key, ONE_ANSWER).catch(() => undefined))?.container
     return container ? restrict(container.context, (actor) => nodeOfActor(actor) === this.options.node) : EMPTY_CONTEXT
   }
 

@@ -35,12 +35,15 @@ export interface Identity {
   node: NodeId
   device: DeviceId
   incarnation: number
+  /** Drawn at each start: tells two lives apart that count as the same incarnation, because a disk was full or went back. */
+  life: string
   /** Room parameters that must be equal everywhere, as text. */
   config: string
 }
 
 interface Session {
   incarnation: number
+  life: string
   device: DeviceId
   /** The version that both speak. */
   protocol: number
@@ -226,7 +229,7 @@ export class Peers {
   }
 
   private sayHello(node: NodeId, answer: boolean): void {
-    const { incarnation, device, config } = this.self
+    const { incarnation, device, config, life } = this.self
     const hello: Message = {
       type: 'Hello',
       protocol: this.protocol,
@@ -236,6 +239,7 @@ export class Peers {
       config,
       answer,
       member: this.options.member?.(),
+      life,
     }
     this.sendFrame(node, hello, 0, MAX_TTL_MS, 'foreground')
   }
@@ -349,13 +353,14 @@ export class Peers {
     }
     const known = this.sessions.get(from)
     // Another life of that node, also with a lower number: it may have lost its bookkeeping and count anew.
-    if (known && known.incarnation !== hello.incarnation) this.endSession(from)
+    if (known && (known.incarnation !== hello.incarnation || known.life !== hello.life)) this.endSession(from)
     if (hello.answer) this.sayHello(from, false)
     if (this.sessions.has(from)) return
     const now = this.clock.now()
     const offset = now - header.sentAt
     const session: Session = {
       incarnation: hello.incarnation,
+      life: hello.life,
       device: hello.device,
       protocol,
       offset,

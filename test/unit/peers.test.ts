@@ -91,6 +91,16 @@ test.each([1, -1])(
   },
 )
 
+// A power cut takes the count back, or a full disk never took it: all frames of the new life seemed to have waited since the former one.
+test('the Hello of another life that counts as the same incarnation begins a new session, with a clock of its own', async () => {
+  const link = await Link.greeted()
+  const sentAt = link.a.clock.now() - 20_000
+  link.forge(helloOf({ life: 'another' }), { sentAt })
+  expect(link.b.events).toEqual([`up ${A}`, `down ${A}`, `up ${A}`])
+  link.forge(READ, { sentAt: sentAt + 10 })
+  expect(link.b.handled).toEqual([READ])
+})
+
 test('Bye ends the session at once, with all that waited for an answer', async () => {
   const link = await Link.greeted()
   link.fate = (type) => (type === 'Read' ? 'lost' : undefined)

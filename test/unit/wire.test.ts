@@ -41,6 +41,7 @@ const bodies: Bodies = {
     config: text(4096),
     answer: flag,
     member: optional(member),
+    life: text(16),
   },
   Bye: {},
   Ping: { lag: real },

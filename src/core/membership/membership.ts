@@ -5,10 +5,12 @@
  *
  * Invariant: the placement is a pure function of the records in state 'up', hence equal wherever the records are.
  */
-import { decode, encode } from '@msgpack/msgpack'
+import { encode } from '@msgpack/msgpack'
 import { Emitter } from '../emitter.js'
 import type { Clock } from '../environment.js'
 import type { NodeId, ReplicationFactor } from '../ids.js'
+import { members } from '../messages.js'
+import { restored } from '../meta.js'
 import { type Placement, placement } from '../ring/placement.js'
 import { type MemberRecord, type MemberState, hashRecords, newerRecord, sameRecord } from './records.js'
 
@@ -53,8 +55,7 @@ export class Membership {
 
   /** Takes up what an earlier life of this node knew. */
   restore(stored: Uint8Array | undefined): void {
-    if (!stored) return
-    this.absorb((decode(stored) as MemberRecord[]).map((record) => ({ ...record })))
+    this.absorb(restored(stored, members) ?? [])
   }
 
   encoded(): Uint8Array {

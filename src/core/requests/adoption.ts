@@ -7,17 +7,18 @@
  *
  * Invariant: whoever calls it is the only one who has that disk open.
  */
-import { decode } from '@msgpack/msgpack'
 import type { Background } from '../background.js'
 import { type Storage, StorageFailure } from '../environment.js'
 import type { DeviceId, NodeId, StoreKey } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
+import { restored } from '../meta.js'
 import type { Peers } from '../peers.js'
 import { digestsFromBytes, sameDigest } from '../sync/merkle.js'
 import type { Tuning } from '../tuning.js'
 import type { Container } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
-import { MalformedError, decodeContainer, digestOf } from '../versions/encoding.js'
+import { decodeContainer, digestOf, ifPossible } from '../versions/encoding.js'
+import { count } from '../wire.js'
 import type { Replica } from './replica.js'
 import type { Routing } from './routing.js'
 
@@ -69,8 +70,7 @@ class Adopting {
     const state = await storage.load()
     // It may have known a ring that this node has not met yet.
     membership.restore(state.meta.get('members'))
-    const stored = state.meta.get('incarnation')
-    const lives = stored ? (decode(stored) as number) : 0
+    const lives = restored(state.meta.get('incarnation'), count) ?? 0
     const known = membership.get(this.orphan.node)
     if (known?.state !== 'leaving' && known?.state !== 'left')
       this.declare('leaving', Math.max(lives, known?.incarnation ?? 0) + 1)
@@ -170,12 +170,6 @@ class Adopting {
 
 /** What cannot be read any more is not worth keeping: whatever it was, its other copies are at other homes. */
 function read(key: StoreKey, bytes: Uint8Array | undefined, own: boolean): Found[] {
-  if (!bytes) return []
-  try {
-    const container = decodeContainer(bytes)
-    return isEmpty(container.context) ? [] : [{ key, container, own }]
-  } catch (error) {
-    if (error instanceof MalformedError) return []
-    throw error
-  }
+  const container = bytes && ifPossible(() => decodeContainer(bytes))
+  return container && !isEmpty(container.context) ? [{ key, container, own }] : []
 }

@@ -10,7 +10,7 @@ import type { StoreKey } from '../ids.js'
 import { sameDigest } from '../sync/merkle.js'
 import { type Container, EMPTY_CONTAINER, mergeContainers } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
-import { MalformedError, decodeContainer, digestOf, encodeContainer } from '../versions/encoding.js'
+import { decodeContainer, digestOf, encodeContainer, ifPossible } from '../versions/encoding.js'
 
 const WRITE_AFTER_MS = 200
 const MAX_COPIES = 20_000
@@ -224,11 +224,5 @@ export class Copies {
 
 /** A damaged copy is none. */
 function decodeOrEmpty(bytes: Uint8Array | undefined): Container {
-  if (!bytes) return EMPTY_CONTAINER
-  try {
-    return decodeContainer(bytes)
-  } catch (error) {
-    if (error instanceof MalformedError) return EMPTY_CONTAINER
-    throw error
-  }
+  return (bytes && ifPossible(() => decodeContainer(bytes))) ?? EMPTY_CONTAINER
 }

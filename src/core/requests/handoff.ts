@@ -5,11 +5,11 @@
 
 import type { Background } from '../background.js'
 import { Emitter } from '../emitter.js'
-import type { CancelTimer, Clock } from '../environment.js'
+import { type CancelTimer, type Clock, StorageFailure } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import type { Peers } from '../peers.js'
 import type { Tuning } from '../tuning.js'
-import { decodeContainer } from '../versions/encoding.js'
+import { decodeContainer, ifPossible } from '../versions/encoding.js'
 import type { Entry, Replica } from './replica.js'
 import type { Routing } from './routing.js'
 
@@ -97,8 +97,9 @@ export class Handoff {
 
   private async keepAsRecord(key: StoreKey): Promise<void> {
     const [row] = await this.replica.storage.getHints([key])
-    if (!row) return
-    const entry = { key, container: decodeContainer(row.container) }
+    const container = row && ifPossible(() => decodeContainer(row.container))
+    if (!container) return
+    const entry = { key, container }
     await this.replica.store([entry], { asRecord: true, hintFor: [], own: false, durability: 'strict', maxSiblings: 0 })
   }
 
@@ -133,8 +134,16 @@ export class Handoff {
       const row = rows[i]
       if (!row) continue
       if (entries.length > 0 && bytes + row.container.length > this.tuning.batchBytes) break
+      const key = keys[i] as StoreKey
+      const container = ifPossible(() => decodeContainer(row.container))
+      if (!container) {
+        // Nobody can take it; the others must not wait behind it for ever.
+        await this.replica.retargetHint(key, [])
+        this.onError(new StorageFailure('corrupt', 'a hint is damaged; it is dropped'))
+        continue
+      }
       bytes += row.container.length
-      entries.push({ key: keys[i] as StoreKey, container: decodeContainer(row.container), bytes: row.container })
+      entries.push({ key, container, bytes: row.container })
     }
     return entries
   }

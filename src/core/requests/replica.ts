@@ -17,7 +17,7 @@ import {
   mergeContainers,
 } from '../versions/container.js'
 import { contextSize, isEmpty } from '../versions/context.js'
-import { MalformedError, decodeContainer, digestOf, encodeContainer } from '../versions/encoding.js'
+import { decodeContainer, digestOf, encodeContainer, ifPossible } from '../versions/encoding.js'
 import { HintIndex } from './hint-index.js'
 
 export interface Entry {
@@ -68,18 +68,22 @@ export class Replica {
    * @throws StorageFailure, MalformedError (a damaged record is never 'absent').
    */
   async read(keys: StoreKey[]): Promise<Container[]> {
+    return (await this.readRows(keys)).map(({ record, hint }) => decodeBoth(record, hint))
+  }
+
+  /** As `read`, but undefined in the place of what is damaged: it does not keep the others from being read. @throws StorageFailure */
+  async readEach(keys: StoreKey[]): Promise<(Container | undefined)[]> {
+    return (await this.readRows(keys)).map(({ record, hint }) => ifPossible(() => decodeBoth(record, hint)))
+  }
+
+  private async readRows(keys: StoreKey[]): Promise<{ record?: Uint8Array; hint?: Uint8Array }[]> {
     const hinted = keys.filter((key) => this.hints.has(key))
     const [records, hints] = await Promise.all([
       this.storage.get(keys.map(this.addressOf)),
       hinted.length > 0 ? this.storage.getHints(hinted) : [],
     ])
     const byKey = new Map(hinted.map((key, i) => [key, hints[i]?.container]))
-    return keys.map((key, i) => {
-      const record = records[i]
-      const hint = byKey.get(key)
-      const own = record ? decodeContainer(record) : EMPTY_CONTAINER
-      return hint ? mergeContainers(own, decodeContainer(hint)) : own
-    })
+    return keys.map((key, i) => ({ record: records[i], hint: byKey.get(key) }))
   }
 
   /** The disk is another one, and empty. */
@@ -121,7 +125,7 @@ export class Replica {
       this.hints.tracked({
         key,
         apply: (current) => {
-          if (!current || !dominates(container, decodeContainer(current.container))) return current
+          if (!current || !dominates(container, decodeIfPossible(current.container))) return current
           const left = current.homes.filter((home) => !homes.includes(home))
           return left.length === 0 ? undefined : { ...current, homes: left }
         },
@@ -146,7 +150,7 @@ export class Replica {
       apply: (current) => {
         gone = true
         if (!current) return current
-        const row = decodeContainer(current.container)
+        const row = decodeIfPossible(current.container)
         if (alone && dominates(container, row)) return undefined
         const rest = row.siblings.filter((sibling) => compareDots(sibling.dot, dot) !== 0)
         if (rest.length === row.siblings.length) return current
@@ -259,14 +263,14 @@ function written(key: StoreKey, container: Container): { container: Uint8Array; 
   return { container: encodeContainer(container), digest: digestOf(key, container), live: isLive(container) }
 }
 
-/** A record that cannot even be read holds nothing that a new write could lose; what it held is at the other homes. */
+function decodeBoth(record: Uint8Array | undefined, hint: Uint8Array | undefined): Container {
+  const own = record ? decodeContainer(record) : EMPTY_CONTAINER
+  return hint ? mergeContainers(own, decodeContainer(hint)) : own
+}
+
+/** A row that cannot even be read holds nothing that a new write could lose; what it held is at the other homes. */
 function decodeIfPossible(bytes: Uint8Array): Container {
-  try {
-    return decodeContainer(bytes)
-  } catch (error) {
-    if (error instanceof MalformedError) return EMPTY_CONTAINER
-    throw error
-  }
+  return ifPossible(() => decodeContainer(bytes)) ?? EMPTY_CONTAINER
 }
 
 /** @param changes is told what is news here, unless the records tell it already; @param refused as well: what is no record here is no hint. */
@@ -280,7 +284,7 @@ function hintUpdate(
     key,
     apply: (current) => {
       if (asRecord && refused.has(key)) return current
-      const former = current ? decodeContainer(current.container) : EMPTY_CONTAINER
+      const former = current ? decodeIfPossible(current.container) : EMPTY_CONTAINER
       const merged = mergeContainers(former, container)
       if (!asRecord && isTooMany(former, merged, maxSiblings)) {
         refused.add(key)

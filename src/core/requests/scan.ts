@@ -8,7 +8,7 @@ import type { Peers } from '../peers.js'
 import { sameDigest } from '../sync/merkle.js'
 import type { Tuning } from '../tuning.js'
 import type { Container } from '../versions/container.js'
-import { MalformedError, decodeContainer, digestOf } from '../versions/encoding.js'
+import { MalformedError, decodeContainer, digestOf, ifPossible } from '../versions/encoding.js'
 import type { Copies } from './copies.js'
 import type { GetOutcome } from './get.js'
 import type { Replica } from './replica.js'
@@ -75,7 +75,9 @@ export class Scan {
       if (key === undefined) return
       const holders = streams.filter((stream) => stream.entries[0]?.[0] === key)
       const containers = holders.map((stream) => (stream.entries.shift() as [StoreKey, Uint8Array])[1])
-      yield await this.agree(key, holders, containers, streams)
+      const entry = await this.agree(key, holders, containers, streams)
+      if (entry) yield entry
+      else this.complete = false
     }
   }
 
@@ -129,23 +131,29 @@ export class Scan {
     return next
   }
 
-  /** One container if all homes that answer show the very same; else a read with a quorum decides. */
-  private async agree(key: StoreKey, holders: Stream[], encoded: Uint8Array[], streams: Stream[]): Promise<ScanEntry> {
+  /** One container if all homes that answer show the very same; else a read with a quorum decides. undefined: damaged here, and nobody else answers. */
+  private async agree(
+    key: StoreKey,
+    holders: Stream[],
+    encoded: Uint8Array[],
+    streams: Stream[],
+  ): Promise<ScanEntry | undefined> {
     const homes = this.context.routing.homes(key)
     const answering = streams.filter((stream) => !stream.failed && stream.node && homes.includes(stream.node))
-    try {
-      const [first, ...rest] = encoded.map(decodeContainer)
-      const digest = first && digestOf(key, first)
-      const allShowIt = answering.length > 0 && answering.every((stream) => holders.includes(stream))
-      if (first && digest && allShowIt && rest.every((other) => sameDigest(digestOf(key, other), digest))) {
-        this.context.seen(key, first)
-        return { key, container: first, read: undefined }
-      }
-    } catch (error) {
-      if (!(error instanceof MalformedError)) throw error
+    const [first, ...rest] = ifPossible(() => encoded.map(decodeContainer)) ?? []
+    const digest = first && digestOf(key, first)
+    const allShowIt = answering.length > 0 && answering.every((stream) => holders.includes(stream))
+    if (first && digest && allShowIt && rest.every((other) => sameDigest(digestOf(key, other), digest))) {
+      this.context.seen(key, first)
+      return { key, container: first, read: undefined }
     }
-    const read = await this.context.get(key)
-    return { key, container: read.container, read }
+    try {
+      const read = await this.context.get(key)
+      return { key, container: read.container, read }
+    } catch (error) {
+      if (error instanceof MalformedError) return undefined
+      throw error
+    }
   }
 
   private covers(streams: Stream[]): boolean {

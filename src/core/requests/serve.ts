@@ -80,7 +80,7 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
   peers.handle(
     'Fetch',
     guarded(async ({ keys }: MessageOf<'Fetch'>) => {
-      const containers = await replica.read(keys)
+      const containers = await replica.readEach(keys)
       const entries: [StoreKey, Uint8Array][] = []
       let bytes = 0
       for (let i = 0; i < keys.length; i++) {
@@ -104,7 +104,10 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
   )
 }
 
-/** One page of this node's live keys in a range, in order, with their containers; at most `limit` keys, and about `maxBytes`. */
+/**
+ * One page of this node's live keys in a range, in order, with their containers; at most `limit` keys, and about `maxBytes`. No bytes stand
+ * for a container that is damaged: a read has to decide what there is.
+ */
 export async function scanHere(
   replica: Replica,
   range: { from: string; to: string; limit: number; reverse: boolean },
@@ -120,11 +123,12 @@ export async function scanHere(
   const keys = [...new Set([...stored, ...hinted])].sort()
   if (range.reverse) keys.reverse()
   const page = keys.slice(0, limit)
-  const containers = await replica.read(page)
+  const containers = await replica.readEach(page)
   const entries: [StoreKey, Uint8Array][] = []
   let bytes = 0
   for (let i = 0; i < page.length; i++) {
-    const encoded = encodeContainer(containers[i] ?? EMPTY_CONTAINER)
+    const container = containers[i]
+    const encoded = container ? encodeContainer(container) : new Uint8Array(0)
     bytes += encoded.length
     if (i > 0 && bytes > maxBytes) return { entries, more: true }
     entries.push([page[i] as StoreKey, encoded])

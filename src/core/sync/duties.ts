@@ -3,9 +3,11 @@
  * where the placement says so, a stand-in where a home has been unreachable for a while. A new home is 'filling' until it
  * has fetched the partition from somebody who had it whole; until then its "not found" counts for nothing (P11, P16).
  */
-import { decode, encode } from '@msgpack/msgpack'
+import { encode } from '@msgpack/msgpack'
 import type { NodeId, Partition, ReplicationFactor } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
+import { partitions } from '../messages.js'
+import { restored } from '../meta.js'
 import type { Routing } from '../requests/routing.js'
 import { classBase } from '../ring/partitions.js'
 
@@ -27,7 +29,7 @@ export class Duties {
   ) {}
 
   restore(stored: Uint8Array | undefined): void {
-    if (stored) for (const partition of decode(stored) as Partition[]) this.whole.add(partition)
+    for (const partition of restored(stored, partitions) ?? []) this.whole.add(partition)
   }
 
   encoded(): Uint8Array {

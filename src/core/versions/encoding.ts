@@ -16,6 +16,16 @@ export class MalformedError extends Error {
   override readonly name = 'MalformedError'
 }
 
+/** undefined where `work` met damaged bytes. */
+export function ifPossible<T>(work: () => T): T | undefined {
+  try {
+    return work()
+  } catch (error) {
+    if (error instanceof MalformedError) return undefined
+    throw error
+  }
+}
+
 /** actors, their vector counters, cloud as (actor index, counter) pairs. */
 type WireContext = [actors: string[], counters: number[], cloud: number[]]
 /** actor index, counter, expiresAt, checksum, value or null. */

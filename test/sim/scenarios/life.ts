@@ -251,10 +251,11 @@ export const life: Scenario[] = [
     shows:
       'where W homes took a write and R homes answer a read, the read has it, however many frames are lost and whatever is looked up meanwhile',
     tabs: 3,
-    knobs: { lossRate: 0.15, atticMs: 150 },
+    knobs: { atticMs: 150 },
     tuning: { readRepair: false },
     visits: ['a read met its quorum after it had seemed to fail'],
     async run(ring) {
+      ring.world.network.knobs.lossRate = 0.15
       for (let i = 0; i < 600; i++) {
         const [writer, reader] = [ring.tab(i % 3), ring.tab((i + 1) % 3)]
         const key = `k${i}`

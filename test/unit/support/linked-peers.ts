@@ -11,6 +11,7 @@ export const [A, B] = ['node_a____', 'node_b____'] as [NodeId, NodeId]
 export const DELAY = 5
 export const INTERVAL = 1000
 export const INCARNATION = 3
+export const LIFE = 'life'
 export const KEY = '3/bucket\0key' as StoreKey
 export const READ: MessageOf<'Read'> = { type: 'Read', key: KEY, full: true }
 export const RESULT: Message = { type: 'ReadResult', digest: new Uint8Array(), container: undefined, complete: true }
@@ -43,7 +44,13 @@ class Side implements Transport {
     protocol?: [number, number],
   ) {
     this.clock = shifted(link.clock, () => shiftMs + this.stoodStillMs)
-    const identity = { node, device: `device_${node.slice(5)}` as DeviceId, incarnation: INCARNATION, config }
+    const identity = {
+      node,
+      device: `device_${node.slice(5)}` as DeviceId,
+      incarnation: INCARNATION,
+      life: LIFE,
+      config,
+    }
     const options = { heartbeatIntervalMs: INTERVAL, suspicionPhi: 8, protocol }
     this.peers = new Peers(identity, this.clock, this, options, (error) => this.errors.push(error))
     for (const type of ['up', 'down', 'malformed'] as const)
@@ -128,6 +135,7 @@ export const helloOf = (change: Partial<MessageOf<'Hello'>>): Message => ({
   device: 'device____' as DeviceId,
   config: 'room',
   member: undefined,
+  life: LIFE,
   answer: true,
   ...change,
 })
