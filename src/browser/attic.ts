@@ -11,7 +11,7 @@ import type { Schema } from './storage/database.js'
 import { recordKey, storeKeyOf } from './storage/layout.js'
 
 /** Which slots are free may change; until then their databases stay open. */
-const LOOK_EVERY_MS = 2000
+const LOOK_EVERY_MS = 500
 
 export function openAttic(slot: Slot): Attic & { close(): void } {
   let opening: Promise<IDBPDatabase<Schema>[]> | undefined

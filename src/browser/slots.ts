@@ -42,7 +42,7 @@ export interface Slot {
   release(): void
   /** Writes down again who this tab is: the registry was deleted with the site's data. */
   restore(): Promise<void>
-  /** The databases of the slots of this room and profile that no tab has open. */
+  /** The databases of the slots of this room and profile that no tab has open, and of those that this one is just taking over. */
   freeDatabases(): Promise<string[]>
   /** Locks one of the slots of this room and profile that no tab has open: the one that `choose` picks, by its node. */
   claimAbandoned(choose: (free: NodeId[]) => NodeId | undefined): Promise<AbandonedSlot | undefined>
@@ -59,7 +59,9 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
   if (typeof navigator === 'undefined' || !navigator.locks) {
     throw new StorageFailure(
       'unavailable',
-      'Web Locks are missing: open the page over https or from localhost, in a current browser',
+      isSecureContext
+        ? 'Web Locks are missing: open the page over https or from localhost, in a current browser'
+        : 'this page is no secure context, so Web Locks and WebCrypto are missing: open it over https or from localhost',
     )
   }
   const registry = await openRegistry()
@@ -98,6 +100,8 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
 
 function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
   const { room, slot, node } = row
+  /** Under this tab's lock, and not empty yet. */
+  const takenOver = new Set<string>()
   rememberSlot(room, slot)
   return {
     node,
@@ -117,12 +121,23 @@ function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
         await registry.put('slots', { ...row, bytes: 0 }, [room, slot])
         await registry.put('profile', device, 'device')
       }),
-    freeDatabases: async () => (await freeSlots(room)).map(databaseName),
+    freeDatabases: async () => [...(await freeSlots(room)).map(databaseName), ...takenOver],
     async claimAbandoned(choose) {
       const free = await freeSlots(room)
       const chosen = choose(free.map((other) => other.node))
       const wanted = free.find((other) => other.node === chosen)
-      return wanted && claimAgain(wanted)
+      const claimed = wanted && (await claimAgain(wanted))
+      if (!claimed) return undefined
+      const { databaseName: name } = claimed
+      takenOver.add(name)
+      return {
+        ...claimed,
+        forget: () => claimed.forget().finally(() => takenOver.delete(name)),
+        release() {
+          takenOver.delete(name)
+          claimed.release()
+        },
+      }
     },
     forget: () => forgetSlot(row, release),
   }

@@ -122,6 +122,31 @@ test('of a browser whose five tabs were closed one is reopened, and reads at onc
   for (const tab of all) expect(await countRight(tab, 'k', 200)).toBe(200)
 })
 
+// The disk that is being taken over was looked at by nobody: its keys were gone for seconds, and came back one by one.
+test('while a closed tab is being adopted, offline, all its keys stay readable', async () => {
+  const options = { ...SOON, signaling: null }
+  const host = await world.tab({ name: 'host', options })
+  const owner = await world.tab({ name: 'owner', profile: host, options })
+  await putMany(owner, 'k', 1500)
+  await owner.close()
+  await host.waitFor('the closed tab’s disk', async (store) => (await store.get('k0')).value === 0)
+  const missing = await host.evaluate(async (store) => {
+    let isOver = false
+    store.addEventListener('handoff', ({ detail }) => {
+      isOver ||= detail.kind === 'adoption' && detail.left === 0
+    })
+    const counts: number[] = []
+    for (let from = 0; !isOver; from = (from + 100) % 1500) {
+      const keys = Array.from({ length: 100 }, (_, i) => `k${from + i}`)
+      counts.push((await store.getMany(keys)).filter(({ value }) => value === undefined).length)
+    }
+    return counts
+  })
+  expect(missing.length).toBeGreaterThan(5)
+  expect(missing.filter((count) => count > 0)).toEqual([])
+  expect(await countRight(host, 'k', 1500)).toBe(1500)
+})
+
 test('an adopter that is closed in the middle leaves the rest to the next, and the owner may come back', async () => {
   const host = await world.tab({ name: 'host', options: SOON })
   const owner = await world.tab({ name: 'owner', profile: host, options: SOON })

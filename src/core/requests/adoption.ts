@@ -8,8 +8,8 @@
  * Invariant: whoever calls it is the only one who has that disk open.
  */
 import type { Background } from '../background.js'
-import { type Storage, StorageFailure } from '../environment.js'
-import type { DeviceId, NodeId, StoreKey } from '../ids.js'
+import { type Storage, StorageFailure, type StoredRecord } from '../environment.js'
+import type { DeviceId, NodeId, Partition, StoreKey } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
 import { restored } from '../meta.js'
 import type { Peers } from '../peers.js'
@@ -81,7 +81,7 @@ class Adopting {
     ]
     this.left = state.hints.length + state.leafGroups.reduce((sum, { records }) => sum + records, 0)
     await this.hints(state.hints.map(({ key }) => key))
-    for (const partition of partitions) await this.records(partition)
+    await this.records(partitions)
     this.declare('left', Math.max(lives, membership.get(this.orphan.node)?.incarnation ?? 0) + FAR_BEYOND)
   }
 
@@ -105,20 +105,33 @@ class Adopting {
     }
   }
 
-  private async records(partition: Parameters<Storage['scanPartition']>[0]): Promise<void> {
-    const { storage } = this.orphan
-    let after: string | undefined
-    do {
-      const page = await storage.scanPartition(partition, { after, maxBytes: this.context.tuning.batchBytes })
-      after = page.cursor
-      await this.take(page.records.flatMap(({ key, container }) => read(key, container, false)))
-      const addressOf = this.context.routing.addressOf
-      await storage.commit(
-        { records: page.records.map(({ key }) => ({ address: addressOf(key), apply: () => 'remove' as const })) },
-        'relaxed',
-      )
-      this.advance(page.records.length)
-    } while (after !== undefined)
+  private async records(partitions: Partition[]): Promise<void> {
+    const { batchKeys, batchBytes } = this.context.tuning
+    let batch: StoredRecord[] = []
+    let bytes = 0
+    for (const partition of partitions) {
+      let after: string | undefined
+      do {
+        const page = await this.orphan.storage.scanPartition(partition, { after, maxBytes: batchBytes })
+        after = page.cursor
+        batch.push(...page.records)
+        bytes += page.records.reduce((sum, { container }) => sum + container.length, 0)
+        // Partitions are small: a batch of each would be as many flushes of the disk.
+        if (batch.length < batchKeys && bytes < batchBytes) continue
+        await this.move(batch)
+        batch = []
+        bytes = 0
+      } while (after !== undefined)
+    }
+    if (batch.length > 0) await this.move(batch)
+  }
+
+  private async move(records: StoredRecord[]): Promise<void> {
+    await this.take(records.flatMap(({ key, container }) => read(key, container, false)))
+    const { addressOf } = this.context.routing
+    const removals = records.map(({ key }) => ({ address: addressOf(key), apply: () => 'remove' as const }))
+    await this.orphan.storage.commit({ records: removals }, 'relaxed')
+    this.advance(records.length)
   }
 
   private advance(keys: number): void {
