@@ -72,6 +72,11 @@ test('a full disk alone: the put that does not fit rejects, what was acknowledge
   expect(result.acknowledged.length).toBeGreaterThan(10)
   expect(await unreadable(tab, result.acknowledged)).toEqual([])
   expect(await tab.evaluate((store) => store.verify())).toMatchObject({ ok: true })
+  // openStore wrote to the disk first of all, and failed.
+  const { node } = await tab.status()
+  await tab.reload()
+  expect((await tab.status()).node).toBe(node)
+  expect(await unreadable(tab, result.acknowledged)).toEqual([])
   await lift()
   await tab.waitFor('room', (store) =>
     store.put('later', 1).then(
