@@ -42,6 +42,8 @@ export interface StoreControls {
   connect(): void
   disconnect(): void
   isConnected(): boolean
+  /** The nodes that are here: up, kept out after a rejection, or perhaps up soon. */
+  presence(): ReadonlyMap<string, 'up' | 'rejected' | 'waiting'>
   wallTime(): number
   /** Gives up the identity's lock and closes the disk. */
   close(): Promise<void>
@@ -57,7 +59,8 @@ export class Store extends EventTarget {
   private readonly root: Bucket
   private readonly buckets = new Map<string, Bucket>()
   private statusTimer: ReturnType<typeof setTimeout> | undefined
-  private mismatch: ConfigMismatchError | undefined
+  /** Of the peers that ran with other parameters when they were met last. */
+  private readonly mismatches = new Map<string, ConfigMismatchError>()
   private closing: Promise<void> | undefined
 
   /** @internal Use `openStore`. */
@@ -147,14 +150,29 @@ export class Store extends EventTarget {
 
   // --- links
 
-  /** Resolves when `peers` other members (default 1) are connected. Rejects with ConfigMismatchError if one runs with other parameters. */
+  /**
+   * Resolves when `peers` other members (default 1) are connected. Rejects with ConfigMismatchError when one is here that runs with other
+   * parameters, and too few others are here that could be waited for.
+   */
   async ready(options: { peers?: number; signal?: AbortSignal } = {}): Promise<void> {
     const { peers = 1, signal } = options
     await this.until(() => {
       if (this.node.peers.reachable().length >= peers) return true
-      if (this.mismatch) throw this.mismatch
+      const mismatch = this.mismatchAmongFew(peers)
+      if (mismatch) throw mismatch
       return false
     }, signal)
+  }
+
+  /** Only of who is still here: a tab that came and went keeps nobody from being ready. */
+  private mismatchAmongFew(peers: number): ConfigMismatchError | undefined {
+    const presence = this.controls.presence()
+    for (const node of this.mismatches.keys()) {
+      // Perhaps with the right parameters by now.
+      if ((presence.get(node) ?? 'waiting') === 'waiting') this.mismatches.delete(node)
+    }
+    const others = [...presence].filter(([node, state]) => state !== 'rejected' && !this.mismatches.has(node))
+    return others.length < peers ? [...this.mismatches.values()].at(-1) : undefined
   }
 
   /** Goes offline on purpose: every link and the signaling connection are closed, everything else keeps working. */
@@ -166,7 +184,6 @@ export class Store extends EventTarget {
 
   connect(): void {
     this.lifetime.check()
-    this.mismatch = undefined
     this.controls.connect()
     this.statusChanged()
   }
@@ -287,11 +304,13 @@ export class Store extends EventTarget {
     events.on('sync', ({ peer, pulled, pushed }) => this.emit('sync', { node: peer, pulled, pushed }))
     events.on('error', (error) => this.emit('error', publicError(error)))
     events.on('mismatch', ({ node, theirs }) => {
-      this.mismatch = new ConfigMismatchError(
+      const mismatch = new ConfigMismatchError(
         `The peer ${node} runs with other room parameters: ${theirs}. Here: ${this.node.peers.self.config}.`,
       )
-      this.emit('error', this.mismatch)
+      this.mismatches.set(node, mismatch)
+      this.emit('error', mismatch)
     })
+    this.node.peers.events.on('up', (node) => this.mismatches.delete(node))
   }
 
   /** At most one status event in a while, and always one after the last change. */

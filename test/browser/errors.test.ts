@@ -338,6 +338,41 @@ describe('calls', () => {
     expect((await b.get('k')).value).toBeUndefined()
   })
 
+  test('a tab with other room parameters that has gone, or is not the only one here, keeps nobody from being ready', async () => {
+    const a = await world.tab()
+    const stranger = await world.tab({ options: { replication: { n: 2 } } })
+    expect(await caught(a, 'store.ready()')).toMatchObject({ name: 'ConfigMismatchError' })
+    const b = await world.tab()
+    for (const tab of [b, a]) await tab.evaluate((store) => store.ready())
+    expect(await caught(b, 'store.ready({ peers: 2 })')).toMatchObject({ name: 'ConfigMismatchError' })
+    await b.close()
+    await stranger.close()
+    await a.waitFor('both to be gone', (store) => store.status.peers === 0)
+    await a.evaluate((store) => {
+      Object.assign(window, { waiting: store.ready() })
+    })
+    const c = await world.tab()
+    await Promise.all([c.ready(1), a.evaluate(() => (window as unknown as { waiting: Promise<void> }).waiting)])
+  })
+
+  test('a tab that comes back with the right room parameters is let in at once', async () => {
+    const a = await world.tab()
+    const b = await world.tab({ options: { replication: { n: 2 } } })
+    for (const tab of [a, b]) expect(await caught(tab, 'store.ready()')).toMatchObject({ name: 'ConfigMismatchError' })
+    const ready = b.page.evaluate(
+      async ([room, signaling]) => {
+        const { node } = window.store.status
+        await window.store.close()
+        window.store = await window.tabring.openStore({ room, signaling })
+        await window.store.ready()
+        return window.store.status.node === node
+      },
+      [world.room, world.signaling.url] as const,
+    )
+    expect(await ready).toBe(true)
+    await a.evaluate((store) => store.ready())
+  })
+
   test('a full disk rejects own writes with StorageError and the DOMException as cause', async () => {
     const context = await (await world.browser('chromium')).newContext()
     const page = await context.newPage()
