@@ -104,7 +104,7 @@ export function readOptions(options: OpenOptions): Settings {
     throw new OptionError('capacity', 'give a number from 0.1 to 10.')
   if (!Number.isInteger(maxPeers) || maxPeers < 1 || maxPeers > 100)
     throw new OptionError('maxPeers', 'give a whole number from 1 to 100.')
-  if (!Array.isArray(iceServers)) throw new OptionError('iceServers', 'give a list of RTCIceServer objects.')
+  checkIceServers(iceServers)
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
     throw new OptionError('signal', 'give the signal of an AbortController.')
   if (options.buckets !== undefined && (typeof options.buckets !== 'object' || Array.isArray(options.buckets)))
@@ -164,6 +164,19 @@ export function checkQuorum(value: unknown, n: ReplicationFactor, path: string):
   if (n !== 'all' && (value as number) > n) throw new OptionError(path, `give at most n, which is ${n}.`)
 }
 
+/** Of what no connection can be made with, the browser would complain at each peer, and nobody would hear it. */
+function checkIceServers(iceServers: unknown): void {
+  if (!Array.isArray(iceServers)) throw new OptionError('iceServers', 'give a list of RTCIceServer objects.')
+  if (iceServers.length === 0 || typeof RTCPeerConnection === 'undefined') return
+  try {
+    new RTCPeerConnection({ iceServers }).close()
+  } catch (error) {
+    const { name, message } = error as Error
+    // Any other error is about this browser: it makes no more connections now, for example.
+    if (['TypeError', 'SyntaxError', 'InvalidAccessError'].includes(name)) throw new OptionError('iceServers', message)
+  }
+}
+
 function readSignaling(given: OpenOptions['signaling']): string[] | null {
   if (given === null) return null
   if (given === undefined) {
@@ -172,10 +185,13 @@ function readSignaling(given: OpenOptions['signaling']): string[] | null {
     return [`${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}/signal`]
   }
   const urls = Array.isArray(given) ? given : [given]
+  if (urls.length === 0) throw new OptionError('signaling', 'give an address, or null to never connect.')
   return urls.map((url) => {
-    const parsed = typeof url === 'string' ? parseUrl(url) : undefined
+    const parsed = typeof url === 'string' && url !== '' ? parseUrl(url) : undefined
     if (!parsed)
       throw new OptionError('signaling', `${JSON.stringify(url)} is not an address like wss://example.org/signal.`)
+    // A WebSocket is not even made for it, which nobody would notice.
+    if (parsed.includes('#')) throw new OptionError('signaling', `${JSON.stringify(url)} must have no part behind a #.`)
     return parsed
   })
 }
