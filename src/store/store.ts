@@ -230,7 +230,11 @@ export class Store extends EventTarget {
 
   // --- the end
 
-  /** Hands everything this node holds to the others and forgets the node; the store is closed then. 'handoff' events tell the progress. */
+  /**
+   * Hands everything this node holds to the others and forgets the node; the store is closed then. 'handoff' events tell the progress. When
+   * it is aborted or fails, the store stays open and the node a member.
+   * @throws QuorumError when no other member is reachable, ClosedError
+   */
   async leave(options: { signal?: AbortSignal } = {}): Promise<void> {
     this.lifetime.check()
     const progress = ({ partitionsLeft, hintsLeft }: { partitionsLeft: number; hintsLeft: number }) =>
@@ -240,7 +244,13 @@ export class Store extends EventTarget {
         keys: this.node.replica.forest.records,
         left: partitionsLeft + hintsLeft,
       })
-    await this.lifetime.whileOpen(handEverythingOver(this.node, progress, options.signal), options.signal)
+    options.signal?.throwIfAborted()
+    const given = new AbortController()
+    const leaving = handEverythingOver(this.node, progress, given.signal)
+    await this.lifetime.whileOpen(leaving, options.signal).catch((error) => {
+      given.abort(error)
+      throw error
+    })
     await this.end(() => this.controls.forget())
   }
 
