@@ -113,7 +113,11 @@ export class Bucket<V = AnyValue> {
     return this.many(pairs, ([key, value]) => this.put(key, value, options))
   }
 
-  /** First the present entry (all entries, for a prefix or a whole bucket), then each change, wherever it was made. Slow readers get the latest state per key. */
+  /**
+   * First the present entry (all entries, for a prefix or a whole bucket), then each change, wherever it was made. Slow readers get the latest
+   * state per key. Ends with `break` or `return()`, also while it waits, or with the reason of the signal.
+   * @throws KeyError, OptionError, ClosedError
+   */
   watch(
     target: WatchTarget = { prefix: '' },
     options: { signal?: AbortSignal } = {},
@@ -125,19 +129,20 @@ export class Bucket<V = AnyValue> {
         interest: key === undefined ? { prefix: this.prefix() + prefix } : { key: this.key(key) },
         inside: this.inside,
         read: (name) => this.read(name, this.settings.r, false),
-        scan: () => this.scan({ prefix }),
+        scan: (ended) => this.scan({ prefix, signal: ended }),
         storeKey: (name) => this.key(name),
       },
       options.signal,
     )
   }
 
-  /** The callback form of `watch`. @returns a function that ends it. */
+  /** The callback form of `watch`. @returns a function that ends it. @throws KeyError, OptionError, ClosedError */
   subscribe(target: WatchTarget, listener: (entry: Entry<V>) => void): () => void {
     if (typeof listener !== 'function') throw new OptionError('listener', 'give a function that takes an entry.')
     const end = new AbortController()
+    const entries = this.watch(target, { signal: end.signal })
     const run = async () => {
-      for await (const entry of this.watch(target, { signal: end.signal })) {
+      for await (const entry of entries) {
         try {
           listener(entry)
         } catch (error) {

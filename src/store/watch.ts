@@ -15,7 +15,7 @@ export interface WatchContext {
   interest: Interest
   inside: StoreInside
   read: (key: StoreKey) => Promise<Entry>
-  scan: () => AsyncIterable<Entry>
+  scan: (signal: AbortSignal) => AsyncIterable<Entry>
   storeKey: (key: string) => StoreKey
 }
 
@@ -29,9 +29,30 @@ export function readWatchTarget(target: WatchTarget): { key?: string; prefix: st
   return { key: target, prefix: '' }
 }
 
-export async function* watch(
+/** Why a watch ends that its reader does not read on. */
+const RETURNED = Symbol('returned')
+
+export function watch(context: WatchContext, signal: AbortSignal | undefined): AsyncGenerator<Entry, void, undefined> {
+  const end = new AbortController()
+  const entries = follow(context, signal, end)
+  // By itself a generator queues both behind a `next` that waits, for a change that may never come.
+  const { return: returned, throw: thrown } = entries
+  return Object.assign(entries, {
+    return() {
+      end.abort(RETURNED)
+      return returned.call(entries)
+    },
+    throw(error: unknown) {
+      end.abort(RETURNED)
+      return thrown.call(entries, error)
+    },
+  })
+}
+
+async function* follow(
   context: WatchContext,
   signal: AbortSignal | undefined,
+  end: AbortController,
 ): AsyncGenerator<Entry, void, undefined> {
   const { interest, inside, read, scan, storeKey } = context
   const { lifetime } = inside
@@ -47,7 +68,13 @@ export async function* watch(
     wake()
   }
   if (interest.key !== undefined) pending.add(interest.key)
+  const abort = () => end.abort(signal?.reason)
+  if (signal?.aborted) abort()
+  signal?.addEventListener('abort', abort)
+  end.signal.addEventListener('abort', () => wake())
   const stops = [
+    () => signal?.removeEventListener('abort', abort),
+    lifetime.onEnd(() => wake()),
     interests.add(interest),
     interests.events.on('changed', ({ key }) => {
       if (key === interest.key || (interest.prefix !== undefined && key.startsWith(interest.prefix))) add(key)
@@ -59,13 +86,6 @@ export async function* watch(
       wake()
     }),
   ]
-  let ended = false
-  const end = () => {
-    ended = true
-    wake()
-  }
-  stops.push(lifetime.onEnd(end), () => signal?.removeEventListener('abort', end))
-  signal?.addEventListener('abort', end)
 
   function* fresh(entry: Entry): Generator<Entry> {
     const key = storeKey(entry.key)
@@ -79,12 +99,12 @@ export async function* watch(
 
   try {
     for (;;) {
-      signal?.throwIfAborted()
+      end.signal.throwIfAborted()
       lifetime.check()
       if (rescan) {
         rescan = false
         const unseen = new Set(yielded.keys())
-        for await (const entry of scan()) {
+        for await (const entry of scan(end.signal)) {
           unseen.delete(storeKey(entry.key))
           yield* fresh(entry)
         }
@@ -95,14 +115,15 @@ export async function* watch(
       const [key] = pending
       if (key !== undefined) {
         pending.delete(key)
-        yield* fresh(await lifetime.whileOpen(read(key), signal))
+        yield* fresh(await lifetime.whileOpen(read(key), end.signal))
         continue
       }
       await new Promise<void>((resolve) => {
         wake = resolve
-        if (ended) resolve()
       })
     }
+  } catch (error) {
+    if (error !== RETURNED) throw error
   } finally {
     for (const stop of stops) stop()
   }

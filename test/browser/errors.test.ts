@@ -119,6 +119,7 @@ describe('keys and values', () => {
     ["store.bucket('a\\0b')", /bucket/],
     ["store.bucket('x'.repeat(65))", /64/],
     ["store.watch('').next()", /empty/],
+    ["store.subscribe('', () => {})", /empty/],
   ])('%s is a KeyError', async (call, message) => {
     const error = await caught(await offline(), call)
     expect(error).toMatchObject({ name: 'KeyError', code: 'key', tabring: true })
@@ -221,6 +222,8 @@ describe('calls', () => {
     ["store.put('k', 1, { w: 1.5 })", 'w'],
     ["store.put('k', 1, { quorum: 'loose' })", 'quorum'],
     ["store.put('k', 1, { durability: 'maybe' })", 'durability'],
+    ['store.subscribe({ prefix: 1 }, () => {})', 'prefix'],
+    ["store.subscribe('k')", 'listener'],
     ['store.scan({ limit: -1 })', 'limit'],
     ['store.scan({ prefix: 1 })', 'prefix'],
     ['store.scan({ from: "a" })', 'from'],
@@ -318,6 +321,7 @@ describe('calls', () => {
       "store.getMany(['k'])",
       "store.putMany([['k', 1]])",
       "store.watch('k').next()",
+      "store.subscribe('k', () => {})",
       'store.scan()',
       "store.bucket('b')",
       'store.ready()',
