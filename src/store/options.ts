@@ -207,7 +207,7 @@ function parseUrl(url: string): string | undefined {
 }
 
 /** Timers that are set for longer fire at once: some weeks would become no time at all. */
-const MAX_TIMER_MS = 2 ** 31 - 1
+export const MAX_TIMER_MS = 2 ** 31 - 1
 
 const WHOLE_NUMBERS: ReadonlySet<string> = new Set(['batchKeys', 'batchBytes', 'maxSiblings', 'warnSiblings'])
 

@@ -4,9 +4,9 @@
  */
 import type { StoreKey } from '../core/ids.js'
 import type { Interest } from '../core/requests/interests.js'
-import type { Entry } from './entry.js'
+import { type Entry, expiryOf } from './entry.js'
 import type { StoreInside } from './inside.js'
-import { checkKey, checkKeyPart } from './options.js'
+import { MAX_TIMER_MS, checkKey, checkKeyPart } from './options.js'
 
 /** One key, or all keys with a prefix. */
 export type WatchTarget = string | { prefix: string }
@@ -59,8 +59,10 @@ async function* follow(
   const { interests } = inside.node
   /** Keys that may have changed since they were last yielded. */
   const pending = new Set<StoreKey>()
-  /** What was last yielded, by its context: equal bytes are an equal state. */
+  /** What was last yielded, by its context and the versions that had not expired: equal ones are an equal state. */
   const yielded = new Map<StoreKey, string>()
+  /** When the first of the versions that were yielded expires, by the wall clock: nobody tells of that. */
+  const expiries = new Map<StoreKey, number>()
   let rescan = interest.prefix !== undefined
   let wake: () => void = () => {}
   const add = (key: StoreKey) => {
@@ -89,7 +91,10 @@ async function* follow(
 
   function* fresh(entry: Entry): Generator<Entry> {
     const key = storeKey(entry.key)
-    const state = String(entry.context)
+    const state = `${entry.context} ${entry.siblings.length}`
+    const expiresAt = expiryOf(entry)
+    if (expiresAt === undefined) expiries.delete(key)
+    else expiries.set(key, expiresAt)
     // A key that was never there is shown once, when it alone is watched; under a prefix only keys that are, or were, there.
     if (yielded.get(key) === state || (interest.key === undefined && entry.siblings.length === 0 && !yielded.has(key)))
       return
@@ -118,9 +123,20 @@ async function* follow(
         yield* fresh(await lifetime.whileOpen(read(key), end.signal))
         continue
       }
+      const now = inside.wallTime()
+      let firstExpiry = Number.POSITIVE_INFINITY
+      for (const [name, expiresAt] of expiries) {
+        if (expiresAt > now) firstExpiry = Math.min(firstExpiry, expiresAt)
+        else if (expiries.delete(name)) pending.add(name)
+      }
+      if (pending.size > 0) continue
+      let timer: ReturnType<typeof setTimeout> | undefined
       await new Promise<void>((resolve) => {
         wake = resolve
+        if (firstExpiry < Number.POSITIVE_INFINITY)
+          timer = setTimeout(resolve, Math.min(firstExpiry - now, MAX_TIMER_MS))
       })
+      clearTimeout(timer)
     }
   } catch (error) {
     if (error !== RETURNED) throw error

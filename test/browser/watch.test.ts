@@ -86,3 +86,24 @@ test('a watch that waits ends at once when it is told to return', async () => {
   const done = { done: true, value: undefined }
   expect(ended).toEqual([...Array(9).fill(done), 'enough', done])
 })
+
+test('a watch tells that a version has expired', async () => {
+  const tab = await world.tab({ options: { signaling: null, buckets: { short: { ttl: 1000 } } } })
+  const seen = await tab.evaluate(async (store) => {
+    const bucket = store.bucket('short')
+    await bucket.put('one', 1)
+    const follow = async (target: string | { prefix: string }) => {
+      const values: unknown[] = []
+      for await (const { value } of bucket.watch(target)) {
+        values.push(value)
+        if (value === undefined) return values
+      }
+      return values
+    }
+    return Promise.all([follow('one'), follow({ prefix: '' })])
+  })
+  expect(seen).toEqual([
+    [1, undefined],
+    [1, undefined],
+  ])
+})
