@@ -65,7 +65,7 @@ export interface Settings {
 /** With the u flag, a pair is one character and no surrogate. */
 const LONE_SURROGATE = /\p{Surrogate}/u
 
-const OPEN_OPTIONS = new Set([
+const OPEN_OPTIONS = [
   'room',
   'secret',
   'signaling',
@@ -77,15 +77,37 @@ const OPEN_OPTIONS = new Set([
   'maxPeers',
   'tuning',
   'signal',
-])
+]
 
-const REPLICATION_OPTIONS = new Set(['n', 'r', 'w'])
-const BUCKET_OPTIONS = new Set([...REPLICATION_OPTIONS, 'merge', 'ttl'])
+const REPLICATION_OPTIONS = ['n', 'r', 'w']
+const BUCKET_OPTIONS = [...REPLICATION_OPTIONS, 'merge', 'ttl']
 
 /** A misspelt option is worse than none: nobody notices. */
-function checkNames(given: object, known: ReadonlySet<string>, path: string): void {
+function checkNames(given: object, known: readonly string[], path: string): void {
   for (const name of Object.keys(given))
-    if (!known.has(name)) throw new OptionError(`${path}${name}`, 'there is no such option.')
+    if (!known.includes(name)) throw new OptionError(`${path}${name}`, 'there is no such option.')
+}
+
+function isRecord(given: unknown): given is object {
+  return typeof given === 'object' && given !== null && !Array.isArray(given)
+}
+
+/** The options of one call, as they were given; none for undefined and null. @throws OptionError */
+export function readCall<O extends object>(given: O | null | undefined, known: readonly string[]): Partial<O> {
+  if (given === undefined || given === null) return {}
+  if (!isRecord(given)) throw new OptionError('options', `give an object, or nothing. This is ${typeName(given)}.`)
+  checkNames(given, known, '')
+  checkSignal((given as { signal?: unknown }).signal)
+  return given
+}
+
+function checkSignal(signal: unknown): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw new OptionError('signal', 'give the signal of an AbortController.')
+}
+
+function typeName(given: unknown): string {
+  return Array.isArray(given) ? 'an array' : given === null ? 'null' : `a ${typeof given}`
 }
 
 /** @throws OptionError */
@@ -105,16 +127,18 @@ export function readOptions(options: OpenOptions): Settings {
   if (!Number.isInteger(maxPeers) || maxPeers < 1 || maxPeers > 100)
     throw new OptionError('maxPeers', 'give a whole number from 1 to 100.')
   checkIceServers(iceServers)
-  if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
-    throw new OptionError('signal', 'give the signal of an AbortController.')
-  if (options.buckets !== undefined && (typeof options.buckets !== 'object' || Array.isArray(options.buckets)))
+  checkSignal(options.signal)
+  if (options.buckets !== undefined && !isRecord(options.buckets))
     throw new OptionError('buckets', 'give an object like { carts: { n: 3 } }.')
-  if (typeof options.replication === 'object' && options.replication !== null)
-    checkNames(options.replication, REPLICATION_OPTIONS, 'replication.')
+  if (isRecord(options.replication)) checkNames(options.replication, REPLICATION_OPTIONS, 'replication.')
   const defaults = readReplication(options.replication, { n: 3, r: 2, w: 2 }, 'replication')
   const buckets = new Map<string, BucketSettings>()
   for (const [bucket, bucketOptions] of Object.entries(options.buckets ?? {})) {
-    checkBucketName(bucket)
+    try {
+      checkBucketName(bucket)
+    } catch (error) {
+      throw new OptionError('buckets', (error as KeyError).message)
+    }
     buckets.set(bucket, readBucket(bucket, bucketOptions, defaults))
   }
   return {
@@ -132,7 +156,7 @@ export function readOptions(options: OpenOptions): Settings {
 
 function readBucket(name: string, options: BucketOptions, defaults: Replication): BucketSettings {
   const path = `buckets.${name}`
-  if (typeof options !== 'object' || options === null) throw new OptionError(path, 'give an object.')
+  if (!isRecord(options)) throw new OptionError(path, 'give an object.')
   checkNames(options, BUCKET_OPTIONS, `${path}.`)
   const { merge, ttl = null } = options
   if (merge !== undefined && typeof merge !== 'function')
@@ -143,8 +167,7 @@ function readBucket(name: string, options: BucketOptions, defaults: Replication)
 }
 
 function readReplication(given: Partial<Replication> | undefined, defaults: Replication, path: string): Replication {
-  if (given !== undefined && (typeof given !== 'object' || given === null))
-    throw new OptionError(path, 'give an object like { n: 3, r: 2, w: 2 }.')
+  if (given !== undefined && !isRecord(given)) throw new OptionError(path, 'give an object like { n: 3, r: 2, w: 2 }.')
   const n = given?.n ?? defaults.n
   if (n !== 'all' && !(Number.isInteger(n) && n >= 1 && n <= 20))
     throw new OptionError(`${path}.n`, "give a whole number from 1 to 20, or 'all'.")
@@ -212,6 +235,7 @@ export const MAX_TIMER_MS = 2 ** 31 - 1
 const WHOLE_NUMBERS: ReadonlySet<string> = new Set(['batchKeys', 'batchBytes', 'maxSiblings', 'warnSiblings'])
 
 function readTuning(given: Partial<Tuning> | undefined): Tuning {
+  if (given !== undefined && !isRecord(given)) throw new OptionError('tuning', 'give an object.')
   const tuning = { ...DEFAULT_TUNING }
   for (const [name, value] of Object.entries(given ?? {})) {
     if (!(name in DEFAULT_TUNING)) throw new OptionError(`tuning.${name}`, 'there is no such option.')
@@ -246,8 +270,7 @@ export function describeConfig(settings: Settings): string {
 
 /** @throws KeyError */
 export function checkKey(key: unknown): asserts key is string {
-  if (typeof key !== 'string')
-    throw new KeyError(`A key is a text; this is ${key === null ? 'null' : `a ${typeof key}`}.`)
+  if (typeof key !== 'string') throw new KeyError(`A key is a text; this is ${typeName(key)}.`)
   if (key.length === 0) throw new KeyError('A key must not be empty.')
   if (LONE_SURROGATE.test(key))
     throw new KeyError('A key must be well-formed Unicode; this one holds half a surrogate pair.')

@@ -6,11 +6,11 @@ import { type Trace, traceKey } from '../core/requests/trace.js'
 import { Bucket, type GetCallOptions, type PutCallOptions } from './bucket.js'
 import { type Conflict, Conflicts } from './conflicts.js'
 import type { Entry, Receipt } from './entry.js'
-import { ConfigMismatchError } from './errors.js'
+import { ConfigMismatchError, OptionError } from './errors.js'
 import type { StoreInside } from './inside.js'
 import { handEverythingOver } from './leave.js'
 import { Lifetime } from './lifetime.js'
-import { type BucketSettings, type Settings, checkBucketName } from './options.js'
+import { type BucketSettings, type Settings, checkBucketName, readCall } from './options.js'
 import type { Scan, ScanOptions } from './scan.js'
 import { Session } from './session.js'
 import { type Member, type Status, memberOf, membersOf, statusOf } from './status.js'
@@ -154,8 +154,9 @@ export class Store extends EventTarget {
    * Resolves when `peers` other members (default 1) are connected. Rejects with ConfigMismatchError when one is here that runs with other
    * parameters, and too few others are here that could be waited for.
    */
-  async ready(options: { peers?: number; signal?: AbortSignal } = {}): Promise<void> {
-    const { peers = 1, signal } = options
+  async ready(options?: { peers?: number; signal?: AbortSignal }): Promise<void> {
+    const { peers = 1, signal } = readCall(options, ['peers', 'signal'])
+    if (!Number.isInteger(peers) || peers < 0) throw new OptionError('peers', 'give a whole number.')
     await this.until(() => {
       if (this.node.peers.reachable().length >= peers) return true
       const mismatch = this.mismatchAmongFew(peers)
@@ -206,14 +207,17 @@ export class Store extends EventTarget {
   }
 
   /** Resolves when every write made here has reached all of its homes. */
-  async flush(options: { signal?: AbortSignal } = {}): Promise<void> {
-    await this.until(() => this.node.synced, options.signal)
+  async flush(options?: { signal?: AbortSignal }): Promise<void> {
+    const { signal } = readCall(options, ['signal'])
+    await this.until(() => this.node.synced, signal)
   }
 
   /** Reads this node's disk again, checks it, compares it with all peers; with `repair`, mends what can be mended. */
-  async verify(options: { repair?: boolean } = {}): Promise<VerifyReport> {
+  async verify(options?: { repair?: boolean }): Promise<VerifyReport> {
     this.lifetime.check()
-    return this.lifetime.whileOpen(verifyNode(this.node, options.repair ?? false))
+    const { repair = false } = readCall(options, ['repair'])
+    if (typeof repair !== 'boolean') throw new OptionError('repair', 'give true or false.')
+    return this.lifetime.whileOpen(verifyNode(this.node, repair))
   }
 
   /** Where a key lives, and which versions are where. */
@@ -235,8 +239,9 @@ export class Store extends EventTarget {
    * it is aborted or fails, the store stays open and the node a member.
    * @throws QuorumError when no other member is reachable, ClosedError
    */
-  async leave(options: { signal?: AbortSignal } = {}): Promise<void> {
+  async leave(options?: { signal?: AbortSignal }): Promise<void> {
     this.lifetime.check()
+    const { signal } = readCall(options, ['signal'])
     const progress = ({ partitionsLeft, hintsLeft }: { partitionsLeft: number; hintsLeft: number }) =>
       this.emit('handoff', {
         kind: 'leave',
@@ -244,10 +249,10 @@ export class Store extends EventTarget {
         keys: this.node.replica.forest.records,
         left: partitionsLeft + hintsLeft,
       })
-    options.signal?.throwIfAborted()
+    signal?.throwIfAborted()
     const given = new AbortController()
     const leaving = handEverythingOver(this.node, progress, given.signal)
-    await this.lifetime.whileOpen(leaving, options.signal).catch((error) => {
+    await this.lifetime.whileOpen(leaving, signal).catch((error) => {
       given.abort(error)
       throw error
     })

@@ -216,23 +216,64 @@ describe('keys and values', () => {
 })
 
 describe('calls', () => {
-  test.each([
-    ["store.get('k', { r: 4 })", 'r'],
-    ["store.get('k', { r: 0 })", 'r'],
-    ["store.put('k', 1, { w: 1.5 })", 'w'],
-    ["store.put('k', 1, { quorum: 'loose' })", 'quorum'],
-    ["store.put('k', 1, { durability: 'maybe' })", 'durability'],
-    ['store.subscribe({ prefix: 1 }, () => {})', 'prefix'],
-    ["store.subscribe('k')", 'listener'],
-    ['store.scan({ limit: -1 })', 'limit'],
-    ['store.scan({ prefix: 1 })', 'prefix'],
-    ['store.scan({ from: "a" })', 'from'],
-  ])('%s names the option %s', async (call, option) => {
-    expect(await caught(await offline(), call)).toMatchObject({
-      name: 'OptionError',
-      code: 'option',
-      option,
-      tabring: true,
+  test('name the option that they refuse', async () => {
+    const tab = await offline()
+    for (const [call, option] of [
+      ["store.get('k', { r: 4 })", 'r'],
+      ["store.get('k', { r: 0 })", 'r'],
+      ["store.put('k', 1, { w: 1.5 })", 'w'],
+      ["store.put('k', 1, { quorum: 'loose' })", 'quorum'],
+      ["store.put('k', 1, { durability: 'maybe' })", 'durability'],
+      ['store.subscribe({ prefix: 1 }, () => {})', 'prefix'],
+      ["store.subscribe('k')", 'listener'],
+      // A misspelt context changed the causality without a word.
+      ["store.put('k', 1, { contxt: null })", 'contxt'],
+      ["store.get('k', { w: 1 })", 'w'],
+      ["store.delete('k', { r: 1 })", 'r'],
+      ["store.update('k', () => 1, { context: null })", 'context'],
+      ["store.update('k', 1)", 'change'],
+      ["store.getMany(['k'], { strict: true })", 'strict'],
+      ["store.getMany('text')", 'keys'],
+      ['store.getMany()', 'keys'],
+      ["store.putMany([['k', 1]], { context: null })", 'context'],
+      ["store.putMany(['kv'])", 'pairs'],
+      ["store.putMany([['k', 1, {}]])", 'pairs'],
+      ['store.putMany({ k: 1 })', 'pairs'],
+      ["store.watch('k', { prefix: '' })", 'prefix'],
+      ['store.ready({ peer: 1 })', 'peer'],
+      ["store.ready({ peers: 'x' })", 'peers'],
+      ['store.ready({ peers: NaN })', 'peers'],
+      ['store.ready({ peers: 1.5 })', 'peers'],
+      ['store.flush({ timeout: 1 })', 'timeout'],
+      ["store.verify({ repair: 'yes' })", 'repair'],
+      ['store.leave({ force: true })', 'force'],
+      ["store.get('k', { signal: new AbortController() })", 'signal'],
+      ["store.get('k', 3)", 'options'],
+      ['store.scan({ limit: -1 })', 'limit'],
+      ['store.scan({ prefix: 1 })', 'prefix'],
+      ['store.scan({ from: "a" })', 'from'],
+    ] as const)
+      expect(await caught(tab, call), call).toMatchObject({
+        name: 'OptionError',
+        code: 'option',
+        option,
+        tabring: true,
+      })
+  })
+
+  test('null is as good as no options', async () => {
+    const tab = await offline()
+    await tab.evaluate(async (store) => {
+      const none = null as unknown as undefined
+      await store.put('k', 1, none)
+      await store.get('k', none)
+      await store.update('k', (n) => n + 1, none)
+      await store.getMany(['k'], none)
+      await store.putMany([['l', 1]], none)
+      await store.watch('k', none).next()
+      for await (const _ of store.scan(none));
+      await store.verify(none)
+      await store.flush(none)
     })
   })
 
