@@ -97,9 +97,13 @@ export function readContext(room: string, storeKey: StoreKey, given: unknown): C
 }
 
 function asBytes(given: unknown): Uint8Array {
-  if (given instanceof Uint8Array) return given
+  if (ArrayBuffer.isView(given)) return new Uint8Array(given.buffer, given.byteOffset, given.byteLength)
   if (given instanceof ArrayBuffer) return new Uint8Array(given)
-  if (Array.isArray(given) && given.every((byte) => Number.isInteger(byte) && byte >= 0 && byte < 256))
-    return Uint8Array.from(given)
+  // An array, or what JSON makes of bytes: an object with the properties 0, 1, and so on.
+  if (typeof given === 'object' && given !== null && Object.keys(given).every((name, i) => name === String(i))) {
+    const bytes: unknown[] = Object.values(given)
+    if (bytes.every((byte) => Number.isInteger(byte) && (byte as number) >= 0 && (byte as number) < 256))
+      return Uint8Array.from(bytes as number[])
+  }
   throw new MalformedError('no context: it must be the bytes that a get or a receipt gave')
 }
