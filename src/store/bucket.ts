@@ -68,19 +68,28 @@ export class Bucket<V = AnyValue> {
   }
 
   /**
-   * Writes a key. Resolves once it is durable in at least one place; the receipt says which quorum it got.
+   * Writes a key. Resolves once it is durable in at least one place; the receipt says which quorum it got. Without a `context` it replaces what
+   * this handle has read or written of the key: of a key that it has done neither with, this is a blind write, beside what is there. To
+   * replace that, `get` it first, or use `update`.
    * @throws QuorumError (strict; the outcome is unknown), StorageError, ValueError, ValueTooLargeError, KeyError, ContextError, ClosedError
    */
   async put(key: string, value: V, options?: PutCallOptions): Promise<Receipt> {
     return this.write(key, encodeValue(value), options)
   }
 
-  /** Deletes a key: a version without a value. As `put`. */
+  /**
+   * Deletes a key: a version without a value. As `put`, so of a key that this handle has not read or written it deletes nothing that others
+   * wrote: `get` it first, and what it showed is deleted.
+   */
   async delete(key: string, options?: PutCallOptions): Promise<Receipt> {
     return this.write(key, undefined, options)
   }
 
-  /** Gets, lets `change` make the next value, and puts it with the context of what was read. Updates of one key wait for each other. */
+  /**
+   * Gets, lets `change` make the next value, and puts it with the context of what was read. Updates of one key in this tab wait for each other,
+   * so `change` must not write the same key itself: an update of it that `change` waits for never ends, and a put of it is a conflict.
+   * @throws what `get` and `put` throw, what `change` throws, ValueError when that gives undefined
+   */
   async update(
     key: string,
     change: (value: V | undefined, entry: Entry<V>) => V | Promise<V>,

@@ -6,7 +6,10 @@ import { KeyError, OptionError, SecretError } from './errors.js'
 import type { AnyValue } from './values.js'
 
 export interface Replication {
-  /** Homes of each key; 'all': every member. */
+  /**
+   * Homes of each key; 'all': every member. Part of where a key lives: with another n, what was written before is not seen. To change it,
+   * copy the data from a bucket with the old n into a bucket of another name with the new one.
+   */
   n: ReplicationFactor
   /** Answers that a get waits for. */
   r: number
