@@ -95,10 +95,6 @@ try {
 } catch (error) {
   fail((error as Error).message)
 }
-// Nobody else takes upgrades here; without an answer such a client would hang.
-server.on('upgrade', (request, socket) => {
-  if (request.url?.split('?', 1)[0] !== options.path) socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n')
-})
 server.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EADDRINUSE') fail(`port ${port} is in use; choose another with --port`)
   if (error.code === 'EACCES') fail(`port ${port} may not be opened by this user; choose one above 1023 with --port`)

@@ -1,7 +1,7 @@
 /**
  * The signaling server: introduces the tabs of a room to each other and relays their sealed offers, answers and
  * candidates until they are connected. No data passes it, it stores nothing, and a ring goes on without it (DESIGN §10).
- * It mounts on any `node:http` server by its upgrade event and leaves other paths alone, so it can share a port with
+ * It mounts on any `node:http` server by its upgrade event and leaves other paths to others, so it can share a port with
  * a page or a development server.
  */
 import type { Server as HttpServer, IncomingMessage } from 'node:http'
@@ -16,7 +16,7 @@ export { type SignalingLimits, defaultLimits } from './limits.js'
 export { type ClientMessage, type Refusal, type ServerMessage, closeCodes } from './protocol.js'
 
 export interface SignalingOptions extends Partial<SignalingLimits> {
-  /** Default '/signal'. Upgrade requests for other paths are not touched. */
+  /** Default '/signal'. Upgrade requests for other paths are left to other listeners; where there are none, they are answered with 404. */
   path?: string
   /** Origins of pages that may connect, like 'https://example.org'; default: all. */
   allowedOrigins?: string[]
@@ -29,10 +29,15 @@ export interface Signaling {
   close(): Promise<void>
 }
 
-/** @throws RangeError that names a limit which makes no sense */
+/** @throws TypeError that names an option which makes no sense */
 export function attachSignaling(server: HttpServer | HttpsServer, options: SignalingOptions = {}): Signaling {
-  const { path = '/signal', allowedOrigins, trustProxy = false } = options
-  const limits = checkLimits(options)
+  const { path = '/signal', allowedOrigins, trustProxy = false, ...given } = options
+  if (typeof path !== 'string' || !/^\/[^?#]*$/.test(path))
+    throw new TypeError(`path must begin with '/' and have no part behind a ? or #, and it is ${JSON.stringify(path)}`)
+  if (allowedOrigins !== undefined && !Array.isArray(allowedOrigins))
+    throw new TypeError(`allowedOrigins must be a list like ['https://example.org']`)
+  if (typeof trustProxy !== 'boolean') throw new TypeError('trustProxy must be true or false')
+  const limits = checkLimits(given)
   const rooms = createRooms(limits)
   const perAddress = new Map<string, number>()
   // A message somewhat over the limit is answered with a reason; ws itself cuts what is far over it.
@@ -49,7 +54,14 @@ export function attachSignaling(server: HttpServer | HttpsServer, options: Signa
   }
 
   function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    if (pathOf(request) !== path) return
+    if (pathOf(request) !== path) {
+      // With nobody else who takes upgrades, such a client would hang.
+      if (server.listenerCount('upgrade') === 1) {
+        socket.on('error', () => socket.destroy())
+        socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n', () => socket.destroy())
+      }
+      return
+    }
     sockets.handleUpgrade(request, socket, head, (client) => {
       const { origin } = request.headers
       if (allowedOrigins && (origin === undefined || !allowedOrigins.includes(origin))) {

@@ -34,18 +34,17 @@ export const defaultLimits: SignalingLimits = {
   backlogBytes: 1024 * 1024,
 }
 
-/** The limits with defaults filled in. @throws RangeError that names the option which is not a positive number */
+/** The limits with defaults filled in. @throws TypeError that names the option which is none, or no positive number */
 export function checkLimits(given: Partial<SignalingLimits>): SignalingLimits {
-  const limits = { ...defaultLimits }
-  for (const name of Object.keys(defaultLimits) as (keyof SignalingLimits)[]) {
-    const value = given[name]
-    if (value === undefined) continue
-    if (!Number.isFinite(value) || value <= 0)
-      throw new RangeError(`${name} must be a positive number, and it is ${value}`)
-    limits[name] = value
+  for (const [name, value] of Object.entries(given)) {
+    if (!(name in defaultLimits)) throw new TypeError(`${name} is no option of a signaling server`)
+    if (value !== undefined && !(Number.isFinite(value) && value > 0))
+      throw new TypeError(`${name} must be a positive number, and it is ${JSON.stringify(value)}`)
   }
+  const set = Object.entries(given).filter(([, value]) => value !== undefined)
+  const limits: SignalingLimits = { ...defaultLimits, ...Object.fromEntries(set) }
   if (limits.heartbeatMs >= limits.idleMs) {
-    throw new RangeError(`heartbeatMs (${limits.heartbeatMs}) must be smaller than idleMs (${limits.idleMs})`)
+    throw new TypeError(`heartbeatMs (${limits.heartbeatMs}) must be smaller than idleMs (${limits.idleMs})`)
   }
   return limits
 }

@@ -9,7 +9,7 @@ import { encodeToken } from '../core/versions/token.js'
 import { type Context, type Entry, type Quorum, type Receipt, readContext, toEntry } from './entry.js'
 import { ClosedError, OptionError, QuorumError, SiblingLimitError, ValueError } from './errors.js'
 import type { StoreInside } from './inside.js'
-import { type BucketSettings, checkKey, checkQuorum } from './options.js'
+import { type BucketSettings, checkKey, checkQuorum, readCall } from './options.js'
 import { Scan, type ScanOptions, readScanOptions } from './scan.js'
 import { publicError } from './storage-errors.js'
 import { type AnyValue, encodeValue } from './values.js'
@@ -33,6 +33,11 @@ export interface PutCallOptions extends CallOptions {
   durability?: 'strict' | 'relaxed' | 'all'
 }
 
+const GET_OPTIONS = ['r', 'quorum', 'signal']
+const MANY_PUT_OPTIONS = ['w', 'quorum', 'durability', 'signal']
+const PUT_OPTIONS = [...MANY_PUT_OPTIONS, 'context']
+const UPDATE_OPTIONS = [...MANY_PUT_OPTIONS, 'r']
+
 /** Operations of one putMany or getMany on the way at once. */
 const WINDOW = 256
 
@@ -53,91 +58,117 @@ export class Bucket<V = AnyValue> {
    * Reads a key: asks its n homes, answers after r, merges what they say (§4.5). Answers with what can be reached; see `entry.quorum`.
    * @throws QuorumError (strict), StorageError, KeyError, ClosedError
    */
-  async get(key: string, options: GetCallOptions = {}): Promise<Entry<V>> {
+  async get(key: string, options?: GetCallOptions): Promise<Entry<V>> {
     const name = this.key(key)
-    const r = this.quorumSize(options.r, this.settings.r, 'r')
-    const strictQuorum = readQuorumMode(options.quorum)
-    options.signal?.throwIfAborted()
-    return this.inside.lifetime.whileOpen(this.read(name, r, strictQuorum), options.signal)
+    const { r: answers, quorum, signal } = readCall(options, GET_OPTIONS)
+    const r = this.quorumSize(answers, this.settings.r, 'r')
+    const strictQuorum = readQuorumMode(quorum)
+    signal?.throwIfAborted()
+    return this.inside.lifetime.whileOpen(this.read(name, r, strictQuorum), signal)
   }
 
   /**
-   * Writes a key. Resolves once it is durable in at least one place; the receipt says which quorum it got.
+   * Writes a key. Resolves once it is durable in at least one place; the receipt says which quorum it got. Without a `context` it replaces what
+   * this handle has read or written of the key: of a key that it has done neither with, this is a blind write, beside what is there. To
+   * replace that, `get` it first, or use `update`.
    * @throws QuorumError (strict; the outcome is unknown), StorageError, ValueError, ValueTooLargeError, KeyError, ContextError, ClosedError
    */
-  async put(key: string, value: V, options: PutCallOptions = {}): Promise<Receipt> {
+  async put(key: string, value: V, options?: PutCallOptions): Promise<Receipt> {
     return this.write(key, encodeValue(value), options)
   }
 
-  /** Deletes a key: a version without a value. As `put`. */
-  async delete(key: string, options: PutCallOptions = {}): Promise<Receipt> {
+  /**
+   * Deletes a key: a version without a value. As `put`, so of a key that this handle has not read or written it deletes nothing that others
+   * wrote: `get` it first, and what it showed is deleted.
+   */
+  async delete(key: string, options?: PutCallOptions): Promise<Receipt> {
     return this.write(key, undefined, options)
   }
 
-  /** Gets, lets `change` make the next value, and puts it with the context of what was read. Updates of one key wait for each other. */
+  /**
+   * Gets, lets `change` make the next value, and puts it with the context of what was read. Updates of one key in this tab wait for each other,
+   * so `change` must not write the same key itself: an update of it that `change` waits for never ends, and a put of it is a conflict.
+   * @throws what `get` and `put` throw, what `change` throws, ValueError when that gives undefined
+   */
   async update(
     key: string,
     change: (value: V | undefined, entry: Entry<V>) => V | Promise<V>,
-    options: GetCallOptions & Omit<PutCallOptions, 'context'> = {},
+    options?: GetCallOptions & Omit<PutCallOptions, 'context'>,
   ): Promise<Receipt> {
     const name = this.key(key)
+    const { r, w, quorum, durability, signal } = readCall(options, UPDATE_OPTIONS)
+    if (typeof change !== 'function') throw new OptionError('change', 'give a function that makes the next value.')
     const former = this.updates.get(name) ?? Promise.resolve()
     const update = former
       .catch(() => {})
       .then(async () => {
-        const entry = await this.get(key, { r: options.r, quorum: options.quorum, signal: options.signal })
+        const entry = await this.get(key, { r, quorum, signal })
         const next = await change(entry.value, entry)
         if (next === undefined)
           throw new ValueError('update: the function returned undefined. Return the next value, or use delete().')
-        const { w, quorum, durability, signal } = options
         return this.put(key, next, { w, quorum, durability, signal, context: entry.context })
       })
     this.updates.set(name, update)
     try {
-      return await this.inside.lifetime.whileOpen(update, options.signal)
+      return await this.inside.lifetime.whileOpen(update, signal)
     } finally {
       if (this.updates.get(name) === update) this.updates.delete(name)
     }
   }
 
   /** Entries in the order of the keys. */
-  async getMany(keys: Iterable<string>, options: GetCallOptions = {}): Promise<Entry<V>[]> {
+  async getMany(keys: Iterable<string>, options?: GetCallOptions): Promise<Entry<V>[]> {
+    readCall(options, GET_OPTIONS)
+    // A text is an iterable of texts as well, and never meant as one.
+    if (typeof keys === 'string' || !isIterable(keys)) throw new OptionError('keys', 'give a list of keys.')
     return this.many(keys, (key) => this.get(key, options))
   }
 
   /** Receipts in the order of the pairs. When one put fails, the others go on; the first failure rejects. */
   async putMany(
     pairs: Iterable<readonly [string, V]> | AsyncIterable<readonly [string, V]>,
-    options: Omit<PutCallOptions, 'context'> = {},
+    options?: Omit<PutCallOptions, 'context'>,
   ): Promise<Receipt[]> {
-    return this.many(pairs, ([key, value]) => this.put(key, value, options))
+    readCall(options, MANY_PUT_OPTIONS)
+    if (!isIterable(pairs)) throw new OptionError('pairs', PAIRS)
+    return this.many(pairs, async (pair) => {
+      if (!Array.isArray(pair) || pair.length !== 2) throw new OptionError('pairs', PAIRS)
+      const [key, value] = pair as [string, V]
+      return this.put(key, value, options)
+    })
   }
 
-  /** First the present entry (all entries, for a prefix or a whole bucket), then each change, wherever it was made. Slow readers get the latest state per key. */
+  /**
+   * First the present entry (all entries, for a prefix or a whole bucket), then each change, wherever it was made. Slow readers get the latest
+   * state per key. Ends with `break` or `return()`, also while it waits, or with the reason of the signal.
+   * @throws KeyError, OptionError, ClosedError
+   */
   watch(
     target: WatchTarget = { prefix: '' },
-    options: { signal?: AbortSignal } = {},
+    options?: { signal?: AbortSignal },
   ): AsyncGenerator<Entry<V>, void, undefined> {
     this.checkOpen()
+    const { signal } = readCall(options, ['signal'])
     const { prefix, key } = readWatchTarget(target)
     return watch(
       {
         interest: key === undefined ? { prefix: this.prefix() + prefix } : { key: this.key(key) },
         inside: this.inside,
         read: (name) => this.read(name, this.settings.r, false),
-        scan: () => this.scan({ prefix }),
+        scan: (ended) => this.scan({ prefix, signal: ended }),
         storeKey: (name) => this.key(name),
       },
-      options.signal,
+      signal,
     )
   }
 
-  /** The callback form of `watch`. @returns a function that ends it. */
+  /** The callback form of `watch`. @returns a function that ends it. @throws KeyError, OptionError, ClosedError */
   subscribe(target: WatchTarget, listener: (entry: Entry<V>) => void): () => void {
     if (typeof listener !== 'function') throw new OptionError('listener', 'give a function that takes an entry.')
     const end = new AbortController()
+    const entries = this.watch(target, { signal: end.signal })
     const run = async () => {
-      for await (const entry of this.watch(target, { signal: end.signal })) {
+      for await (const entry of entries) {
         try {
           listener(entry)
         } catch (error) {
@@ -152,7 +183,7 @@ export class Bucket<V = AnyValue> {
   }
 
   /** Every live key of the bucket in order, over the whole ring. `complete` tells, after the loop, whether every partition was reached. */
-  scan(options: ScanOptions = {}): Scan<V> {
+  scan(options?: ScanOptions): Scan<V> {
     this.checkOpen()
     const { n, r, merge } = this.settings
     const { room, node, wallTime } = this.inside
@@ -168,7 +199,7 @@ export class Bucket<V = AnyValue> {
           merge,
           wallTime(),
         ),
-      (work) => this.inside.lifetime.whileOpen(work, options.signal),
+      (work) => this.inside.lifetime.whileOpen(work, options?.signal),
     )
   }
 
@@ -208,15 +239,19 @@ export class Bucket<V = AnyValue> {
     return entry
   }
 
-  private async write(key: string, value: Uint8Array | undefined, options: PutCallOptions): Promise<Receipt> {
+  private async write(
+    key: string,
+    value: Uint8Array | undefined,
+    options: PutCallOptions | undefined,
+  ): Promise<Receipt> {
     const name = this.key(key)
-    const w = this.quorumSize(options.w, this.settings.w, 'w')
-    const strictQuorum = readQuorumMode(options.quorum)
-    const { durability = 'strict' } = options
+    const { w: confirmations, quorum, durability = 'strict', signal, context: given } = readCall(options, PUT_OPTIONS)
+    const w = this.quorumSize(confirmations, this.settings.w, 'w')
+    const strictQuorum = readQuorumMode(quorum)
     if (!['strict', 'relaxed', 'all'].includes(durability))
       throw new OptionError('durability', "give 'strict', 'relaxed' or 'all'.")
-    options.signal?.throwIfAborted()
-    const known = this.knownContext(name, options.context)
+    signal?.throwIfAborted()
+    const known = this.knownContext(name, given)
     // Awaited only where the disk has to be asked: otherwise the dot is minted in the caller's own turn, in the order of the calls.
     const context = known ?? (await this.ownContext(name))
     const { node, session, wallTime } = this.inside
@@ -228,7 +263,7 @@ export class Bucket<V = AnyValue> {
       session.saw(name, container)
       return receipt
     })
-    return this.inside.lifetime.whileOpen(result, options.signal)
+    return this.inside.lifetime.whileOpen(result, signal)
   }
 
   private knownContext(name: StoreKey, given: Context | null | undefined): CausalContext | undefined {
@@ -301,6 +336,13 @@ export class Bucket<V = AnyValue> {
   private checkOpen(): void {
     this.inside.lifetime.check()
   }
+}
+
+const PAIRS = 'give an iterable of [key, value] arrays.'
+
+function isIterable(given: unknown): boolean {
+  const { [Symbol.iterator]: now, [Symbol.asyncIterator]: later } = Object(given)
+  return typeof now === 'function' || typeof later === 'function'
 }
 
 function quorumOf({ met, sloppy, answers, needed, cached }: GetOutcome): Quorum {

@@ -47,6 +47,13 @@ export interface Receipt {
   hintedFor: string[]
 }
 
+const expiries = new WeakMap<Entry, number>()
+
+/** When the first version of the entry expires, in milliseconds since 1970; undefined where none does. */
+export function expiryOf(entry: Entry): number | undefined {
+  return expiries.get(entry)
+}
+
 export function toEntry(
   room: string,
   storeKey: StoreKey,
@@ -55,11 +62,10 @@ export function toEntry(
   merge: Merge | undefined,
   wallTime: number,
 ): Entry {
-  const siblings = container.siblings
-    .filter((sibling) => isLiveSibling(sibling, wallTime))
-    .map((sibling) => decodeValue(sibling.value as Uint8Array))
+  const live = container.siblings.filter((sibling) => isLiveSibling(sibling, wallTime))
+  const siblings = live.map((sibling) => decodeValue(sibling.value as Uint8Array))
   const [first] = siblings
-  return {
+  const entry: Entry = {
     key: userKey(storeKey),
     value: merge && siblings.length > 1 ? merge(siblings) : first,
     siblings,
@@ -67,6 +73,9 @@ export function toEntry(
     context: encodeToken(room, storeKey, container.context),
     quorum,
   }
+  const expiring = live.map((sibling) => sibling.expiresAt).filter((expiresAt) => expiresAt > 0)
+  if (expiring.length > 0) expiries.set(entry, Math.min(...expiring))
+  return entry
 }
 
 export function userKey(storeKey: StoreKey): string {
@@ -88,9 +97,13 @@ export function readContext(room: string, storeKey: StoreKey, given: unknown): C
 }
 
 function asBytes(given: unknown): Uint8Array {
-  if (given instanceof Uint8Array) return given
+  if (ArrayBuffer.isView(given)) return new Uint8Array(given.buffer, given.byteOffset, given.byteLength)
   if (given instanceof ArrayBuffer) return new Uint8Array(given)
-  if (Array.isArray(given) && given.every((byte) => Number.isInteger(byte) && byte >= 0 && byte < 256))
-    return Uint8Array.from(given)
+  // An array, or what JSON makes of bytes: an object with the properties 0, 1, and so on.
+  if (typeof given === 'object' && given !== null && Object.keys(given).every((name, i) => name === String(i))) {
+    const bytes: unknown[] = Object.values(given)
+    if (bytes.every((byte) => Number.isInteger(byte) && (byte as number) >= 0 && (byte as number) < 256))
+      return Uint8Array.from(bytes as number[])
+  }
   throw new MalformedError('no context: it must be the bytes that a get or a receipt gave')
 }

@@ -11,7 +11,7 @@ export interface LeaveProgress {
 
 /**
  * Resolves when all partitions and hints are at their new homes. Rejects with QuorumError when there is nobody to hand them to; waits for homes
- * that are away, as long as the signal allows.
+ * that are away, as long as the signal allows. When it is given up, the node is a member as before, and fetches back what it had handed over.
  */
 export async function handEverythingOver(
   node: Node,
@@ -23,22 +23,49 @@ export async function handEverythingOver(
   if (others.every((member) => !node.peers.isReachable(member)) && !nothingToLose) {
     throw new QuorumError('leave: no other member is reachable to take over what this node holds.', 0, 1, 'none')
   }
-  if (!node.membership.isLeaving(node.options.node)) node.membership.declare({ state: 'leaving' })
-  for (;;) {
-    signal?.throwIfAborted()
-    await node.handoff.reroute()
-    for (const home of node.replica.hints.homes()) node.handoff.deliverTo(home)
-    const partitionsLeft = await node.transfers.releaseStrays()
-    const hintsLeft = node.replica.hints.pending
-    progress({ partitionsLeft, hintsLeft })
-    // With everybody else asleep, as seen from a cut-off tab, all would be this node's own again: nothing was handed over.
-    const isHandedOver = node.replica.forest.records === 0 || node.membership.placed().length > 0
-    if (partitionsLeft === 0 && hintsLeft === 0 && node.synced && isHandedOver) {
-      // Of a disk that was lost on the way, nobody knows what is on it.
-      await node.replica.storage.getHints([])
-      if (node.membership.self.state !== 'left') node.membership.declare({ state: 'left' })
-      if (await node.gossip.tellAll()) return
-    }
-    await node.pause(RETRY_MS)
+  const giveUp = () => stay(node)
+  // At once: the step under way may wait long for others, and stops by itself where it finds itself a home again.
+  signal?.addEventListener('abort', giveUp)
+  try {
+    while (!(await handOver(node, progress, signal))) await node.pause(RETRY_MS)
+  } catch (error) {
+    if (!signal?.aborted) giveUp()
+    throw error
+  } finally {
+    signal?.removeEventListener('abort', giveUp)
   }
+}
+
+/** One attempt. @returns whether everything is at its new homes, and everybody knows that this node has left. */
+async function handOver(
+  node: Node,
+  progress: (left: LeaveProgress) => void,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  signal?.throwIfAborted()
+  // Also when another call for the same was given up meanwhile.
+  if (!node.membership.isLeaving(node.options.node)) node.membership.declare({ state: 'leaving' })
+  await node.handoff.reroute()
+  for (const home of node.replica.hints.homes()) node.handoff.deliverTo(home)
+  const partitionsLeft = await node.transfers.releaseStrays()
+  signal?.throwIfAborted()
+  const hintsLeft = node.replica.hints.pending
+  progress({ partitionsLeft, hintsLeft })
+  // With everybody else asleep, as seen from a cut-off tab, all would be this node's own again: nothing was handed over.
+  const isHandedOver = node.replica.forest.records === 0 || node.membership.placed().length > 0
+  if (partitionsLeft > 0 || hintsLeft > 0 || !node.synced || !isHandedOver) return false
+  // Of a disk that was lost on the way, nobody knows what is on it.
+  await node.replica.storage.getHints([])
+  signal?.throwIfAborted()
+  if (node.membership.self.state !== 'left') node.membership.declare({ state: 'left' })
+  const isKnown = await node.gossip.tellAll()
+  signal?.throwIfAborted()
+  return isKnown
+}
+
+/** Takes the leaving back. What was written meanwhile went to others: nothing here counts as whole until it was compared with theirs. */
+function stay(node: Node): void {
+  node.membership.declare({ state: 'up' })
+  node.duties.distrustAll()
+  node.transfers.fill()
 }

@@ -3,7 +3,7 @@
 import { watchAbandonedSlots } from '../browser/adopter.js'
 import { openAttic } from '../browser/attic.js'
 import { Links } from '../browser/links.js'
-import { createMesh } from '../browser/mesh/mesh.js'
+import { type Mesh, createMesh } from '../browser/mesh/mesh.js'
 import { watchPage } from '../browser/page-life.js'
 import { browserClock, browserRandom } from '../browser/platform.js'
 import { createSignalingClient } from '../browser/signaling-client.js'
@@ -60,14 +60,16 @@ async function startStore(
   onUpgraded: (listener: () => void) => void,
 ): Promise<Store> {
   const { node: self } = slot
-  const links = new Links(() =>
-    createMesh({
+  let mesh: Mesh | undefined
+  const links = new Links(() => {
+    mesh = createMesh({
       self,
       signaling: createSignalingClient({ urls: settings.signaling, room: settings.room, self }),
       iceServers: settings.iceServers,
       maxPeers: settings.maxPeers,
-    }),
-  )
+    })
+    return mesh
+  })
   const attic = openAttic(slot)
   const replication = new Set<ReplicationFactor>([
     settings.defaults.n,
@@ -116,6 +118,7 @@ async function startStore(
     connect: () => links.connect(),
     disconnect: () => links.disconnect(),
     isConnected: () => links.connected && navigator.onLine,
+    presence: () => mesh?.presence() ?? new Map(),
     wallTime: () => browserClock.wallTime(),
     async close() {
       await end()

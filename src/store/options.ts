@@ -6,7 +6,10 @@ import { KeyError, OptionError, SecretError } from './errors.js'
 import type { AnyValue } from './values.js'
 
 export interface Replication {
-  /** Homes of each key; 'all': every member. */
+  /**
+   * Homes of each key; 'all': every member. Part of where a key lives: with another n, what was written before is not seen. To change it,
+   * copy the data from a bucket with the old n into a bucket of another name with the new one.
+   */
   n: ReplicationFactor
   /** Answers that a get waits for. */
   r: number
@@ -65,7 +68,7 @@ export interface Settings {
 /** With the u flag, a pair is one character and no surrogate. */
 const LONE_SURROGATE = /\p{Surrogate}/u
 
-const OPEN_OPTIONS = new Set([
+const OPEN_OPTIONS = [
   'room',
   'secret',
   'signaling',
@@ -77,15 +80,37 @@ const OPEN_OPTIONS = new Set([
   'maxPeers',
   'tuning',
   'signal',
-])
+]
 
-const REPLICATION_OPTIONS = new Set(['n', 'r', 'w'])
-const BUCKET_OPTIONS = new Set([...REPLICATION_OPTIONS, 'merge', 'ttl'])
+const REPLICATION_OPTIONS = ['n', 'r', 'w']
+const BUCKET_OPTIONS = [...REPLICATION_OPTIONS, 'merge', 'ttl']
 
 /** A misspelt option is worse than none: nobody notices. */
-function checkNames(given: object, known: ReadonlySet<string>, path: string): void {
+function checkNames(given: object, known: readonly string[], path: string): void {
   for (const name of Object.keys(given))
-    if (!known.has(name)) throw new OptionError(`${path}${name}`, 'there is no such option.')
+    if (!known.includes(name)) throw new OptionError(`${path}${name}`, 'there is no such option.')
+}
+
+function isRecord(given: unknown): given is object {
+  return typeof given === 'object' && given !== null && !Array.isArray(given)
+}
+
+/** The options of one call, as they were given; none for undefined and null. @throws OptionError */
+export function readCall<O extends object>(given: O | null | undefined, known: readonly string[]): Partial<O> {
+  if (given === undefined || given === null) return {}
+  if (!isRecord(given)) throw new OptionError('options', `give an object, or nothing. This is ${typeName(given)}.`)
+  checkNames(given, known, '')
+  checkSignal((given as { signal?: unknown }).signal)
+  return given
+}
+
+function checkSignal(signal: unknown): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw new OptionError('signal', 'give the signal of an AbortController.')
+}
+
+function typeName(given: unknown): string {
+  return Array.isArray(given) ? 'an array' : given === null ? 'null' : `a ${typeof given}`
 }
 
 /** @throws OptionError */
@@ -104,17 +129,19 @@ export function readOptions(options: OpenOptions): Settings {
     throw new OptionError('capacity', 'give a number from 0.1 to 10.')
   if (!Number.isInteger(maxPeers) || maxPeers < 1 || maxPeers > 100)
     throw new OptionError('maxPeers', 'give a whole number from 1 to 100.')
-  if (!Array.isArray(iceServers)) throw new OptionError('iceServers', 'give a list of RTCIceServer objects.')
-  if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
-    throw new OptionError('signal', 'give the signal of an AbortController.')
-  if (options.buckets !== undefined && (typeof options.buckets !== 'object' || Array.isArray(options.buckets)))
+  checkIceServers(iceServers)
+  checkSignal(options.signal)
+  if (options.buckets !== undefined && !isRecord(options.buckets))
     throw new OptionError('buckets', 'give an object like { carts: { n: 3 } }.')
-  if (typeof options.replication === 'object' && options.replication !== null)
-    checkNames(options.replication, REPLICATION_OPTIONS, 'replication.')
+  if (isRecord(options.replication)) checkNames(options.replication, REPLICATION_OPTIONS, 'replication.')
   const defaults = readReplication(options.replication, { n: 3, r: 2, w: 2 }, 'replication')
   const buckets = new Map<string, BucketSettings>()
   for (const [bucket, bucketOptions] of Object.entries(options.buckets ?? {})) {
-    checkBucketName(bucket)
+    try {
+      checkBucketName(bucket)
+    } catch (error) {
+      throw new OptionError('buckets', (error as KeyError).message)
+    }
     buckets.set(bucket, readBucket(bucket, bucketOptions, defaults))
   }
   return {
@@ -132,7 +159,7 @@ export function readOptions(options: OpenOptions): Settings {
 
 function readBucket(name: string, options: BucketOptions, defaults: Replication): BucketSettings {
   const path = `buckets.${name}`
-  if (typeof options !== 'object' || options === null) throw new OptionError(path, 'give an object.')
+  if (!isRecord(options)) throw new OptionError(path, 'give an object.')
   checkNames(options, BUCKET_OPTIONS, `${path}.`)
   const { merge, ttl = null } = options
   if (merge !== undefined && typeof merge !== 'function')
@@ -143,8 +170,7 @@ function readBucket(name: string, options: BucketOptions, defaults: Replication)
 }
 
 function readReplication(given: Partial<Replication> | undefined, defaults: Replication, path: string): Replication {
-  if (given !== undefined && (typeof given !== 'object' || given === null))
-    throw new OptionError(path, 'give an object like { n: 3, r: 2, w: 2 }.')
+  if (given !== undefined && !isRecord(given)) throw new OptionError(path, 'give an object like { n: 3, r: 2, w: 2 }.')
   const n = given?.n ?? defaults.n
   if (n !== 'all' && !(Number.isInteger(n) && n >= 1 && n <= 20))
     throw new OptionError(`${path}.n`, "give a whole number from 1 to 20, or 'all'.")
@@ -164,6 +190,19 @@ export function checkQuorum(value: unknown, n: ReplicationFactor, path: string):
   if (n !== 'all' && (value as number) > n) throw new OptionError(path, `give at most n, which is ${n}.`)
 }
 
+/** Of what no connection can be made with, the browser would complain at each peer, and nobody would hear it. */
+function checkIceServers(iceServers: unknown): void {
+  if (!Array.isArray(iceServers)) throw new OptionError('iceServers', 'give a list of RTCIceServer objects.')
+  if (iceServers.length === 0 || typeof RTCPeerConnection === 'undefined') return
+  try {
+    new RTCPeerConnection({ iceServers }).close()
+  } catch (error) {
+    const { name, message } = error as Error
+    // Any other error is about this browser: it makes no more connections now, for example.
+    if (['TypeError', 'SyntaxError', 'InvalidAccessError'].includes(name)) throw new OptionError('iceServers', message)
+  }
+}
+
 function readSignaling(given: OpenOptions['signaling']): string[] | null {
   if (given === null) return null
   if (given === undefined) {
@@ -172,10 +211,13 @@ function readSignaling(given: OpenOptions['signaling']): string[] | null {
     return [`${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}/signal`]
   }
   const urls = Array.isArray(given) ? given : [given]
+  if (urls.length === 0) throw new OptionError('signaling', 'give an address, or null to never connect.')
   return urls.map((url) => {
-    const parsed = typeof url === 'string' ? parseUrl(url) : undefined
+    const parsed = typeof url === 'string' && url !== '' ? parseUrl(url) : undefined
     if (!parsed)
       throw new OptionError('signaling', `${JSON.stringify(url)} is not an address like wss://example.org/signal.`)
+    // A WebSocket is not even made for it, which nobody would notice.
+    if (parsed.includes('#')) throw new OptionError('signaling', `${JSON.stringify(url)} must have no part behind a #.`)
     return parsed
   })
 }
@@ -191,11 +233,12 @@ function parseUrl(url: string): string | undefined {
 }
 
 /** Timers that are set for longer fire at once: some weeks would become no time at all. */
-const MAX_TIMER_MS = 2 ** 31 - 1
+export const MAX_TIMER_MS = 2 ** 31 - 1
 
 const WHOLE_NUMBERS: ReadonlySet<string> = new Set(['batchKeys', 'batchBytes', 'maxSiblings', 'warnSiblings'])
 
 function readTuning(given: Partial<Tuning> | undefined): Tuning {
+  if (given !== undefined && !isRecord(given)) throw new OptionError('tuning', 'give an object.')
   const tuning = { ...DEFAULT_TUNING }
   for (const [name, value] of Object.entries(given ?? {})) {
     if (!(name in DEFAULT_TUNING)) throw new OptionError(`tuning.${name}`, 'there is no such option.')
@@ -230,8 +273,7 @@ export function describeConfig(settings: Settings): string {
 
 /** @throws KeyError */
 export function checkKey(key: unknown): asserts key is string {
-  if (typeof key !== 'string')
-    throw new KeyError(`A key is a text; this is ${key === null ? 'null' : `a ${typeof key}`}.`)
+  if (typeof key !== 'string') throw new KeyError(`A key is a text; this is ${typeName(key)}.`)
   if (key.length === 0) throw new KeyError('A key must not be empty.')
   if (LONE_SURROGATE.test(key))
     throw new KeyError('A key must be well-formed Unicode; this one holds half a surrogate pair.')

@@ -2,7 +2,7 @@
 import type { Scan as RingScan, ScanEntry, ScanRange } from '../core/requests/scan.js'
 import type { Entry } from './entry.js'
 import { OptionError } from './errors.js'
-import { checkKeyPart } from './options.js'
+import { checkKeyPart, readCall } from './options.js'
 import type { AnyValue } from './values.js'
 
 export interface ScanOptions {
@@ -23,14 +23,13 @@ export interface ScanPlan extends ScanRange {
 }
 
 const TEXT_OPTIONS = ['prefix', 'start', 'end'] as const
-const OPTIONS = new Set<string>([...TEXT_OPTIONS, 'limit', 'reverse', 'signal'])
+const OPTIONS = [...TEXT_OPTIONS, 'limit', 'reverse', 'signal']
 
 /** @throws OptionError */
-export function readScanOptions(options: ScanOptions, bucketPrefix: string): ScanPlan {
-  for (const name of Object.keys(options))
-    if (!OPTIONS.has(name)) throw new OptionError(name, 'scan has no such option.')
-  for (const name of TEXT_OPTIONS) if (options[name] !== undefined) checkKeyPart(name, options[name])
-  const { prefix = '', start, end, limit = Number.POSITIVE_INFINITY, reverse = false } = options
+export function readScanOptions(options: ScanOptions | undefined, bucketPrefix: string): ScanPlan {
+  const given = readCall(options, OPTIONS)
+  for (const name of TEXT_OPTIONS) if (given[name] !== undefined) checkKeyPart(name, given[name])
+  const { prefix = '', start, end, limit = Number.POSITIVE_INFINITY, reverse = false } = given
   if (limit !== Number.POSITIVE_INFINITY && !(Number.isInteger(limit) && limit >= 0))
     throw new OptionError('limit', 'give a whole number.')
   if (typeof reverse !== 'boolean') throw new OptionError('reverse', 'give true or false.')

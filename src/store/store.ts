@@ -6,11 +6,11 @@ import { type Trace, traceKey } from '../core/requests/trace.js'
 import { Bucket, type GetCallOptions, type PutCallOptions } from './bucket.js'
 import { type Conflict, Conflicts } from './conflicts.js'
 import type { Entry, Receipt } from './entry.js'
-import { ConfigMismatchError } from './errors.js'
+import { ConfigMismatchError, OptionError } from './errors.js'
 import type { StoreInside } from './inside.js'
 import { handEverythingOver } from './leave.js'
 import { Lifetime } from './lifetime.js'
-import { type BucketSettings, type Settings, checkBucketName } from './options.js'
+import { type BucketSettings, type Settings, checkBucketName, readCall } from './options.js'
 import type { Scan, ScanOptions } from './scan.js'
 import { Session } from './session.js'
 import { type Member, type Status, memberOf, membersOf, statusOf } from './status.js'
@@ -42,6 +42,8 @@ export interface StoreControls {
   connect(): void
   disconnect(): void
   isConnected(): boolean
+  /** The nodes that are here: up, kept out after a rejection, or perhaps up soon. */
+  presence(): ReadonlyMap<string, 'up' | 'rejected' | 'waiting'>
   wallTime(): number
   /** Gives up the identity's lock and closes the disk. */
   close(): Promise<void>
@@ -57,7 +59,8 @@ export class Store extends EventTarget {
   private readonly root: Bucket
   private readonly buckets = new Map<string, Bucket>()
   private statusTimer: ReturnType<typeof setTimeout> | undefined
-  private mismatch: ConfigMismatchError | undefined
+  /** Of the peers that ran with other parameters when they were met last. */
+  private readonly mismatches = new Map<string, ConfigMismatchError>()
   private closing: Promise<void> | undefined
 
   /** @internal Use `openStore`. */
@@ -147,14 +150,30 @@ export class Store extends EventTarget {
 
   // --- links
 
-  /** Resolves when `peers` other members (default 1) are connected. Rejects with ConfigMismatchError if one runs with other parameters. */
-  async ready(options: { peers?: number; signal?: AbortSignal } = {}): Promise<void> {
-    const { peers = 1, signal } = options
+  /**
+   * Resolves when `peers` other members (default 1) are connected. Rejects with ConfigMismatchError when one is here that runs with other
+   * parameters, and too few others are here that could be waited for.
+   */
+  async ready(options?: { peers?: number; signal?: AbortSignal }): Promise<void> {
+    const { peers = 1, signal } = readCall(options, ['peers', 'signal'])
+    if (!Number.isInteger(peers) || peers < 0) throw new OptionError('peers', 'give a whole number.')
     await this.until(() => {
       if (this.node.peers.reachable().length >= peers) return true
-      if (this.mismatch) throw this.mismatch
+      const mismatch = this.mismatchAmongFew(peers)
+      if (mismatch) throw mismatch
       return false
     }, signal)
+  }
+
+  /** Only of who is still here: a tab that came and went keeps nobody from being ready. */
+  private mismatchAmongFew(peers: number): ConfigMismatchError | undefined {
+    const presence = this.controls.presence()
+    for (const node of this.mismatches.keys()) {
+      // Perhaps with the right parameters by now.
+      if ((presence.get(node) ?? 'waiting') === 'waiting') this.mismatches.delete(node)
+    }
+    const others = [...presence].filter(([node, state]) => state !== 'rejected' && !this.mismatches.has(node))
+    return others.length < peers ? [...this.mismatches.values()].at(-1) : undefined
   }
 
   /** Goes offline on purpose: every link and the signaling connection are closed, everything else keeps working. */
@@ -166,7 +185,6 @@ export class Store extends EventTarget {
 
   connect(): void {
     this.lifetime.check()
-    this.mismatch = undefined
     this.controls.connect()
     this.statusChanged()
   }
@@ -189,14 +207,17 @@ export class Store extends EventTarget {
   }
 
   /** Resolves when every write made here has reached all of its homes. */
-  async flush(options: { signal?: AbortSignal } = {}): Promise<void> {
-    await this.until(() => this.node.synced, options.signal)
+  async flush(options?: { signal?: AbortSignal }): Promise<void> {
+    const { signal } = readCall(options, ['signal'])
+    await this.until(() => this.node.synced, signal)
   }
 
   /** Reads this node's disk again, checks it, compares it with all peers; with `repair`, mends what can be mended. */
-  async verify(options: { repair?: boolean } = {}): Promise<VerifyReport> {
+  async verify(options?: { repair?: boolean }): Promise<VerifyReport> {
     this.lifetime.check()
-    return this.lifetime.whileOpen(verifyNode(this.node, options.repair ?? false))
+    const { repair = false } = readCall(options, ['repair'])
+    if (typeof repair !== 'boolean') throw new OptionError('repair', 'give true or false.')
+    return this.lifetime.whileOpen(verifyNode(this.node, repair))
   }
 
   /** Where a key lives, and which versions are where. */
@@ -213,9 +234,14 @@ export class Store extends EventTarget {
 
   // --- the end
 
-  /** Hands everything this node holds to the others and forgets the node; the store is closed then. 'handoff' events tell the progress. */
-  async leave(options: { signal?: AbortSignal } = {}): Promise<void> {
+  /**
+   * Hands everything this node holds to the others and forgets the node; the store is closed then. 'handoff' events tell the progress. When
+   * it is aborted or fails, the store stays open and the node a member.
+   * @throws QuorumError when no other member is reachable, ClosedError
+   */
+  async leave(options?: { signal?: AbortSignal }): Promise<void> {
     this.lifetime.check()
+    const { signal } = readCall(options, ['signal'])
     const progress = ({ partitionsLeft, hintsLeft }: { partitionsLeft: number; hintsLeft: number }) =>
       this.emit('handoff', {
         kind: 'leave',
@@ -223,7 +249,13 @@ export class Store extends EventTarget {
         keys: this.node.replica.forest.records,
         left: partitionsLeft + hintsLeft,
       })
-    await this.lifetime.whileOpen(handEverythingOver(this.node, progress, options.signal), options.signal)
+    signal?.throwIfAborted()
+    const given = new AbortController()
+    const leaving = handEverythingOver(this.node, progress, given.signal)
+    await this.lifetime.whileOpen(leaving, signal).catch((error) => {
+      given.abort(error)
+      throw error
+    })
     await this.end(() => this.controls.forget())
   }
 
@@ -287,11 +319,13 @@ export class Store extends EventTarget {
     events.on('sync', ({ peer, pulled, pushed }) => this.emit('sync', { node: peer, pulled, pushed }))
     events.on('error', (error) => this.emit('error', publicError(error)))
     events.on('mismatch', ({ node, theirs }) => {
-      this.mismatch = new ConfigMismatchError(
+      const mismatch = new ConfigMismatchError(
         `The peer ${node} runs with other room parameters: ${theirs}. Here: ${this.node.peers.self.config}.`,
       )
-      this.emit('error', this.mismatch)
+      this.mismatches.set(node, mismatch)
+      this.emit('error', mismatch)
     })
+    this.node.peers.events.on('up', (node) => this.mismatches.delete(node))
   }
 
   /** At most one status event in a while, and always one after the last change. */

@@ -1,7 +1,7 @@
 /**
  * Values as bytes: what structured data formats carry, through MessagePack with extensions for bigint, Map and Set. Encoded once, at the
  * put; opaque everywhere else. What would come back different from how it went in is refused, but for what JSON passes
- * over as well: properties without a value or under symbols, and the sign of -0.
+ * over as well: properties without a value or under symbols.
  */
 import { ExtensionCodec, encode } from '@msgpack/msgpack'
 import { decodeMessagePack } from '../core/versions/messagepack.js'
@@ -14,8 +14,18 @@ export type AnyValue = any
 export const MAX_VALUE_BYTES = 1024 * 1024
 const MAX_DEPTH = 64
 
-const codec = new ExtensionCodec()
-const options = { extensionCodec: codec, maxDepth: 2 * MAX_DEPTH + 8 }
+/** The context of an encoding: whether all numbers are written as floats, of which alone 0 has a sign. */
+type AllFloats = boolean
+
+const codec = new ExtensionCodec<AllFloats>()
+const options = { extensionCodec: codec, maxDepth: 2 * MAX_DEPTH + 8, context: false }
+const decoding = options as object
+const encoding = (allFloats: AllFloats) => ({
+  ...options,
+  context: allFloats,
+  forceIntegerToFloat: allFloats,
+  ignoreUndefined: true,
+})
 codec.register({
   type: 1,
   encode: (value) => (typeof value === 'bigint' ? encode(value.toString(10)) : null),
@@ -23,19 +33,20 @@ codec.register({
 })
 codec.register({
   type: 2,
-  encode: (value) => (value instanceof Map ? encode([...value], options) : null),
-  decode: (bytes) => new Map(decodeMessagePack(bytes, options) as [unknown, unknown][]),
+  encode: (value, allFloats) => (value instanceof Map ? encode([...value], encoding(allFloats)) : null),
+  decode: (bytes) => new Map(decodeMessagePack(bytes, decoding) as [unknown, unknown][]),
 })
 codec.register({
   type: 3,
-  encode: (value) => (value instanceof Set ? encode([...value], options) : null),
-  decode: (bytes) => new Set(decodeMessagePack(bytes, options) as unknown[]),
+  encode: (value, allFloats) => (value instanceof Set ? encode([...value], encoding(allFloats)) : null),
+  decode: (bytes) => new Set(decodeMessagePack(bytes, decoding) as unknown[]),
 })
 
 /** @throws ValueError, ValueTooLargeError */
 export function encodeValue(value: unknown): Uint8Array {
+  foundNegativeZero = false
   validate(value, 'the value', 0)
-  const bytes = encode(value, { ...options, ignoreUndefined: true })
+  const bytes = encode(value, encoding(foundNegativeZero))
   if (bytes.length > MAX_VALUE_BYTES) throw new ValueTooLargeError(bytes.length, MAX_VALUE_BYTES)
   return bytes
 }
@@ -44,11 +55,14 @@ export function encodeValue(value: unknown): Uint8Array {
 export function decodeValue(bytes: Uint8Array): unknown {
   try {
     // A copy: byte arrays in the result are views of what is decoded, and belong to the application from here on.
-    return decodeMessagePack(bytes.slice(), options)
+    return decodeMessagePack(bytes.slice(), decoding)
   } catch (cause) {
     throw new ValueError('The stored value cannot be read.', { cause })
   }
 }
+
+/** By the last validation. */
+let foundNegativeZero = false
 
 function validate(value: unknown, path: string, depth: number): void {
   if (depth > MAX_DEPTH)
@@ -57,6 +71,8 @@ function validate(value: unknown, path: string, depth: number): void {
     case 'string':
       return checkText(value, path)
     case 'number':
+      foundNegativeZero ||= Object.is(value, -0)
+      return
     case 'boolean':
     case 'bigint':
       return

@@ -4,9 +4,9 @@
  */
 import type { StoreKey } from '../core/ids.js'
 import type { Interest } from '../core/requests/interests.js'
-import type { Entry } from './entry.js'
+import { type Entry, expiryOf } from './entry.js'
 import type { StoreInside } from './inside.js'
-import { checkKey, checkKeyPart } from './options.js'
+import { MAX_TIMER_MS, checkKey, checkKeyPart } from './options.js'
 
 /** One key, or all keys with a prefix. */
 export type WatchTarget = string | { prefix: string }
@@ -15,7 +15,7 @@ export interface WatchContext {
   interest: Interest
   inside: StoreInside
   read: (key: StoreKey) => Promise<Entry>
-  scan: () => AsyncIterable<Entry>
+  scan: (signal: AbortSignal) => AsyncIterable<Entry>
   storeKey: (key: string) => StoreKey
 }
 
@@ -29,17 +29,40 @@ export function readWatchTarget(target: WatchTarget): { key?: string; prefix: st
   return { key: target, prefix: '' }
 }
 
-export async function* watch(
+/** Why a watch ends that its reader does not read on. */
+const RETURNED = Symbol('returned')
+
+export function watch(context: WatchContext, signal: AbortSignal | undefined): AsyncGenerator<Entry, void, undefined> {
+  const end = new AbortController()
+  const entries = follow(context, signal, end)
+  // By itself a generator queues both behind a `next` that waits, for a change that may never come.
+  const { return: returned, throw: thrown } = entries
+  return Object.assign(entries, {
+    return() {
+      end.abort(RETURNED)
+      return returned.call(entries)
+    },
+    throw(error: unknown) {
+      end.abort(RETURNED)
+      return thrown.call(entries, error)
+    },
+  })
+}
+
+async function* follow(
   context: WatchContext,
   signal: AbortSignal | undefined,
+  end: AbortController,
 ): AsyncGenerator<Entry, void, undefined> {
   const { interest, inside, read, scan, storeKey } = context
   const { lifetime } = inside
   const { interests } = inside.node
   /** Keys that may have changed since they were last yielded. */
   const pending = new Set<StoreKey>()
-  /** What was last yielded, by its context: equal bytes are an equal state. */
+  /** What was last yielded, by its context and the versions that had not expired: equal ones are an equal state. */
   const yielded = new Map<StoreKey, string>()
+  /** When the first of the versions that were yielded expires, by the wall clock: nobody tells of that. */
+  const expiries = new Map<StoreKey, number>()
   let rescan = interest.prefix !== undefined
   let wake: () => void = () => {}
   const add = (key: StoreKey) => {
@@ -47,7 +70,13 @@ export async function* watch(
     wake()
   }
   if (interest.key !== undefined) pending.add(interest.key)
+  const abort = () => end.abort(signal?.reason)
+  if (signal?.aborted) abort()
+  signal?.addEventListener('abort', abort)
+  end.signal.addEventListener('abort', () => wake())
   const stops = [
+    () => signal?.removeEventListener('abort', abort),
+    lifetime.onEnd(() => wake()),
     interests.add(interest),
     interests.events.on('changed', ({ key }) => {
       if (key === interest.key || (interest.prefix !== undefined && key.startsWith(interest.prefix))) add(key)
@@ -59,17 +88,13 @@ export async function* watch(
       wake()
     }),
   ]
-  let ended = false
-  const end = () => {
-    ended = true
-    wake()
-  }
-  stops.push(lifetime.onEnd(end), () => signal?.removeEventListener('abort', end))
-  signal?.addEventListener('abort', end)
 
   function* fresh(entry: Entry): Generator<Entry> {
     const key = storeKey(entry.key)
-    const state = String(entry.context)
+    const state = `${entry.context} ${entry.siblings.length}`
+    const expiresAt = expiryOf(entry)
+    if (expiresAt === undefined) expiries.delete(key)
+    else expiries.set(key, expiresAt)
     // A key that was never there is shown once, when it alone is watched; under a prefix only keys that are, or were, there.
     if (yielded.get(key) === state || (interest.key === undefined && entry.siblings.length === 0 && !yielded.has(key)))
       return
@@ -79,12 +104,12 @@ export async function* watch(
 
   try {
     for (;;) {
-      signal?.throwIfAborted()
+      end.signal.throwIfAborted()
       lifetime.check()
       if (rescan) {
         rescan = false
         const unseen = new Set(yielded.keys())
-        for await (const entry of scan()) {
+        for await (const entry of scan(end.signal)) {
           unseen.delete(storeKey(entry.key))
           yield* fresh(entry)
         }
@@ -95,14 +120,26 @@ export async function* watch(
       const [key] = pending
       if (key !== undefined) {
         pending.delete(key)
-        yield* fresh(await lifetime.whileOpen(read(key), signal))
+        yield* fresh(await lifetime.whileOpen(read(key), end.signal))
         continue
       }
+      const now = inside.wallTime()
+      let firstExpiry = Number.POSITIVE_INFINITY
+      for (const [name, expiresAt] of expiries) {
+        if (expiresAt > now) firstExpiry = Math.min(firstExpiry, expiresAt)
+        else if (expiries.delete(name)) pending.add(name)
+      }
+      if (pending.size > 0) continue
+      let timer: ReturnType<typeof setTimeout> | undefined
       await new Promise<void>((resolve) => {
         wake = resolve
-        if (ended) resolve()
+        if (firstExpiry < Number.POSITIVE_INFINITY)
+          timer = setTimeout(resolve, Math.min(firstExpiry - now, MAX_TIMER_MS))
       })
+      clearTimeout(timer)
     }
+  } catch (error) {
+    if (error !== RETURNED) throw error
   } finally {
     for (const stop of stops) stop()
   }

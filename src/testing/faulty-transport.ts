@@ -153,6 +153,8 @@ export function faultyTransport(inner: Transport, random: () => number = Math.ra
     },
 
     cut(nodes) {
+      if (nodes !== undefined && !Array.isArray(nodes))
+        throw new TypeError(`cut takes a list of nodes, and got ${JSON.stringify(nodes)}`)
       if (nodes) for (const node of nodes) cutNodes.add(node)
       else cutAll = true
       for (const name of [...pipes.keys()]) if (isCut(name.split(' ').at(-1) as string)) empty(name)

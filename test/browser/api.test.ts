@@ -245,6 +245,39 @@ describe('coming and going', () => {
     expect((await d.status()).node).not.toBe(node)
   })
 
+  test('a leave that is given up leaves a member as it was: it has its data back, and may leave later', async () => {
+    const [a, b, c] = (await world.ring(3)) as [Tab, Tab, Tab]
+    await a.evaluate(async (store) => {
+      await store.putMany(Array.from({ length: 100 }, (_, i) => [`k${i}`, i] as const))
+      await store.flush()
+    })
+    const { node } = await c.status()
+    const given = await c.evaluate(async (store) => {
+      const abort = new AbortController()
+      store.addEventListener('handoff', ({ detail }) => {
+        if (detail.kind === 'leave' && detail.left === 0)
+          abort.abort(new RangeError(`no, with ${detail.keys} keys left`))
+      })
+      return store.leave({ signal: abort.signal }).catch((error) => error.message)
+    })
+    expect(given).toBe('no, with 0 keys left')
+    for (const tab of [a, b, c]) {
+      await tab.waitFor(
+        'the member to be back',
+        (store, stays) => store.members.find((member) => member.node === stays)?.state === 'up',
+        node,
+      )
+    }
+    await c.waitFor(
+      'its data',
+      ({ status }) => status.partitionsHeld === 256 && status.partitionsFilling === 0 && status.keysHeld === 100,
+    )
+    expect((await c.put('later', 'still a member')).acks).toContain(node)
+    await c.evaluate((store) => store.leave())
+    await a.waitFor('the leaver to be gone', (store) => store.status.members === 2)
+    expect((await a.get('later')).value).toBe('still a member')
+  })
+
   test('several stores may be open in one page, also of one room', async () => {
     const tab = await world.tab()
     const nodes = await tab.evaluate(

@@ -67,7 +67,13 @@ describe('openStore', () => {
     ["{ room: 'r', buckets: { carts: { ttl: -1 } } }", 'buckets.carts.ttl'],
     ["{ room: 'r', signaling: 'ftp://example.org' }", 'signaling'],
     ["{ room: 'r', signaling: [1] }", 'signaling'],
+    ["{ room: 'r', signaling: '' }", 'signaling'],
     ["{ room: 'r', iceServers: 'stun:x' }", 'iceServers'],
+    ["{ room: 'r', iceServers: ['stun:x'] }", 'iceServers'],
+    ["{ room: 'r', iceServers: [5] }", 'iceServers'],
+    ["{ room: 'r', iceServers: [{}] }", 'iceServers'],
+    ["{ room: 'r', iceServers: [{ urls: 'nonsense' }] }", 'iceServers'],
+    ["{ room: 'r', iceServers: [{ urls: 'turn:x' }] }", 'iceServers'],
     ["{ room: 'r', name: 5 }", 'name'],
     ["{ room: 'r', rom: 'typo' }", 'rom'],
     ["{ room: 'r', tuning: { partitions: 100 } }", 'tuning.partitions'],
@@ -113,6 +119,7 @@ describe('keys and values', () => {
     ["store.bucket('a\\0b')", /bucket/],
     ["store.bucket('x'.repeat(65))", /64/],
     ["store.watch('').next()", /empty/],
+    ["store.subscribe('', () => {})", /empty/],
   ])('%s is a KeyError', async (call, message) => {
     const error = await caught(await offline(), call)
     expect(error).toMatchObject({ name: 'KeyError', code: 'key', tabring: true })
@@ -209,21 +216,64 @@ describe('keys and values', () => {
 })
 
 describe('calls', () => {
-  test.each([
-    ["store.get('k', { r: 4 })", 'r'],
-    ["store.get('k', { r: 0 })", 'r'],
-    ["store.put('k', 1, { w: 1.5 })", 'w'],
-    ["store.put('k', 1, { quorum: 'loose' })", 'quorum'],
-    ["store.put('k', 1, { durability: 'maybe' })", 'durability'],
-    ['store.scan({ limit: -1 })', 'limit'],
-    ['store.scan({ prefix: 1 })', 'prefix'],
-    ['store.scan({ from: "a" })', 'from'],
-  ])('%s names the option %s', async (call, option) => {
-    expect(await caught(await offline(), call)).toMatchObject({
-      name: 'OptionError',
-      code: 'option',
-      option,
-      tabring: true,
+  test('name the option that they refuse', async () => {
+    const tab = await offline()
+    for (const [call, option] of [
+      ["store.get('k', { r: 4 })", 'r'],
+      ["store.get('k', { r: 0 })", 'r'],
+      ["store.put('k', 1, { w: 1.5 })", 'w'],
+      ["store.put('k', 1, { quorum: 'loose' })", 'quorum'],
+      ["store.put('k', 1, { durability: 'maybe' })", 'durability'],
+      ['store.subscribe({ prefix: 1 }, () => {})', 'prefix'],
+      ["store.subscribe('k')", 'listener'],
+      // A misspelt context changed the causality without a word.
+      ["store.put('k', 1, { contxt: null })", 'contxt'],
+      ["store.get('k', { w: 1 })", 'w'],
+      ["store.delete('k', { r: 1 })", 'r'],
+      ["store.update('k', () => 1, { context: null })", 'context'],
+      ["store.update('k', 1)", 'change'],
+      ["store.getMany(['k'], { strict: true })", 'strict'],
+      ["store.getMany('text')", 'keys'],
+      ['store.getMany()', 'keys'],
+      ["store.putMany([['k', 1]], { context: null })", 'context'],
+      ["store.putMany(['kv'])", 'pairs'],
+      ["store.putMany([['k', 1, {}]])", 'pairs'],
+      ['store.putMany({ k: 1 })', 'pairs'],
+      ["store.watch('k', { prefix: '' })", 'prefix'],
+      ['store.ready({ peer: 1 })', 'peer'],
+      ["store.ready({ peers: 'x' })", 'peers'],
+      ['store.ready({ peers: NaN })', 'peers'],
+      ['store.ready({ peers: 1.5 })', 'peers'],
+      ['store.flush({ timeout: 1 })', 'timeout'],
+      ["store.verify({ repair: 'yes' })", 'repair'],
+      ['store.leave({ force: true })', 'force'],
+      ["store.get('k', { signal: new AbortController() })", 'signal'],
+      ["store.get('k', 3)", 'options'],
+      ['store.scan({ limit: -1 })', 'limit'],
+      ['store.scan({ prefix: 1 })', 'prefix'],
+      ['store.scan({ from: "a" })', 'from'],
+    ] as const)
+      expect(await caught(tab, call), call).toMatchObject({
+        name: 'OptionError',
+        code: 'option',
+        option,
+        tabring: true,
+      })
+  })
+
+  test('null is as good as no options', async () => {
+    const tab = await offline()
+    await tab.evaluate(async (store) => {
+      const none = null as unknown as undefined
+      await store.put('k', 1, none)
+      await store.get('k', none)
+      await store.update('k', (n) => n + 1, none)
+      await store.getMany(['k'], none)
+      await store.putMany([['l', 1]], none)
+      await store.watch('k', none).next()
+      for await (const _ of store.scan(none));
+      await store.verify(none)
+      await store.flush(none)
     })
   })
 
@@ -312,6 +362,7 @@ describe('calls', () => {
       "store.getMany(['k'])",
       "store.putMany([['k', 1]])",
       "store.watch('k').next()",
+      "store.subscribe('k', () => {})",
       'store.scan()',
       "store.bucket('b')",
       'store.ready()',
@@ -336,6 +387,41 @@ describe('calls', () => {
     }
     await a.put('k', 1)
     expect((await b.get('k')).value).toBeUndefined()
+  })
+
+  test('a tab with other room parameters that has gone, or is not the only one here, keeps nobody from being ready', async () => {
+    const a = await world.tab()
+    const stranger = await world.tab({ options: { replication: { n: 2 } } })
+    expect(await caught(a, 'store.ready()')).toMatchObject({ name: 'ConfigMismatchError' })
+    const b = await world.tab()
+    for (const tab of [b, a]) await tab.evaluate((store) => store.ready())
+    expect(await caught(b, 'store.ready({ peers: 2 })')).toMatchObject({ name: 'ConfigMismatchError' })
+    await b.close()
+    await stranger.close()
+    await a.waitFor('both to be gone', (store) => store.status.peers === 0)
+    await a.evaluate((store) => {
+      Object.assign(window, { waiting: store.ready() })
+    })
+    const c = await world.tab()
+    await Promise.all([c.ready(1), a.evaluate(() => (window as unknown as { waiting: Promise<void> }).waiting)])
+  })
+
+  test('a tab that comes back with the right room parameters is let in at once', async () => {
+    const a = await world.tab()
+    const b = await world.tab({ options: { replication: { n: 2 } } })
+    for (const tab of [a, b]) expect(await caught(tab, 'store.ready()')).toMatchObject({ name: 'ConfigMismatchError' })
+    const ready = b.page.evaluate(
+      async ([room, signaling]) => {
+        const { node } = window.store.status
+        await window.store.close()
+        window.store = await window.tabring.openStore({ room, signaling })
+        await window.store.ready()
+        return window.store.status.node === node
+      },
+      [world.room, world.signaling.url] as const,
+    )
+    expect(await ready).toBe(true)
+    await a.evaluate((store) => store.ready())
   })
 
   test('a full disk rejects own writes with StorageError and the DOMException as cause', async () => {

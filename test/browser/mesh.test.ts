@@ -306,6 +306,23 @@ test('a rejected peer is down, and stays so', async () => {
   expect(await a.page.evaluate(() => [...node.up])).toEqual([])
 })
 
+test('a rejected peer that reloads is linked again at once, whoever of the two dials', async () => {
+  // An application with wrong parameters that was mended was kept out for a minute.
+  for (const [stays, reloads] of [
+    [A, B],
+    [C, B],
+  ] as [string, string][]) {
+    room += '+'
+    const [a, b] = await openLinked(stays, reloads)
+    await a.page.evaluate((other) => node.mesh.reject(other as never, 'test'), reloads)
+    await Promise.all([a.until('node.up.size === 0'), b.until('node.up.size === 0')])
+    expect(await a.page.evaluate((other) => node.mesh.presence().get(other as never), reloads)).toBe('rejected')
+    await b.page.reload()
+    await b.begin()
+    await Promise.all([a.linked(reloads), b.linked(stays)])
+  }
+})
+
 test('eight tabs that may have four links each reach all others', async () => {
   const names = [...'abcdefgh'].map((letter) => letter.repeat(10))
   const tabs = await Promise.all(names.map((name) => open(name, { maxPeers: 4 })))

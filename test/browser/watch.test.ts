@@ -62,3 +62,48 @@ test('after a cut a prefix watch tells of what was deleted behind it', async () 
   await lastSeen(stranger, 'prefix', `${key}=`)
   expect((await stranger.get(key)).siblings).toEqual([])
 })
+
+test('a watch that waits ends at once when it is told to return', async () => {
+  const [tab] = (await world.ring(2)) as [Tab]
+  const ended = await tab.evaluate(async (store) => {
+    const results: unknown[] = []
+    for (const target of ['k', { prefix: 'k' }]) {
+      const entries = store.watch(target)
+      if (typeof target === 'string') await entries.next()
+      const [waiting, waitingToo] = [entries.next(), entries.next()]
+      await new Promise((resolve) => setTimeout(resolve, 200))
+      results.push(await entries.return(), await waiting, await waitingToo, await entries.next())
+    }
+    // One that was never read, and one that is left by a `break`.
+    results.push(await store.watch('k').return())
+    for await (const _ of store.watch('k')) break
+    const thrown = store.watch('k')
+    await thrown.next()
+    const pending = thrown.next()
+    results.push(await thrown.throw(new RangeError('enough')).catch((error: Error) => error.message), await pending)
+    return results
+  })
+  const done = { done: true, value: undefined }
+  expect(ended).toEqual([...Array(9).fill(done), 'enough', done])
+})
+
+test('a watch tells that a version has expired', async () => {
+  const tab = await world.tab({ options: { signaling: null, buckets: { short: { ttl: 1000 } } } })
+  const seen = await tab.evaluate(async (store) => {
+    const bucket = store.bucket('short')
+    await bucket.put('one', 1)
+    const follow = async (target: string | { prefix: string }) => {
+      const values: unknown[] = []
+      for await (const { value } of bucket.watch(target)) {
+        values.push(value)
+        if (value === undefined) return values
+      }
+      return values
+    }
+    return Promise.all([follow('one'), follow({ prefix: '' })])
+  })
+  expect(seen).toEqual([
+    [1, undefined],
+    [1, undefined],
+  ])
+})

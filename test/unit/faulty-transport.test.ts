@@ -178,7 +178,9 @@ test('a node that went down while frozen is reported on thaw', () => {
   expect(seenByA).toEqual(['up b', 'down b'])
 })
 
-test('rates and delays that make no sense are refused', () => {
+test('nodes, rates and delays that make no sense are refused', () => {
+  // The letters of one node's id were cut, which is nobody.
+  expect(() => faulty.cut(B as unknown as string[])).toThrow(TypeError)
   expect(() => faulty.drop(2)).toThrow(RangeError)
   expect(() => faulty.delay(-1)).toThrow(RangeError)
 })

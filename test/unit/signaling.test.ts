@@ -1,6 +1,7 @@
 /** The signaling server, spoken to by real WebSocket clients over a real port. */
 import { type Server, createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { afterEach, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { type Signaling, type SignalingOptions, attachSignaling, closeCodes } from '../../signaling/index.js'
@@ -264,9 +265,31 @@ test('upgrades for other paths and plain requests are left alone', async () => {
   expect(await response.text()).toBe('page')
 })
 
-test('limits that make no sense are refused by name', () => {
-  expect(() => attachSignaling(server, { rooms: 0 })).toThrow('rooms must be a positive number')
-  expect(() => attachSignaling(server, { idleMs: 10, heartbeatMs: 20 })).toThrow('heartbeatMs')
+test('where nobody else takes upgrades, those for other paths are answered and closed', async () => {
+  await start()
+  // It hung, and the application never learnt that its path was wrong.
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  const head = 'Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13'
+  socket.write(`GET /elsewhere HTTP/1.1\r\n${head}\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`)
+  expect(await text(socket)).toMatch(/^HTTP\/1.1 404 Not Found\r\n/)
+  await new Client().opened()
+})
+
+test.each<[option: string, options: object]>([
+  ['rooms', { rooms: 0 }],
+  ['rooms', { rooms: '5' }],
+  ['messageBytes', { messageBytes: -1 }],
+  ['idleMs', { idleMs: Number.NaN }],
+  ['heartbeatMs', { idleMs: 10, heartbeatMs: 20 }],
+  ['maxRooms', { maxRooms: 5 }],
+  ['path', { path: 'signal' }],
+  ['path', { path: 7 }],
+  ['path', { path: '/signal?token' }],
+  ['allowedOrigins', { allowedOrigins: 'https://good.example' }],
+  ['trustProxy', { trustProxy: 'yes' }],
+])('options that make no sense are refused by name: %s', (option, options) => {
+  expect(() => attachSignaling(server, options)).toThrow(TypeError)
+  expect(() => attachSignaling(server, options)).toThrow(option)
 })
 
 test('close says goodbye to the clients, even to those that do not listen, and frees the path', async () => {

@@ -115,7 +115,7 @@ export class Dialer {
     if (wasOpen) this.options.onClosed(peer)
   }
 
-  /** Ends the link and takes none for a while. */
+  /** Ends the link and takes none for a while, unless the peer's page is loaded again. */
   block(peer: Peer, ms: number): void {
     peer.blockedUntil = performance.now() + ms
     this.drop(peer)
@@ -170,7 +170,12 @@ export class Dialer {
     peer.session = session
     peer.attempt = 0
     peer.seen.clear()
-    if (restarted) this.options.onNewSession(peer)
+    if (restarted) {
+      // What it was rejected for ended with its former page: an application that was mended comes by a reload.
+      if (performance.now() < peer.blockedUntil) this.disarm(peer)
+      peer.blockedUntil = 0
+      this.options.onNewSession(peer)
+    }
     // The page behind this link is gone, whatever the link says.
     if (peer.link?.session !== undefined && peer.link.session !== session) {
       this.drop(peer)

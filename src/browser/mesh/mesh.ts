@@ -45,7 +45,11 @@ export interface MeshOptions {
 export interface Mesh extends Transport {
   /** How each node that is up is reached now: 'direct', or the neighbour that relays. */
   paths(): Map<NodeId, 'direct' | NodeId>
+  /** The nodes that are here: up, kept out after `reject`, or in the signaling room and perhaps up soon. */
+  presence(): Map<NodeId, Presence>
 }
+
+export type Presence = 'up' | 'rejected' | 'waiting'
 
 export function createMesh(options: MeshOptions): Mesh {
   const { self, signaling, maxPeers = 24, allowDirect = () => true, onWarning = () => {} } = options
@@ -158,6 +162,7 @@ export function createMesh(options: MeshOptions): Mesh {
 
   function setUp(peer: Peer, up: boolean): void {
     peer.up = up
+    if (up) peer.upSession = peer.session
     if (up) handlers?.onUp(peer.node)
     else handlers?.onDown(peer.node)
   }
@@ -244,7 +249,7 @@ export function createMesh(options: MeshOptions): Mesh {
     }
     if (header.from === self || header.from === carrier.node) return
     const origin = peerOf(header.from)
-    if (performance.now() < origin.blockedUntil || !dialer.meet(origin, header.session) || header.path < origin.pathIn)
+    if (!dialer.meet(origin, header.session) || performance.now() < origin.blockedUntil || header.path < origin.pathIn)
       return
     // Its sender has given up the link that we still have.
     if (origin.link?.open && origin.linkPath !== undefined && header.path > origin.linkPath) {
@@ -362,6 +367,8 @@ export function createMesh(options: MeshOptions): Mesh {
       if (node === self) return
       onWarning(`the link to ${node} is dropped: ${reason}`)
       const peer = peerOf(node)
+      // Its page was loaded again since the application saw what it rejects.
+      if (!peer.up && peer.session !== peer.upSession) return
       dialer.block(peer, REJECTED_MS)
       refresh(peer)
     },
@@ -381,6 +388,12 @@ export function createMesh(options: MeshOptions): Mesh {
     paths() {
       const up = [...peers.values()].filter((peer) => peer.up)
       return new Map(up.map((peer) => [peer.node, peer.via ?? 'direct']))
+    },
+
+    presence() {
+      const now = performance.now()
+      const here = [...peers.values()].filter((peer) => peer.up || (peer.present && !peer.gone))
+      return new Map(here.map((peer) => [peer.node, peer.up ? 'up' : now < peer.blockedUntil ? 'rejected' : 'waiting']))
     },
   }
 }
