@@ -16,8 +16,10 @@ export interface Write {
   /** What the writer had seen, without the write itself. */
   context: CausalContext
   deleted: boolean
-  /** Who said that it is durable there; where it really is, since some disk went back in time. */
+  /** Who said that it is durable there; where it really is, since a disk that had it lost it. */
   holders: Set<NodeId>
+  /** A disk lost its copy of it before the put had ended. */
+  struck: boolean
   /** Refused, or known to be nowhere: its writer was told so. */
   refused: boolean
 }
@@ -50,6 +52,7 @@ export class History {
       context,
       deleted: sibling.value === undefined,
       holders: new Set(),
+      struck: false,
       refused: false,
     }
     this.byDot.set(name, write)
@@ -72,6 +75,11 @@ export class History {
     copies: () => ReadonlySet<NodeId>,
   ): void {
     write.refused = outcome.refused
+    // Who has acknowledged it may have handed it on to just the disk that lost it.
+    if (write.struck) {
+      if (outcome.acks.length > 0) write.holders = new Set(copies())
+      return
+    }
     const missing = outcome.acks.filter((node) => !holds(node) && !struck(node))
     for (const node of outcome.acks) if (missing.includes(node) || !struck(node) || holds(node)) write.holders.add(node)
     // A stand-in, or the writer's outbox, may have handed it on already: then all homes have it.
@@ -84,10 +92,11 @@ export class History {
       )
   }
 
-  /** Some disk was wiped or went back in time: what was on it alone is nobody's fault. */
-  diskWentBack(copies: (write: Write) => ReadonlySet<NodeId>): void {
-    for (const writes of this.writes.values())
-      for (const write of writes) if (write.holders.size > 0) write.holders = new Set(copies(write))
+  /** These had a copy on a disk that has lost it by no fault of the protocol: what was there alone is nobody's fault. Of all others, it is. */
+  copiesLost(writes: readonly Write[], copies: (write: Write) => ReadonlySet<NodeId>): void {
+    for (const write of writes)
+      if (write.holders.size > 0) write.holders = new Set(copies(write))
+      else write.struck = true
   }
 
   keys(): StoreKey[] {

@@ -230,18 +230,32 @@ export class World {
     return place.node === undefined && !place.opening && (!adopter || adopter.place.lives !== adopter.life)
   }
 
-  /** A closed tab's disk becomes another one: wiped, older, somebody else's. What was on it alone is nobody's fault. */
+  /** A tab's disk becomes another one: wiped, older, damaged. What was on it alone is nobody's fault. */
   changeDisk(place: Place, what: string, change: () => void): void {
     this.happened(place, what)
+    const before = this.writesOn(place)
     change()
-    this.history.diskWentBack((write) => this.copiesOf(write))
+    const after = new Set(this.writesOn(place))
+    this.history.copiesLost(
+      before.filter((write) => !after.has(write)),
+      (write) => this.copiesOf(write),
+    )
   }
 
   swapDisks(a: Place, b: Place): void {
     this.happened(a, `swaps disks with ${b.id}`)
+    this.happened(b, `swaps disks with ${a.id}`)
     const { disk } = a
     a.disk = b.disk
     b.disk = disk
+  }
+
+  /** The writes that are on this disk, or what replaced them. */
+  private writesOn({ disk }: Place): Write[] {
+    return [...new Set([...disk.records.keys(), ...disk.hints.keys()])].flatMap((key) => {
+      const contexts = [contextOn(disk.records.get(key)), contextOn(disk.hints.get(key))]
+      return this.history.writesOf(key).filter(({ dot }) => contexts.some((context) => covers(context, dot)))
+    })
   }
 
   /** The nodes on whose disks a write is, or what replaced it: as a replica or as a hint. */
