@@ -16,6 +16,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { HELD } from './fuzz/clients.js'
 import { FAULT_KINDS, type FaultKind, type Plan, type PlanOptions, type Step, planOf } from './fuzz/plan.js'
 import { type RunResult, run } from './fuzz/run.js'
 import { shrink } from './fuzz/shrink.js'
@@ -69,6 +70,8 @@ function numberOf(option: 'seeds' | 'first' | 'seed' | 'operations' | 'tabs', le
 
 /** One in so many is run twice, and its traces compared (I14). */
 const TWICE_EVERY = 20
+/** So many days visit all that has to be visited. */
+const ENOUGH_SEEDS = 10
 const script = fileURLToPath(new URL('worker.js', import.meta.url))
 const count = { passed: 0, failed: 0 }
 
@@ -160,6 +163,12 @@ async function manySeeds(first: number, seeds: number): Promise<void> {
   await inWorkers<Job, JobResult>(script, jobs, onResult, { onDeath })
   for (const [what, times] of [...seen].sort(([, a], [, b]) => b - a))
     console.log(`${String(times).padStart(9)} ${what}`)
+  if (seeds >= ENOUGH_SEEDS)
+    for (const what of HELD) {
+      if (seen.has(what)) continue
+      count.failed++
+      console.log(`never got to: ${what}`)
+    }
   const seconds = (performance.now() - start) / 1000
   console.log(`${seeds} seeds of ${values.operations} operations in ${seconds.toFixed(0)} s`)
 }
