@@ -40,14 +40,15 @@ function open(script: string): Worker {
 
 function ask<Job, Result>(worker: Worker, job: Job): Promise<Result> {
   return new Promise((resolve, reject) => {
-    const died = (code: number) => reject(new Error(`the worker ended with code ${code}`))
+    // Its own listeners only: the worker has some of itself, without which it tells nothing any more.
     const settle = (settled: () => void) => {
-      worker.removeAllListeners()
+      worker.off('message', onMessage).off('error', onError).off('exit', onExit)
       settled()
     }
-    worker.once('message', (result: Result) => settle(() => resolve(result)))
-    worker.once('error', (error) => settle(() => reject(error)))
-    worker.once('exit', (code) => settle(() => died(code)))
+    const onMessage = (result: Result) => settle(() => resolve(result))
+    const onError = (error: unknown) => settle(() => reject(error))
+    const onExit = (code: number) => settle(() => reject(new Error(`the worker ended with code ${code}`)))
+    worker.on('message', onMessage).on('error', onError).on('exit', onExit)
     worker.postMessage(job)
   })
 }
