@@ -1,6 +1,6 @@
 /** What must hold of a ring at rest, whatever happened before: one ring, whole, converged, bounded and quiet. */
 import type { StoreKey } from '../../src/core/ids.js'
-import { type Container, isLive } from '../../src/core/versions/container.js'
+import { type Container, isLive, isLiveSibling, withStableContextDropped } from '../../src/core/versions/container.js'
 import { contextSize } from '../../src/core/versions/context.js'
 import { MalformedError, decodeContainer, digestOf } from '../../src/core/versions/encoding.js'
 import type { Row } from './disk.js'
@@ -55,22 +55,70 @@ export function leftovers(world: World): string[] {
   return found
 }
 
+/** A context is never cut off below this size: forgetting its entries is work. */
+const SMALL_CONTEXT = 12
+
+/**
+ * What the ring will still turn into tombstones or forget, within that time (I2, I8): expired values, and long contexts that only tell of
+ * replaced versions; undefined when there is nothing. It takes a whole scrub to find all.
+ */
+export function unsettled(world: World, withinMs: number): string | undefined {
+  for (const place of ringOf(world))
+    for (const [key, { container: bytes }] of place.disk.records) {
+      const container = decodeContainer(bytes)
+      const soon = world.wallTime(place) + withinMs
+      if (container.siblings.some((one) => one.value && !isLiveSibling(one, soon)))
+        return `I2: ${place.id} still has an expired value of ${JSON.stringify(key)}`
+      const size = contextSize(container.context)
+      if (size > SMALL_CONTEXT && size > contextSize(withStableContextDropped(container).context))
+        return `I8: ${place.id} keeps ${size} entries in the context of ${JSON.stringify(key)}`
+    }
+  return undefined
+}
+
 /** Messages that a ring at rest may send (I11). */
 const QUIET = new Set(['Hello', 'Ping', 'Pong', 'Gossip', 'GossipReply', 'CompareRoots', 'Roots', 'Settle', 'Settled'])
 
-/** I11: lets some time pass, in which nothing may move but heartbeats, gossip and comparisons of roots. */
+/** I11: lets some time pass, in which nothing may move but heartbeats, gossip and comparisons of roots, and these no more often than they should. */
 export async function unrest(world: World, forMs: number): Promise<string[]> {
   const before = new Map(world.trace.sent)
-  const roots = ringOf(world).map(({ node }) => node.replica.forest.bytes)
+  const commits = commitsOf(world)
   await world.time.advance(forMs)
   const found: string[] = []
-  for (const [type, count] of world.trace.sent) {
-    const more = count - (before.get(type) ?? 0)
-    if (more > 0 && !QUIET.has(type)) found.push(`I11: at rest, ${more} messages of type ${type}`)
-  }
-  if (ringOf(world).some(({ node }, i) => node.replica.forest.bytes > (roots[i] ?? 0)))
-    found.push('I11: at rest, something was written')
+  const sent = (type: string) => (world.trace.sent.get(type) ?? 0) - (before.get(type) ?? 0)
+  for (const type of world.trace.sent.keys())
+    if (sent(type) > 0 && !QUIET.has(type)) found.push(`I11: at rest, ${sent(type)} messages of type ${type}`)
+  for (const [type, most] of Object.entries(mostAtRest(world, forMs)))
+    if (sent(type) > most) found.push(`I11: at rest, ${sent(type)} messages of type ${type} and not at most ${most}`)
+  // Who is asked whether something may be forgotten flushes what it has; whoever asks does so as well.
+  const written = commitsOf(world) - commits
+  if (written > 2 * sent('Settle')) found.push(`I11: at rest, ${written} commits`)
   return found
+}
+
+/** How many messages of a type all tabs together have reason to send in that time; there may be one of each that was about to come. */
+function mostAtRest(world: World, forMs: number): Record<string, number> {
+  const open = world.alive()
+  const others = open.length - 1
+  const total = (rounds: (node: OpenPlace['node']) => number) =>
+    Math.ceil(open.reduce((sum, { node }) => sum + rounds(node) + 1, 0))
+  const heartbeats = total(
+    ({ options: { tuning } }) => (others * (forMs + tuning.heartbeatIntervalMs)) / tuning.heartbeatIntervalMs,
+  )
+  const gossip = total(({ options: { tuning } }) => forMs / (0.8 * tuning.gossipIntervalMs))
+  const comparisons = total(({ options: { tuning } }) => forMs / (0.9 * tuning.syncIntervalMs))
+  return {
+    Ping: heartbeats,
+    Pong: heartbeats,
+    Gossip: gossip,
+    GossipReply: gossip,
+    CompareRoots: comparisons,
+    Roots: comparisons,
+  }
+}
+
+function commitsOf(world: World): number {
+  return ringOf(world).reduce((sum, { storage }) => sum + (storage?.commits ?? 0), 0)
 }
 
 /** The largest context of all keys on all disks (I8). */

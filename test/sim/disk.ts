@@ -174,9 +174,13 @@ export interface DiskTiming {
 
 export class SimulatedStorage implements Storage {
   closed = false
+  /** How many commits it was asked for. */
+  commits = 0
   private killed = false
   /** All commits fail so, until it is undefined again. */
   failing: StorageFailure['kind'] | undefined
+  /** The next commit fails so, and no other. */
+  failingOnce: StorageFailure['kind'] | undefined
   /** Reads fail so. */
   failingReads: StorageFailure['kind'] | undefined
   /** The next commit happens, but nobody learns of it: the connection to the disk is lost with it, for good. */
@@ -213,8 +217,11 @@ export class SimulatedStorage implements Storage {
   }
 
   commit(batch: Batch, durability: Durability): Promise<LeafGroup[]> {
+    this.commits++
     return this.later(() => {
-      if (this.failing) throw new StorageFailure(this.failing, 'simulated')
+      const failure = this.failing ?? this.failingOnce
+      this.failingOnce = undefined
+      if (failure) throw new StorageFailure(failure, 'simulated')
       const groups = this.disk.apply(batch)
       if (durability === 'strict') this.disk.flush()
       if (!this.loseOutcome) return groups

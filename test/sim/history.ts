@@ -6,7 +6,7 @@
  */
 import type { NodeId, StoreKey } from '../../src/core/ids.js'
 import type { PutOutcome } from '../../src/core/requests/put.js'
-import type { Container } from '../../src/core/versions/container.js'
+import type { Container, Sibling } from '../../src/core/versions/container.js'
 import { type CausalContext, type Dot, covers } from '../../src/core/versions/context.js'
 
 export interface Write {
@@ -16,10 +16,18 @@ export interface Write {
   /** What the writer had seen, without the write itself. */
   context: CausalContext
   deleted: boolean
-  /** Who said that it is durable there; where it really is, since some disk went back in time. */
+  /** What was written; every copy has to say the same. */
+  sibling: Sibling
+  /** The writer's wall clock. */
+  wallTime: number
+  /** Who said that it is durable there; where it really is, since a disk that had it lost it. */
   holders: Set<NodeId>
+  /** A disk lost its copy of it before the put had ended. */
+  struck: boolean
   /** Refused, or known to be nowhere: its writer was told so. */
   refused: boolean
+  /** An application's, and not what the core made of expired values. */
+  byUser: boolean
 }
 
 export class History {
@@ -29,12 +37,12 @@ export class History {
   private readonly forgotten = new Set<StoreKey>()
   readonly violations: string[] = []
 
-  /** All members agreed to forget the tombstones of these keys. */
+  /** Members agreed to forget the tombstones, or what long contexts say, of these keys. */
   forgot(keys: StoreKey[]): void {
     for (const key of keys) this.forgotten.add(key)
   }
 
-  began(key: StoreKey, at: NodeId, container: Container, context: CausalContext): Write {
+  began(key: StoreKey, at: NodeId, container: Container, context: CausalContext, wallTime: number): Write {
     const [sibling] = container.siblings
     if (!sibling) throw new Error('a write has a version')
     const { dot } = sibling
@@ -49,8 +57,12 @@ export class History {
       at,
       context,
       deleted: sibling.value === undefined,
+      sibling,
+      wallTime,
       holders: new Set(),
+      struck: false,
       refused: false,
+      byUser: false,
     }
     this.byDot.set(name, write)
     const known = this.writes.get(key) ?? []
@@ -72,6 +84,11 @@ export class History {
     copies: () => ReadonlySet<NodeId>,
   ): void {
     write.refused = outcome.refused
+    // Who has acknowledged it may have handed it on to just the disk that lost it.
+    if (write.struck) {
+      if (outcome.acks.length > 0) write.holders = new Set(copies())
+      return
+    }
     const missing = outcome.acks.filter((node) => !holds(node) && !struck(node))
     for (const node of outcome.acks) if (missing.includes(node) || !struck(node) || holds(node)) write.holders.add(node)
     // A stand-in, or the writer's outbox, may have handed it on already: then all homes have it.
@@ -84,10 +101,11 @@ export class History {
       )
   }
 
-  /** Some disk was wiped or went back in time: what was on it alone is nobody's fault. */
-  diskWentBack(copies: (write: Write) => ReadonlySet<NodeId>): void {
-    for (const writes of this.writes.values())
-      for (const write of writes) if (write.holders.size > 0) write.holders = new Set(copies(write))
+  /** These had a copy on a disk that has lost it by no fault of the protocol: what was there alone is nobody's fault. Of all others, it is. */
+  copiesLost(writes: readonly Write[], copies: (write: Write) => ReadonlySet<NodeId>): void {
+    for (const write of writes)
+      if (write.holders.size > 0) write.holders = new Set(copies(write))
+      else write.struck = true
   }
 
   keys(): StoreKey[] {
@@ -106,18 +124,65 @@ export class History {
     this.violations.push(`${invariant}: ${what}`)
   }
 
-  /** I5 while the run goes on: nothing unknown, and no version beside one that replaced it. */
+  /** The write that a version is; undefined for what nobody wrote. */
+  writeOf(key: StoreKey, dot: Dot): Write | undefined {
+    return this.byDot.get(nameOf(key, dot))
+  }
+
+  /** I5 while the run goes on: nothing unknown or altered, and no version beside one that replaced it. */
   judgeAnswer(key: StoreKey, container: Container, where: string): void {
-    const shown = container.siblings.flatMap(({ dot }) => this.byDot.get(nameOf(key, dot)) ?? [])
+    const shown = container.siblings.flatMap(({ dot }) => this.writeOf(key, dot) ?? [])
     if (shown.length < container.siblings.length) this.violation('I5', `${where} shows a version that nobody wrote`)
     for (const write of shown)
       if (shown.some((later) => later !== write && covers(later.context, write.dot)))
         this.violation('I5', `${where} shows ${nameOf(key, write.dot)} beside a version that replaced it`)
+    this.judgeVersions(key, container, where)
+  }
+
+  /** Whether the container shows this write, or what replaced it; or it was deleted, and that was forgotten. */
+  shows({ siblings, context }: Container, write: Write): boolean {
+    if (covers(context, write.dot)) return true
+    const { key } = write
+    const later = siblings.flatMap(({ dot }) => this.writeOf(key, dot) ?? [])
+    if (later.some((sibling) => covers(sibling.context, write.dot))) return true
+    // Contexts may have been shortened: then only all that the versions saw, and what these had seen, tell.
+    const deletions = this.forgotten.has(key) ? this.writesOf(key).filter(({ deleted }) => deleted) : []
+    const start = new Set([...later, ...deletions])
+    return start.size > 0 && closure(this.writesOf(key), (one) => start.has(one)).has(write)
+  }
+
+  /** Whether some deletion has seen this write. */
+  isDeleted(write: Write): boolean {
+    const all = this.writesOf(write.key)
+    return closure(all, ({ deleted }) => deleted).has(write)
+  }
+
+  /** The bytes and the expiry of a version are what its writer gave it, wherever it went: moving it never extends it. */
+  private judgeVersions(key: StoreKey, { siblings }: Container, where: string): void {
+    for (const { dot, expiresAt, value } of siblings) {
+      const written = this.writeOf(key, dot)?.sibling
+      if (!written) continue
+      if (expiresAt !== written.expiresAt)
+        this.violation('I5', `${where} shows ${nameOf(key, dot)} with another time to live`)
+      if (value?.length !== written.value?.length || value?.some((byte, i) => byte !== written.value?.[i]))
+        this.violation('I5', `${where} shows ${nameOf(key, dot)} with another value`)
+    }
+  }
+
+  /** What the core replaced by itself had expired by the clock of the tab that did. */
+  judgeExpiries(): void {
+    for (const { key, context, byUser, wallTime, at } of this.byDot.values()) {
+      if (byUser) continue
+      for (const { dot, sibling } of this.writesOf(key))
+        if (covers(context, dot) && !(sibling.expiresAt > 0 && sibling.expiresAt <= wallTime))
+          this.violation('I1', `${at} took ${nameOf(key, dot)} for expired`)
+    }
   }
 
   /** I1, I2, I5 for one key, from the state that all homes agree on; undefined when none holds anything. */
   judge(key: StoreKey, state: Container | undefined): void {
     const writes = this.writes.get(key) ?? []
+    if (state) this.judgeVersions(key, state, 'the ring')
     const left = new Set((state?.siblings ?? []).map((sibling) => nameOf(key, sibling.dot)))
     const isLeft = (write: Write) => left.has(nameOf(key, write.dot))
     // A write took effect when somebody confirmed it, when it is there, or when somebody who saw it wrote what did.
@@ -134,6 +199,8 @@ export class History {
           by.deleted ? 'I2' : 'I5',
           `${name} is there although ${nameOf(key, by.dot)}, held by ${[...by.holders].join(' and ') || 'a later one'}, ${by.deleted ? 'deleted' : 'replaced'} it`,
         )
+      if (write.refused && isLeft(write))
+        this.violation('I13', `${name} is there although it was refused for too many siblings`)
       if (write.holders.size > 0 && !write.refused && !explained.has(write))
         this.violation('I1', `acknowledged write lost: ${name}, held by ${[...write.holders].join(' and ')}`)
     }
@@ -142,7 +209,7 @@ export class History {
 }
 
 /** These writes, and all that somebody among them had seen. */
-function closure(writes: Write[], start: (write: Write) => boolean): Set<Write> {
+function closure(writes: readonly Write[], start: (write: Write) => boolean): Set<Write> {
   const found = new Set<Write>()
   const rest = writes.filter(start)
   for (let next = rest.pop(); next; next = rest.pop()) {
@@ -154,6 +221,6 @@ function closure(writes: Write[], start: (write: Write) => boolean): Set<Write> 
   return found
 }
 
-function nameOf(key: StoreKey, { actor, counter }: Dot): string {
+export function nameOf(key: StoreKey, { actor, counter }: Dot): string {
   return `${actor}:${counter} of ${JSON.stringify(key)}`
 }

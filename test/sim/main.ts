@@ -16,35 +16,62 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { HELD } from './fuzz/clients.js'
 import { FAULT_KINDS, type FaultKind, type Plan, type PlanOptions, type Step, planOf } from './fuzz/plan.js'
-import { run } from './fuzz/run.js'
+import { type RunResult, run } from './fuzz/run.js'
 import { shrink } from './fuzz/shrink.js'
 import { runMutations } from './mutations/run.js'
-import { inWorkers } from './pool.js'
+import { guarded, inWorkers, textOf } from './pool.js'
 import { scenarios } from './scenarios/index.js'
 import { runScenario } from './scenarios/run.js'
 import type { TraceOptions } from './trace.js'
 import type { Job, JobResult } from './worker.js'
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: 'string' },
-    first: { type: 'string', default: '1' },
-    seed: { type: 'string' },
-    operations: { type: 'string', default: '2000' },
-    tabs: { type: 'string' },
-    faults: { type: 'string' },
-    plan: { type: 'string' },
-    scenario: { type: 'string' },
-    mutations: { type: 'boolean', default: false },
-    pitfall: { type: 'string' },
-    trace: { type: 'string' },
-    list: { type: 'boolean', default: false },
-  },
-})
+/** What was asked for makes no sense: one line says why, and the exit code is 2. */
+class UsageError extends Error {}
+
+const values = readArguments()
+
+function readArguments() {
+  try {
+    return parseArgs({
+      options: {
+        seeds: { type: 'string' },
+        first: { type: 'string', default: '1' },
+        seed: { type: 'string' },
+        operations: { type: 'string', default: '2000' },
+        tabs: { type: 'string' },
+        faults: { type: 'string' },
+        plan: { type: 'string' },
+        scenario: { type: 'string' },
+        mutations: { type: 'boolean', default: false },
+        pitfall: { type: 'string' },
+        trace: { type: 'string' },
+        list: { type: 'boolean', default: false },
+      },
+    }).values
+  } catch (error) {
+    return misused(error)
+  }
+}
+
+function misused(error: unknown): never {
+  console.error(error instanceof Error ? error.message.split('\n')[0] : error)
+  process.exit(2)
+}
+
+/** A whole number that was given as text. @throws UsageError */
+function numberOf(option: 'seeds' | 'first' | 'seed' | 'operations' | 'tabs', least = 1): number {
+  const text = values[option] ?? ''
+  if (!/^\d+$/.test(text) || Number(text) < least)
+    throw new UsageError(`--${option} takes a whole number from ${least} on, not '${text}'`)
+  return Number(text)
+}
 
 /** One in so many is run twice, and its traces compared (I14). */
 const TWICE_EVERY = 20
+/** So many days visit all that has to be visited. */
+const ENOUGH_SEEDS = 10
 const script = fileURLToPath(new URL('worker.js', import.meta.url))
 const count = { passed: 0, failed: 0 }
 
@@ -56,8 +83,9 @@ function tally(violations: string[]): void {
 function planOptions(seed: number): PlanOptions {
   const faults = values.faults?.split(',') as FaultKind[] | undefined
   const unknown = faults?.find((fault) => !FAULT_KINDS.includes(fault))
-  if (unknown !== undefined) throw new Error(`no fault '${unknown}'; there are ${FAULT_KINDS.join(', ')}`)
-  return { seed, operations: Number(values.operations), tabs: values.tabs ? Number(values.tabs) : undefined, faults }
+  if (unknown !== undefined) throw new UsageError(`no fault '${unknown}'; there are ${FAULT_KINDS.join(', ')}`)
+  const tabs = values.tabs === undefined ? undefined : numberOf('tabs')
+  return { seed, operations: numberOf('operations'), tabs, faults }
 }
 
 function again(seed: number): string {
@@ -72,16 +100,20 @@ function again(seed: number): string {
 const trace: TraceOptions | undefined =
   values.trace === undefined ? undefined : { about: values.trace, print: (line) => console.log(line) }
 
+function play(plan: Plan, about?: TraceOptions): Promise<RunResult> {
+  return guarded(() => run(plan, about), { seed: plan.seed, violations: [], hash: '', seen: new Map() })
+}
+
 async function oneSeed(seed: number): Promise<void> {
   const plan = planOf(planOptions(seed))
-  const { violations, hash, seen } = await run(plan, trace)
-  if ((await run(plan)).hash !== hash) violations.push('I14: the same seed gave another trace the second time')
+  const { violations, hash, seen } = await play(plan, trace)
+  if ((await play(plan)).hash !== hash) violations.push('I14: the same seed gave another trace the second time')
   for (const violation of violations) console.log(violation)
   tally(violations)
   console.log(`trace ${hash}; visited: ${[...seen].map(([what, times]) => `${what} (${times})`).join(', ')}`)
   const [violation] = violations
   if (violation === undefined || trace) return
-  const shrunk = await shrink(plan, violation, async (candidate) => (await run(candidate)).violations)
+  const shrunk = await shrink(plan, violation, async (candidate) => (await play(candidate)).violations)
   mkdirSync('out/sim', { recursive: true })
   const file = `out/sim/seed-${seed}.json`
   writeFileSync(file, JSON.stringify(shrunk.plan, undefined, 1))
@@ -89,6 +121,26 @@ async function oneSeed(seed: number): Promise<void> {
   for (const step of shrunk.plan.steps) console.log(`  ${describe(step)}`)
   console.log(`again: npm run sim -- --plan ${file} --trace ''`)
 }
+
+function readPlan(file: string): Plan {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as Plan
+  } catch (error) {
+    throw new UsageError(`no plan in ${file}: ${error instanceof Error ? error.message : error}`)
+  }
+}
+
+async function onePlan(file: string): Promise<void> {
+  const { violations } = await play(readPlan(file), trace)
+  for (const violation of violations) console.log(violation)
+  tally(violations)
+}
+
+/** Its replay command comes with it, as with any other failure. */
+const onDeath = (error: unknown): JobResult => ({
+  violations: [`crash: the worker died: ${textOf(error)}`],
+  seen: new Map(),
+})
 
 function describe({ after, ...step }: Step): string {
   return `+${after.toFixed(0)} ms ${Object.values(step).join(' ')}`
@@ -100,56 +152,71 @@ async function manySeeds(first: number, seeds: number): Promise<void> {
   const jobs = Array.from({ length: seeds }, (_, i): Job => {
     return { kind: 'fuzz', twice: i % TWICE_EVERY === 0, ...planOptions(first + i) }
   })
-  await inWorkers<Job, JobResult>(script, jobs, (result, job) => {
+  const onResult = (result: JobResult, job: Job) => {
     for (const [what, times] of result.seen) seen.set(what, (seen.get(what) ?? 0) + times)
     tally(result.violations)
     if (result.violations.length === 0 || job.kind !== 'fuzz') return
     console.log(`seed ${job.seed}: ${result.violations[0]}`)
     if (result.violations.length > 1) console.log(`  and ${result.violations.length - 1} more`)
     console.log(`  again: ${again(job.seed)}`)
-  })
+  }
+  await inWorkers<Job, JobResult>(script, jobs, onResult, { onDeath })
   for (const [what, times] of [...seen].sort(([, a], [, b]) => b - a))
     console.log(`${String(times).padStart(9)} ${what}`)
+  if (seeds >= ENOUGH_SEEDS)
+    for (const what of HELD) {
+      if (seen.has(what)) continue
+      count.failed++
+      console.log(`never got to: ${what}`)
+    }
   const seconds = (performance.now() - start) / 1000
   console.log(`${seeds} seeds of ${values.operations} operations in ${seconds.toFixed(0)} s`)
 }
 
 async function runScenarios(name: string): Promise<void> {
   const named = name === 'all' ? scenarios : scenarios.filter((scenario) => scenario.name === name)
-  if (named.length === 0) throw new Error(`no scenario '${name}'; --list shows them`)
-  const first = Number(values.seed ?? values.first)
+  if (named.length === 0) throw new UsageError(`no scenario '${name}'; --list shows them`)
+  const first = numberOf(values.seed === undefined ? 'first' : 'seed', 0)
   if (trace && named.length === 1) {
-    tally((await runScenario(name, first, trace)).violations)
+    const nothing = { violations: [], hash: '', seen: new Map<string, number>() }
+    const { violations } = await guarded(() => runScenario(name, first, trace), nothing)
+    for (const violation of violations) console.log(violation)
+    tally(violations)
     return
   }
   const jobs = named.flatMap((scenario) =>
-    Array.from({ length: Number(values.seeds ?? 1) }, (_, i): Job => {
+    Array.from({ length: values.seeds === undefined ? 1 : numberOf('seeds') }, (_, i): Job => {
       return { kind: 'scenario', name: scenario.name, seed: first + i, twice: i % TWICE_EVERY === 0 }
     }),
   )
-  await inWorkers<Job, JobResult>(script, jobs, ({ violations }, job) => {
+  const onResult = ({ violations }: JobResult, job: Job) => {
     tally(violations)
     if (job.kind !== 'scenario') return
     console.log(`${violations.length === 0 ? 'pass' : 'FAIL'} ${job.name} (seed ${job.seed})`)
     for (const violation of violations) console.log(`  ${violation}`)
     if (violations.length > 0) console.log(`  again: npm run sim -- --scenario ${job.name} --seed ${job.seed}`)
-  })
+  }
+  await inWorkers<Job, JobResult>(script, jobs, onResult, { onDeath })
 }
 
-if (values.list) {
-  for (const { number, name, shows } of scenarios)
-    console.log(`${String(number).padStart(3)} ${name.padEnd(26)} ${shows}`)
-} else {
+async function main(): Promise<void> {
+  if (values.list) {
+    for (const { number, name, shows } of scenarios)
+      console.log(`${String(number).padStart(3)} ${name.padEnd(26)} ${shows}`)
+    return
+  }
   if (values.mutations) {
     const { killed, survived } = await runMutations(values.pitfall)
     Object.assign(count, { passed: killed, failed: survived })
   } else if (values.scenario !== undefined) await runScenarios(values.scenario)
-  else if (values.plan !== undefined) {
-    const { violations } = await run(JSON.parse(readFileSync(values.plan, 'utf8')) as Plan, trace)
-    for (const violation of violations) console.log(violation)
-    tally(violations)
-  } else if (values.seed !== undefined) await oneSeed(Number(values.seed))
-  else await manySeeds(Number(values.first), Number(values.seeds ?? 100))
+  else if (values.plan !== undefined) await onePlan(values.plan)
+  else if (values.seed !== undefined) await oneSeed(numberOf('seed', 0))
+  else await manySeeds(numberOf('first', 0), values.seeds === undefined ? 100 : numberOf('seeds'))
   console.log(`${count.passed} passed, ${count.failed} failed`)
   process.exitCode = count.failed > 0 ? 1 : 0
 }
+
+await main().catch((error) => {
+  if (error instanceof UsageError) misused(error)
+  throw error
+})

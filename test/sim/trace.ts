@@ -9,6 +9,9 @@ export interface TraceOptions {
   print: (line: string) => void
 }
 
+/** Characters of a line; a batch may hold hundreds of keys. */
+const LINE = 450
+
 export class Trace {
   private state = 0x811c9dc5
   readonly sent = new Map<string, number>()
@@ -35,8 +38,8 @@ export class Trace {
   }
 
   private line(at: number, text: string): void {
-    if (!this.options || !text.includes(this.options.about)) return
-    this.options.print(`${at.toFixed(1).padStart(10)} ${text}`)
+    const found = this.options ? text.indexOf(this.options.about) : -1
+    if (found >= 0) this.options?.print(`${at.toFixed(1).padStart(10)} ${excerpt(text, found)}`)
   }
 
   private mix(value: number): void {
@@ -50,8 +53,14 @@ export function typeOf(frame: Uint8Array): string {
 }
 
 function describe(frame: Uint8Array): string {
-  const text = JSON.stringify(decode(frame), (_, value) => (value instanceof Uint8Array ? hex(value) : value))
-  return text.length > 400 ? `${text.slice(0, 400)}…` : text
+  return JSON.stringify(decode(frame), (_, value) => (value instanceof Uint8Array ? hex(value) : value))
+}
+
+/** The beginning of a long text, and what stands around the place that was looked for. */
+function excerpt(text: string, at: number): string {
+  if (text.length <= LINE) return text
+  const start = text.slice(0, LINE)
+  return at < LINE - 100 ? `${start}…` : `${start}…${text.slice(Math.max(LINE, at - 50), at + 150)}…`
 }
 
 function hex(bytes: Uint8Array): string {

@@ -1,8 +1,8 @@
 /** One job of `npm run sim`, in a worker thread. */
 import { type PlanOptions, planOf } from './fuzz/plan.js'
 import { run } from './fuzz/run.js'
-import { serveJobs } from './pool.js'
-import { type ScenarioResult, runScenario } from './scenarios/run.js'
+import { guarded, serveJobs } from './pool.js'
+import { runScenario } from './scenarios/run.js'
 
 export type Job =
   | ({ kind: 'fuzz'; twice: boolean } & PlanOptions)
@@ -13,10 +13,15 @@ export interface JobResult {
   seen: Map<string, number>
 }
 
-serveJobs<Job, JobResult>(async (job) => {
-  const once = () => (job.kind === 'fuzz' ? run(planOf(job)) : runScenario(job.name, job.seed))
-  const first: ScenarioResult = await once()
-  if (job.twice && (await once()).hash !== first.hash)
-    first.violations.push('I14: the same seed gave another trace the second time')
-  return { violations: first.violations, seen: first.seen }
-})
+serveJobs<Job, JobResult>((job) =>
+  guarded<JobResult>(
+    async () => {
+      const once = () => (job.kind === 'fuzz' ? run(planOf(job)) : runScenario(job.name, job.seed))
+      const { violations, seen, hash } = await once()
+      if (job.twice && (await once()).hash !== hash)
+        violations.push('I14: the same seed gave another trace the second time')
+      return { violations, seen }
+    },
+    { violations: [], seen: new Map() },
+  ),
+)

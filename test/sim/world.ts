@@ -2,8 +2,8 @@
  * A simulated room: the production core on virtual time, simulated disks and links. Tabs are opened, killed, frozen, and their disks wiped, swapped and
  * set back; every write goes into the history, every frame into the trace.
  */
-import type { Clock } from '../../src/core/environment.js'
-import type { DeviceId, NodeId, ReplicationFactor, StoreKey } from '../../src/core/ids.js'
+import type { CancelTimer, Clock } from '../../src/core/environment.js'
+import type { DeviceId, NodeId, Partition, ReplicationFactor, StoreKey } from '../../src/core/ids.js'
 import { Node } from '../../src/core/node.js'
 import type { Attic } from '../../src/core/requests/copies.js'
 import { DEFAULT_TUNING, type Tuning } from '../../src/core/tuning.js'
@@ -58,8 +58,14 @@ export interface Place {
   clockError: number
   /** A hidden tab: its timers come at multiples of this only. */
   timerStepMs: number
+  /** Timers that came due between those multiples. */
+  throttled: Set<{ due: number; run: () => void; cancel: CancelTimer }>
   /** When some fault last touched it. */
   disturbedAt: number
+  /** When its disk last lost something that it had confirmed. */
+  lostAt: number
+  /** When it last gave up its copy of a partition. */
+  releasedAt: Map<Partition, number>
 }
 
 export type OpenPlace = Place & { node: Node }
@@ -102,7 +108,10 @@ export class World {
       adopter: undefined,
       clockError: 0,
       timerStepMs: 0,
+      throttled: new Set(),
       disturbedAt: 0,
+      lostAt: -1,
+      releasedAt: new Map(),
     }
     this.places.push(place)
     return place
@@ -211,6 +220,29 @@ export class World {
     if (!timersFirst) for (const run of due) run()
   }
 
+  /** The user looks at the tab again: its timers come as they should, and those that are late come now. */
+  show(place: Place): void {
+    if (place.timerStepMs === 0) return
+    this.happened(place, 'is shown')
+    place.timerStepMs = 0
+    const late = [...place.throttled]
+    place.throttled.clear()
+    for (const { due, run, cancel } of late) {
+      cancel()
+      this.time.at(due - this.time.now, run)
+    }
+  }
+
+  /** What the tab's wall clock says. */
+  wallTime({ clockError }: Place): number {
+    return WALL_CLOCK_AT_START + this.time.now + clockError
+  }
+
+  /** How long the tab's disk still needs for what it was asked. */
+  backlog(place: Place): number {
+    return Math.max(0, (this.diskFree.get(place) ?? 0) - this.time.now)
+  }
+
   /** An open tab takes over the disk of a closed one, which stays locked as long as that lasts and the adopter lives. */
   async adopt(adopter: Place, node: Node, orphan: Place): Promise<void> {
     this.happened(orphan, `is adopted by ${adopter.id}`)
@@ -230,18 +262,34 @@ export class World {
     return place.node === undefined && !place.opening && (!adopter || adopter.place.lives !== adopter.life)
   }
 
-  /** A closed tab's disk becomes another one: wiped, older, somebody else's. What was on it alone is nobody's fault. */
+  /** A tab's disk becomes another one: wiped, older, damaged. What was on it alone is nobody's fault. */
   changeDisk(place: Place, what: string, change: () => void): void {
     this.happened(place, what)
+    place.lostAt = this.time.now
+    const before = this.writesOn(place)
     change()
-    this.history.diskWentBack((write) => this.copiesOf(write))
+    const after = new Set(this.writesOn(place))
+    this.history.copiesLost(
+      before.filter((write) => !after.has(write)),
+      (write) => this.copiesOf(write),
+    )
   }
 
   swapDisks(a: Place, b: Place): void {
     this.happened(a, `swaps disks with ${b.id}`)
+    this.happened(b, `swaps disks with ${a.id}`)
+    a.lostAt = b.lostAt = this.time.now
     const { disk } = a
     a.disk = b.disk
     b.disk = disk
+  }
+
+  /** The writes that are on this disk, or what replaced them. */
+  private writesOn({ disk }: Place): Write[] {
+    return [...new Set([...disk.records.keys(), ...disk.hints.keys()])].flatMap((key) => {
+      const contexts = [contextOn(disk.records.get(key)), contextOn(disk.hints.get(key))]
+      return this.history.writesOf(key).filter(({ dot }) => contexts.some((context) => covers(context, dot)))
+    })
   }
 
   /** The nodes on whose disks a write is, or what replaced it: as a replica or as a hint. */
@@ -261,10 +309,11 @@ export class World {
     this.sights.watch(place, node)
     if (place.options.config) return
     node.events.on('forgetting', (keys) => this.history.forgot(keys))
+    node.transfers.events.on('released', ({ partition }) => place.releasedAt.set(partition, this.time.now))
     const write = node.write.bind(node)
     node.write = (key, written, context, options) => {
       const result = write(key, written, context, options)
-      const known = this.history.began(key, place.id, result.container, context)
+      const known = this.history.began(key, place.id, result.container, context, this.wallTime(place))
       const start = this.time.now
       void result.outcome.then((outcome) =>
         this.history.ended(
@@ -291,12 +340,30 @@ export class World {
     const zero = this.random.between(0, 100_000)
     return {
       now: () => this.time.now + zero,
-      wallTime: () => WALL_CLOCK_AT_START + this.time.now + place.clockError,
+      wallTime: () => this.wallTime(place),
       setTimer: (delayMs, callback) => {
-        const step = place.timerStepMs
-        const wait = step === 0 ? delayMs : Math.ceil((this.time.now + delayMs) / step) * step - this.time.now
-        return this.time.at(wait, () => this.whenAwake(place, life, callback))
+        const run = () => this.whenAwake(place, life, callback)
+        return place.timerStepMs === 0 ? this.time.at(delayMs, run) : this.throttledTimer(place, delayMs, run)
       },
+    }
+  }
+
+  private throttledTimer({ timerStepMs: step, throttled }: Place, delayMs: number, run: () => void): CancelTimer {
+    const due = this.time.now + delayMs
+    let over = false
+    const timer = {
+      due,
+      run: () => {
+        throttled.delete(timer)
+        if (!over) run()
+      },
+      cancel: this.time.at(Math.ceil(due / step) * step - this.time.now, () => timer.run()),
+    }
+    throttled.add(timer)
+    return () => {
+      over = true
+      timer.cancel()
+      throttled.delete(timer)
     }
   }
 

@@ -99,6 +99,24 @@ export class Faults {
             world.begin(each)
           }
         return
+      case 'blackout': {
+        // All at once, and some of them come back alone.
+        const back = world.alive().filter((each) => !this.isLeaving(each))
+        for (const each of world.alive()) world.kill(each)
+        const first = Math.floor(amount * back.length)
+        for (const [i, each] of back.entries()) if (i === first || world.random.chance(0.4)) world.begin(each)
+        return
+      }
+      case 'hide':
+        if (!isOpen || place.asleep) return
+        this.touch(place)
+        // Browsers call the timers of hidden tabs once in a second, and later much less often.
+        place.timerStepMs = amount < 0.7 ? 1000 : 10_000
+        place.node?.peers.setHidden(true)
+        return
+      case 'show':
+        place.node?.peers.setHidden(false)
+        return world.show(place)
       case 'freeze':
         return world.freeze(place)
       case 'thaw':
@@ -146,6 +164,9 @@ export class Faults {
       case 'free disk':
         if (place.storage) place.storage.failing = place.storage.failingReads = undefined
         return this.touch(place)
+      case 'fail commit':
+        if (place.storage) place.storage.failingOnce = amount < 0.5 ? 'unknown' : 'quota'
+        return this.touch(place)
       case 'fail reads':
         if (place.storage) place.storage.failingReads = 'unknown'
         return this.touch(place)
@@ -178,6 +199,15 @@ export class Faults {
   /** All faults end; who was closed stays closed. */
   end(): void {
     this.ended = true
+    this.calm()
+    for (const place of this.world.places) place.clockError = 0
+    // Whose disk failed while it was leaving is out of the ring and not gone: its application tries again.
+    for (const place of this.world.alive())
+      if (place.node.membership.isLeaving(place.id) && !this.isLeaving(place)) this.leave(place)
+  }
+
+  /** What is broken is mended; who was closed stays closed. */
+  calm(): void {
     const { network, places } = this.world
     network.heal()
     network.endSlowness()
@@ -185,17 +215,15 @@ export class Faults {
     Object.assign(network.knobs, { lossRate: 0, duplicateRate: 0, reorderRate: 0 })
     for (const place of places) {
       this.world.thaw(place)
-      place.clockError = 0
+      place.node?.peers.setHidden(false)
+      this.world.show(place)
       if (!place.storage) continue
-      place.storage.failing = place.storage.failingReads = undefined
+      place.storage.failing = place.storage.failingOnce = place.storage.failingReads = undefined
       place.storage.loseOutcome = false
       // Without its disk for good, a tab is only good for a reload.
       if (place.storage.closed && place.node) this.world.kill(place)
     }
     this.touch(...places)
-    // Whose disk failed while it was leaving is out of the ring and not gone: its application tries again.
-    for (const place of this.world.alive())
-      if (place.node.membership.isLeaving(place.id) && !this.isLeaving(place)) this.leave(place)
   }
 
   private leave(place: Place): void {

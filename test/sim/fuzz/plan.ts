@@ -18,8 +18,11 @@ const FAULT_RATES = {
   close: 0.001,
   open: 0.008,
   'mass restart': 0.0005,
+  blackout: 0.0003,
   freeze: 0.002,
   thaw: 0.003,
+  hide: 0.001,
+  show: 0.002,
   join: 0.001,
   leave: 0.0005,
   adopt: 0.001,
@@ -31,6 +34,7 @@ const FAULT_RATES = {
   'swap disks': 0.0005,
   'fill disk': 0.001,
   'free disk': 0.002,
+  'fail commit': 0.002,
   'fail reads': 0.0005,
   'lose outcome': 0.002,
   'flip value': 0.001,
@@ -51,6 +55,7 @@ const REMEDIES: ReadonlySet<FaultKind> = new Set([
   'heal',
   'open',
   'thaw',
+  'show',
   'free disk',
   'fast links',
   'signaling up',
@@ -67,9 +72,16 @@ export type Step = { after: number } & (
       w: number
       strict: boolean
       deletes: boolean
-      blind: boolean
+      /** What it descends from: what its session saw, nothing, or what its client last saw in whatever life of the tab. */
+      context: 'session' | 'nothing' | 'kept'
+      /** 0: it does not expire. */
+      ttlMs: number
       durability: 'strict' | 'relaxed' | 'all'
     }
+  | { do: 'scan'; tab: number; client: number; key: number; reverse: boolean; r: number }
+  /** All faults but closed tabs end, and none begins: whoever is open has to keep all promises, once everybody knows of that. */
+  | { do: 'calm' }
+  | { do: 'calm over' }
   | { do: FaultKind; tab: number; other: number; amount: number }
 )
 
@@ -91,8 +103,19 @@ export interface Plan {
   noticeMs: number
   diskMaxMs: number
   tuning: Partial<Tuning>
+  /** What the first tabs do otherwise. */
+  tunings: Partial<Tuning>[]
   steps: Step[]
 }
+
+/** After this long without faults, everybody has met everybody, and knows who does not answer. */
+export function calmAfterMs({ noticeMs }: Plan): number {
+  return noticeMs + CALM_MS
+}
+
+/** Links come back within two seconds, and two heartbeats tell the rest. */
+const CALM_MS = 8000
+const CALM_OPERATIONS = 25
 
 export interface PlanOptions {
   seed: number
@@ -140,12 +163,27 @@ export function planOf({ seed, operations, tabs, faults }: PlanOptions): Plan {
       scrubIntervalMs: 5000,
       readRepair: random.chance(0.8),
       hintedHandoff: random.chance(0.8),
+      suspicionPhi: random.pick([8, 8, 4, 12]),
+      patienceMinMs: random.pick([400, 100]),
+      patienceMaxMs: random.pick([1500, 600]),
+      maxSiblings: random.pick([100, 100, 100, 100, 3]),
     },
+    tunings: [],
     steps: [],
   }
+  if (random.chance(0.3)) for (let i = random.below(count); i >= 0; i--) plan.tunings.push(ownTuning(random))
+  const ttl = random.chance(0.3) ? 0.2 : 0
   const pause = () => (random.chance(0.015) ? random.between(100, 3000) : random.between(0, 20))
+  const calm = () => {
+    plan.steps.push({ after: pause(), do: 'calm' }, operation(random, plan, calmAfterMs(plan) + 100, ttl))
+    for (let i = 0; i < CALM_OPERATIONS; i++) plan.steps.push(operation(random, plan, random.between(0, 40), ttl))
+    plan.steps.push({ after: 0, do: 'calm over' })
+  }
+  // Somewhere in the middle at least.
+  const once = Math.floor(operations * random.between(0.2, 0.8))
   for (let i = 0; i < operations; i++) {
-    plan.steps.push(operation(random, plan, pause()))
+    if (i === once || random.chance(0.0003)) calm()
+    plan.steps.push(operation(random, plan, pause(), ttl))
     for (const { kind, rate } of rates) {
       if (rate === 0 || !random.chance(rate)) continue
       const [tab, other] = [random.below(1000), random.below(1000)]
@@ -155,10 +193,32 @@ export function planOf({ seed, operations, tabs, faults }: PlanOptions): Plan {
   return plan
 }
 
-function operation(random: SeededRandom, { keys, n }: Plan, after: number): Step {
+/** What a tab may decide for itself. */
+function ownTuning(random: SeededRandom): Partial<Tuning> {
+  const all: Partial<Tuning> = {
+    requestTimeoutMs: random.pick([1000, 5000]),
+    patienceMinMs: random.pick([100, 400]),
+    replaceAfterMs: random.pick([8000, 600_000]),
+    standInAfterMs: random.pick([1000, 30_000]),
+    settleAfterMs: random.pick([2000, 15_000]),
+    syncIntervalMs: random.pick([2000, 15_000]),
+    heartbeatIntervalMs: random.pick([1000, 3000]),
+    gossipIntervalMs: random.pick([1000, 3000]),
+    handoffIntervalMs: random.pick([500, 2000]),
+    batchKeys: random.pick([2, 256]),
+    suspicionPhi: random.pick([4, 12]),
+    readRepair: random.chance(0.5),
+    maxCopiesBytes: random.pick([0, 1000]),
+  }
+  return Object.fromEntries(Object.entries(all).filter(() => random.chance(0.4)))
+}
+
+function operation(random: SeededRandom, { keys, n }: Plan, after: number, ttl: number): Step {
   const [tab, client, key] = [random.below(1000), random.below(2), random.below(keys)]
-  if (random.chance(0.4))
-    return { after, do: 'get', tab, client, key, r: 1 + random.below(n), strict: random.chance(0.1) }
+  const r = 1 + random.below(n)
+  if (random.chance(0.005)) return { after, do: 'scan', tab, client, key, reverse: random.chance(0.3), r }
+  if (random.chance(0.4)) return { after, do: 'get', tab, client, key, r, strict: random.chance(0.1) }
+  const deletes = random.chance(0.15)
   return {
     after,
     do: 'put',
@@ -167,8 +227,9 @@ function operation(random: SeededRandom, { keys, n }: Plan, after: number): Step
     key,
     w: 1 + random.below(n),
     strict: random.chance(0.2),
-    deletes: random.chance(0.15),
-    blind: random.chance(0.1),
+    deletes,
+    context: random.pick(['session', 'session', 'session', 'session', 'session', 'session', 'nothing', 'kept']),
+    ttlMs: !deletes && random.chance(ttl) ? random.pick([0.1, 2000, 20_000]) : 0,
     durability: random.pick(['strict', 'strict', 'relaxed', 'all']),
   }
 }
