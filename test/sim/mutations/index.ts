@@ -44,6 +44,18 @@ export const mutations: Mutation[] = [
     changes: SAME_ACTOR_IN_EVERY_LIFE,
   },
   {
+    pitfall: 'P2',
+    name: 'a tab set back to an old backup counts from one again',
+    killedBy: 'restore-old-backup',
+    changes: SAME_ACTOR_IN_EVERY_LIFE,
+  },
+  {
+    pitfall: 'P2',
+    name: 'a tab with somebody else’s disk counts from one again',
+    killedBy: 'disk-swap',
+    changes: SAME_ACTOR_IN_EVERY_LIFE,
+  },
+  {
     pitfall: 'P3',
     name: 'a key created anew restarts its counter under the old actor',
     killedBy: 'doomstone-fallback',
