@@ -169,27 +169,39 @@ export const writes: Scenario[] = [
   {
     number: 44,
     name: 'hot-key',
-    shows: 'half of all traffic on one key leaves the latency of the others as it was',
+    shows:
+      'half of all traffic on one key: blind writes of it are refused at the limit, and the latency of other keys stays as it was',
+    visits: ['a put was refused', 'writes of the hot key overlapped'],
     async run(ring) {
+      const { maxSiblings } = nodeOf(ring.tab(0)).options.tuning
       const client = ring.client(ring.tab(0))
       const probe = (i: number) => client.put(`k${i % 20}`, `${i}`)
       const calm = quantile(await ring.latencies(200, probe), 0.99)
       let hot = 0
+      let underWay = 0
+      let most = 0
       const heat = ring.latencies(200, async (i) => {
-        for (const tab of ring.tabs)
+        for (const tab of ring.tabs) {
+          most = Math.max(most, ++underWay)
           void ring
             .client(tab)
             .begin('hot', `${hot++}`)
-            .catch(() => {})
+            .then(({ refused }) => {
+              if (refused) ring.saw('a put was refused')
+            })
+            .finally(() => underWay--)
+        }
         await probe(i)
       })
       const busy = quantile(await heat, 0.99)
-      assert.ok(busy <= 1.5 * calm, `p99 of other keys ${busy} ms, before ${calm} ms`)
+      assert.ok(busy <= 1.2 * calm, `p99 of other keys ${busy} ms, before ${calm} ms`)
+      if (most > ring.tabs.length) ring.saw('writes of the hot key overlapped')
       await ring.pass(5000)
-      // Blind writes: their siblings are bounded, and can be merged.
       const reader = ring.client(ring.tab(1))
-      await reader.get('hot')
+      const siblings = (await reader.get('hot')).length
+      assert.ok(siblings <= maxSiblings + most, `${siblings} siblings, with at most ${most} writes under way at once`)
       await reader.put('hot', 'merged')
+      assert.deepEqual(await ring.client(ring.tab(2)).get('hot'), ['merged'])
     },
   },
   {
@@ -199,13 +211,19 @@ export const writes: Scenario[] = [
     tuning: { maxSiblings: 20 },
     visits: ['a put was refused'],
     async run(ring) {
-      for (let i = 0; i < 60; i++) {
+      let taken = 0
+      for (let i = 0; i < 300; i++) {
         const { refused } = await ring.client(ring.tab(i % 7)).blind('k', `${i}`)
         if (refused) ring.saw('a put was refused')
+        else taken++
       }
+      assert.equal(taken, 20)
       await ring.pass(5000)
       const reader = ring.client(ring.tab(3))
       assert.equal((await reader.get('k', { r: 3 })).length, 20)
+      // What was refused is nowhere: not in a replica, and in nobody's hints.
+      for (const tab of ring.tabs)
+        assert.ok(replicaAt(tab, 'k').length <= 20 && !hintAt(tab, 'k'), `${tab.id} keeps what was refused`)
       const { refused } = await reader.put('k', 'merged')
       assert.equal(refused, false)
       assert.deepEqual(await ring.client(ring.tab(5)).get('k'), ['merged'])
@@ -222,11 +240,12 @@ export const writes: Scenario[] = [
       for (const durability of ['all', 'strict', 'relaxed'] as const) {
         for (const key of keys(5).map((name) => `${durability} ${name}`)) {
           const homes = ring.homes(key)
-          const { acks } = await ring.client(homes[0]).put(key, 'value', { w: 3, durability })
-          assert.equal(acks.length, 3)
+          const { met, acks } = await ring.client(homes[0]).put(key, 'value', { w: 3, durability })
+          // Three of them, or more where stand-ins joined a home that was slow.
+          assert.ok(met && acks.length >= 3, `${key}: ${acks.length} acknowledged it`)
           for (const home of homes) ring.world.cutPower(home)
-          const left = ring.tabs.filter((tab) => replicaAt(tab, key).length > 0).length
-          if (durability === 'all') assert.equal(left, 3)
+          const left = ring.tabs.filter((tab) => replicaAt(tab, key).length > 0 || hintAt(tab, key)).length
+          if (durability === 'all') assert.ok(left >= 3)
           if (durability === 'strict') assert.ok(left >= 1)
           if (durability === 'relaxed' && left === 0) ring.saw('a relaxed write was lost')
           await ring.reopen(...homes)
