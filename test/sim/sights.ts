@@ -42,7 +42,7 @@ export class Sights {
     node.events.on('repair', ({ key }) => {
       saw('a read was repaired')
       void node.replica.read([key]).then(
-        ([container]) => container && !isLive(container) && saw('a read repair met a tombstone'),
+        ([container]) => container?.siblings.length && !isLive(container) && saw('a read repair met a tombstone'),
         () => {},
       )
     })

@@ -44,6 +44,18 @@ export const mutations: Mutation[] = [
     changes: SAME_ACTOR_IN_EVERY_LIFE,
   },
   {
+    pitfall: 'P2',
+    name: 'a tab set back to an old backup counts from one again',
+    killedBy: 'restore-old-backup',
+    changes: SAME_ACTOR_IN_EVERY_LIFE,
+  },
+  {
+    pitfall: 'P2',
+    name: 'a tab with somebody else’s disk counts from one again',
+    killedBy: 'disk-swap',
+    changes: SAME_ACTOR_IN_EVERY_LIFE,
+  },
+  {
     pitfall: 'P3',
     name: 'a key created anew restarts its counter under the old actor',
     killedBy: 'doomstone-fallback',
@@ -186,13 +198,13 @@ export const mutations: Mutation[] = [
   },
   {
     pitfall: 'P17',
-    name: 'reads repair nothing',
+    name: 'an answer that comes after the decision is thrown away',
     killedBy: 'read-repair-notfound',
     changes: [
       {
         file: 'src/core/requests/get.ts',
-        find: '    if (!tuning.readRepair || this.resolve || this.repairing || this.outstanding > 0) return\n',
-        replace: '    if (tuning) return\n',
+        find: '      if (answer) this.answers.set(node, answer)\n',
+        replace: '      if (answer && this.resolve) this.answers.set(node, answer)\n',
       },
     ],
   },
@@ -219,6 +231,18 @@ export const mutations: Mutation[] = [
     killedBy: 'aae-flood',
     changes: [
       { file: 'src/core/node.ts', find: 'mayRepair: () => this.repairs.take(),', replace: 'mayRepair: () => true,' },
+    ],
+  },
+  {
+    pitfall: 'P20',
+    name: 'background work without a budget',
+    killedBy: 'aae-flood',
+    changes: [
+      {
+        file: 'src/core/background.ts',
+        find: '      this.waiting.push({ kind, since: this.clock.now(), go: resolve })\n      this.pump()\n',
+        replace: '      void kind\n      resolve()\n',
+      },
     ],
   },
   {
@@ -450,12 +474,6 @@ export const absent: Absent[] = [
     name: 'non-monotonic quorum reads',
     reason:
       'promised per store handle only, by its session, which is above the simulated core; test/unit/session.test.ts and test/browser/api.test.ts hold it',
-  },
-  {
-    pitfall: 'P20',
-    name: 'anti-entropy overload',
-    reason:
-      'a store’s disk answers in order, so pacing shows as latency, not as an error; the report on §6.5 (npm run paper) measures the budget on and off',
   },
   {
     pitfall: 'P24',

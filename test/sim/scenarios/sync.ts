@@ -109,50 +109,99 @@ export const sync: Scenario[] = [
   {
     number: 28,
     name: 'aae-flood',
-    shows: 'a home with everything to fetch makes progress, and users wait no longer than before',
-    tuning: { hintedHandoff: false },
-    knobs: { diskMaxMs: 4 },
-    visits: ['Merkle sync moved data'],
+    shows:
+      'a home that has everything to fetch makes progress, and meanwhile its user waits little longer, and read repair keeps to its rate',
+    tabs: 4,
+    // A record is a page: what the disk takes for one does not depend on its size. Links are faster than the disk, so that the disk is what
+    // users and the flood share.
+    tuning: { hintedHandoff: false, batchBytes: 200 },
+    knobs: { minLatencyMs: 1, maxLatencyMs: 3, diskMinMs: 1, diskMaxMs: 5, noticeMs: 100 },
+    visits: ['Merkle sync moved data', 'the flood went on while users were served'],
     async run(ring) {
-      await fill(ring, 600)
-      const client = ring.client(ring.tab(1))
-      const probe = (i: number) => client.get(`k${(i * 7) % 600}`)
-      const calm = quantile(await ring.latencies(200, probe), 0.99)
-      const empty = ring.tab(0)
-      ring.crash(empty)
-      ring.world.changeDisk(empty, 'loses its records', () => {
-        empty.disk.records.clear()
-        empty.disk.groups.clear()
-      })
-      await ring.reopen(empty)
-      await ring.pass(500)
+      const names = keys(2000)
+      const [flooded, writer, ...others] = ring.tabs as [Tab, Tab, ...Tab[]]
+      const probe = (i: number) => ring.client(flooded).put(`probe ${i % 5}`, `${i}`)
+      const calm = quantile(await ring.latencies(300, probe), 0.99)
+      // The same life goes on: it knows how fast it is in peace. Only it compares, and nobody has hints for it: what moves is its own doing.
+      ring.partition([flooded], [writer, ...others])
+      for (const tab of [writer, ...others]) tab.options.tuning = { merkleSync: false }
+      ring.crash(writer, ...others)
+      await ring.reopen(writer, ...others)
+      await ring.pass(5000)
+      for (let i = 0; i < names.length; i += 10) {
+        const puts = names.slice(i, i + 10).map((key) => ring.client(writer).begin(key, 'x'.repeat(200)))
+        await ring.await(Promise.all(puts))
+      }
+      await ring.pass(5000)
+      ring.crash(writer, ...others)
+      for (const { disk } of [writer, ...others]) disk.hints.clear()
+      await ring.reopen(writer, ...others)
+      await ring.pass(5000)
+      const missing = () =>
+        names.filter((key) => ring.homes(key).includes(flooded) && !flooded.disk.records.has(named(key)))
+      const all = missing().length
+      ring.heal()
+      await ring.until('the flood to begin', () => missing().length < all)
+      const start = missing().length
+      const busy = quantile(await ring.latencies(300, probe), 0.99)
+      assert.ok(missing().length < start - 100, `progress: ${start} keys were missing, and then ${missing().length}`)
+      assert.ok(missing().length > 200, 'the flood is over too early')
+      ring.saw('the flood went on while users were served')
+      // The table's 1.2 holds where links are slower than the disk (62 ms after 54), with and without a budget. Here one page before a put
+      // in the disk's queue is half of what a calm one takes: 2.2 times with the budget, and 3.5 to 3.8 times without.
+      assert.ok(busy <= 2.8 * calm, `p99 ${busy} ms, before ${calm} ms`)
       const before = counters(ring, 'readRepairs')
-      for (let i = 0; i < 600; i++) void nodeOf(ring.tab(2)).get(named(`k${i}`), { r: 3, strictQuorum: false })
+      for (const key of missing()) void nodeOf(writer).get(named(key), { r: 3, strictQuorum: false })
       await ring.pass(3000)
       const repairs = counters(ring, 'readRepairs') - before
       assert.ok(repairs <= 210, `${repairs} read repairs in three seconds`)
-      const busy = quantile(await ring.latencies(400, probe), 0.99)
-      assert.ok(empty.disk.records.size > 0, 'progress')
-      assert.ok(busy <= 1.5 * calm, `p99 ${busy} ms, before ${calm} ms`)
     },
   },
   {
     number: 29,
     name: 'read-repair-notfound',
-    shows: 'one home has the value and two have nothing: reads that meet it repair the others (OpenRiak#114)',
+    shows:
+      'two homes have nothing, and the value comes after the answer: a read says honestly that two said so, and repairs all the same (OpenRiak#114)',
     tuning: { merkleSync: false, hintedHandoff: false },
-    visits: ['a read was repaired'],
+    visits: ['a read was repaired', 'the value came last'],
     async run(ring) {
-      for (const key of keys(10)) {
-        const [a, b, c] = ring.homes(key)
-        ring.partition([a], [b, c])
+      const { knobs } = ring.world.network
+      for (const [i, key] of keys(10).entries()) {
+        const homes = ring.homes(key)
+        const [a, b, c] = homes
+        const rest = ring.tabs.filter((tab) => tab !== a)
+        ring.partition([a], rest)
+        await ring.pass(2000)
         await ring.client(a).put(key, 'value', { w: 1 })
         await ring.pass(6000)
+        // What would bring it to the others without a read.
+        ring.crash(a)
         a.disk.hints.clear()
+        await ring.reopen(a)
         ring.heal()
-        await ring.pass(4000)
-        for (let i = 0; i < 3; i++) await ring.client(ring.tab(i)).get(key, { r: 3 })
-        await ring.pass(1000)
+        await ring.until('one ring', () => ring.isWhole())
+        await ring.pass(3000)
+        assert.deepEqual(
+          homes.map((home) => replicaAt(home, key)),
+          [['value'], [], []],
+        )
+        // Slower than the others, and not so slow that more are asked.
+        let answeredAt = 0
+        knobs.latency = (from, _, frame) => {
+          if (from !== a.id) return 5
+          if (typeOf(frame) === 'ReadResult') answeredAt ||= ring.world.time.now + 200
+          return 200
+        }
+        const { container, ...told } = await ring
+          .client(i % 2 === 0 ? b : (ring.others(key)[0] as Tab))
+          .ask(key, { r: 2 })
+        assert.deepEqual(
+          [container.siblings, told],
+          [[], { met: true, sloppy: false, answers: 2, needed: 2, cached: false }],
+        )
+        if (answeredAt > ring.world.time.now) ring.saw('the value came last')
+        await ring.pass(2000)
+        knobs.latency = undefined
         for (const home of [a, b, c]) assert.deepEqual(replicaAt(home, key), ['value'])
       }
     },

@@ -23,9 +23,11 @@ export const trouble: Scenario[] = [
   {
     number: 42,
     name: 'swizzle-clog',
-    shows: 'links are stopped one tab after the other and started again in another order, under writes (FoundationDB)',
-    visits: ['a peer went down', 'a hint was delivered'],
+    shows:
+      'links are stopped one tab after the other and started again in another order: who reaches one other tab gets its quorum in time (FoundationDB)',
+    visits: ['a peer went down', 'a hint was delivered', 'a tab with few links met its quorum'],
     async run(ring) {
+      const { network, time } = ring.world
       const clogged: Tab[] = []
       let n = 0
       for (let round = 0; round < 6; round++) {
@@ -33,19 +35,23 @@ export const trouble: Scenario[] = [
         const write = async () => {
           for (let i = 0; i < 10; i++) {
             const tab = ring.random.pick(ring.tabs)
-            const { met } = await ring.client(tab).put(`k${n % 40}`, `${n++}`, { w: 1 })
-            assert.equal(met, true, 'a put with w 1 is always taken')
+            const linked = ring.tabs.filter((other) => network.isLinked(tab.id, other.id)).length
+            const start = time.now
+            const { met } = await ring.client(tab).put(`k${n % 40}`, `${n++}`)
+            assert.ok(met || linked === 0, `a put of a tab with ${linked} links failed`)
+            assert.ok(time.now - start <= 5500, 'it was answered before its deadline')
+            if (met && linked > 0 && linked < 3) ring.saw('a tab with few links met its quorum')
           }
         }
         for (const tab of subset) {
-          for (const other of ring.tabs) ring.world.network.cut(tab.id, other.id)
+          for (const other of ring.tabs) network.cut(tab.id, other.id)
           clogged.push(tab)
           await ring.pass(ring.random.between(200, 4000))
           await write()
         }
         while (clogged.length > 0) {
           const [tab] = clogged.splice(ring.random.below(clogged.length), 1)
-          ring.world.network.heal(tab?.id)
+          network.heal(tab?.id)
           await ring.pass(ring.random.between(200, 4000))
           await write()
         }
@@ -81,23 +87,32 @@ export const trouble: Scenario[] = [
   {
     number: 46,
     name: 'huge-context',
-    shows: 'a key written in hundreds of lives of its tabs keeps a small context, and no false siblings',
+    shows: 'a key written in a thousand lives of its tabs never has a large context, and no false siblings',
     tuning: { settleAfterMs: 4000, scrubIntervalMs: 2000 },
-    visits: ['a tombstone was forgotten'],
+    visits: ['a tombstone was forgotten', 'a context was longer than it may stay'],
     async run(ring) {
-      for (let life = 0; life < 60; life++) {
-        const tab = ring.tab(life % 7)
-        ring.crash(tab)
-        await ring.reopen(tab)
-        const client = ring.client(tab)
-        await ring.pass(3000)
-        await client.get('k')
-        await client.put('k', `${life}`)
-        assert.deepEqual(await ring.client(ring.tab((life + 3) % 7)).get('k'), [`${life}`])
+      let lives = 0
+      let most = 0
+      while (lives < 1000) {
+        // Too fast for anything to be forgotten, and then a while of rest.
+        for (let i = 0; i < 5; i++) {
+          ring.crash(...ring.tabs)
+          await ring.reopen(...ring.tabs)
+          await ring.until('one ring', () => ring.isWhole())
+          for (const tab of ring.tabs) {
+            const client = ring.client(tab)
+            const seen = await client.get('k')
+            assert.deepEqual(seen, lives === 0 ? [] : [`${lives}`])
+            await client.put('k', `${++lives}`, { w: 3 })
+          }
+          most = Math.max(most, largestContext(ring.world))
+        }
+        if (most > 12) ring.saw('a context was longer than it may stay')
+        await ring.pass(30_000)
+        assert.ok(largestContext(ring.world) <= 12, `${largestContext(ring.world)} entries after ${lives} lives`)
       }
-      assert.ok(largestContext(ring.world) > 12)
-      await ring.pass(120_000)
-      assert.ok(largestContext(ring.world) <= 12, `${largestContext(ring.world)} entries`)
+      // What five rounds of seven writers bring, and what was left before.
+      assert.ok(most <= 12 + 35, `${most} entries`)
     },
   },
   {

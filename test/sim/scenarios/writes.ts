@@ -9,7 +9,7 @@ import {
   orSetRemove,
   orSetValues,
 } from '../../../src/merge/index.js'
-import { type Client, nodeOf, replicaAt } from '../ring.js'
+import { type Client, hintAt, nodeOf, replicaAt } from '../ring.js'
 import { typeOf } from '../trace.js'
 import { type Scenario, keys, quantile } from './scenario.js'
 
@@ -169,27 +169,39 @@ export const writes: Scenario[] = [
   {
     number: 44,
     name: 'hot-key',
-    shows: 'half of all traffic on one key leaves the latency of the others as it was',
+    shows:
+      'half of all traffic on one key: blind writes of it are refused at the limit, and the latency of other keys stays as it was',
+    visits: ['a put was refused', 'writes of the hot key overlapped'],
     async run(ring) {
+      const { maxSiblings } = nodeOf(ring.tab(0)).options.tuning
       const client = ring.client(ring.tab(0))
       const probe = (i: number) => client.put(`k${i % 20}`, `${i}`)
       const calm = quantile(await ring.latencies(200, probe), 0.99)
       let hot = 0
+      let underWay = 0
+      let most = 0
       const heat = ring.latencies(200, async (i) => {
-        for (const tab of ring.tabs)
+        for (const tab of ring.tabs) {
+          most = Math.max(most, ++underWay)
           void ring
             .client(tab)
             .begin('hot', `${hot++}`)
-            .catch(() => {})
+            .then(({ refused }) => {
+              if (refused) ring.saw('a put was refused')
+            })
+            .finally(() => underWay--)
+        }
         await probe(i)
       })
       const busy = quantile(await heat, 0.99)
-      assert.ok(busy <= 1.5 * calm, `p99 of other keys ${busy} ms, before ${calm} ms`)
+      assert.ok(busy <= 1.2 * calm, `p99 of other keys ${busy} ms, before ${calm} ms`)
+      if (most > ring.tabs.length) ring.saw('writes of the hot key overlapped')
       await ring.pass(5000)
-      // Blind writes: their siblings are bounded, and can be merged.
       const reader = ring.client(ring.tab(1))
-      await reader.get('hot')
+      const siblings = (await reader.get('hot')).length
+      assert.ok(siblings <= maxSiblings + most, `${siblings} siblings, with at most ${most} writes under way at once`)
       await reader.put('hot', 'merged')
+      assert.deepEqual(await ring.client(ring.tab(2)).get('hot'), ['merged'])
     },
   },
   {
@@ -199,13 +211,19 @@ export const writes: Scenario[] = [
     tuning: { maxSiblings: 20 },
     visits: ['a put was refused'],
     async run(ring) {
-      for (let i = 0; i < 60; i++) {
+      let taken = 0
+      for (let i = 0; i < 300; i++) {
         const { refused } = await ring.client(ring.tab(i % 7)).blind('k', `${i}`)
         if (refused) ring.saw('a put was refused')
+        else taken++
       }
+      assert.equal(taken, 20)
       await ring.pass(5000)
       const reader = ring.client(ring.tab(3))
       assert.equal((await reader.get('k', { r: 3 })).length, 20)
+      // What was refused is nowhere: not in a replica, and in nobody's hints.
+      for (const tab of ring.tabs)
+        assert.ok(replicaAt(tab, 'k').length <= 20 && !hintAt(tab, 'k'), `${tab.id} keeps what was refused`)
       const { refused } = await reader.put('k', 'merged')
       assert.equal(refused, false)
       assert.deepEqual(await ring.client(ring.tab(5)).get('k'), ['merged'])
@@ -222,11 +240,12 @@ export const writes: Scenario[] = [
       for (const durability of ['all', 'strict', 'relaxed'] as const) {
         for (const key of keys(5).map((name) => `${durability} ${name}`)) {
           const homes = ring.homes(key)
-          const { acks } = await ring.client(homes[0]).put(key, 'value', { w: 3, durability })
-          assert.equal(acks.length, 3)
+          const { met, acks } = await ring.client(homes[0]).put(key, 'value', { w: 3, durability })
+          // Three of them, or more where stand-ins joined a home that was slow.
+          assert.ok(met && acks.length >= 3, `${key}: ${acks.length} acknowledged it`)
           for (const home of homes) ring.world.cutPower(home)
-          const left = ring.tabs.filter((tab) => replicaAt(tab, key).length > 0).length
-          if (durability === 'all') assert.equal(left, 3)
+          const left = ring.tabs.filter((tab) => replicaAt(tab, key).length > 0 || hintAt(tab, key)).length
+          if (durability === 'all') assert.ok(left >= 3)
           if (durability === 'strict') assert.ok(left >= 1)
           if (durability === 'relaxed' && left === 0) ring.saw('a relaxed write was lost')
           await ring.reopen(...homes)
@@ -264,23 +283,77 @@ export const writes: Scenario[] = [
   {
     number: 53,
     name: 'counters-sets-partition',
-    shows: 'counters and sets changed on both sides of a cut come out exact',
+    shows:
+      'counters and sets changed on both sides of a cut come out exact, also where a removal arrives before what it removes',
+    // Nothing but the removal itself and the late hint tell a home of the addition.
+    tuning: { merkleSync: false, readRepair: false },
+    visits: ['a removal came before what it removes', 'a hint was delivered by a restarted holder'],
     async run(ring) {
       const sides = [ring.tabs.slice(0, 3), ring.tabs.slice(3)] as const
+      // A side without a home of the key would begin with nothing.
+      const onBothSides = (name: string) =>
+        keys(100)
+          .map((key) => `${name} ${key}`)
+          .find((key) => sides.every((side) => ring.homes(key).some((home) => side.includes(home)))) as string
+      const [clicksKey, tagsKey] = [onBothSides('clicks'), onBothSides('tags')]
       const clicks = counter()
-      await ring.client(ring.tab(0)).put('clicks', JSON.stringify(counterAdd(undefined, 'first', 5)))
+      const tags = orSet<string>()
+      await ring.client(ring.tab(0)).put(clicksKey, JSON.stringify(counterAdd(undefined, 'first', 5)))
+      for (const tag of ['bread', 'milk', 'eggs', 'rice'])
+        await edit(ring.client(ring.tab(0)), tagsKey, tags, (value) => orSetAdd(value, 'first', tag))
+      await ring.pass(3000)
+      const tagsAt = (texts: string[]) =>
+        orSetValues(texts.length > 0 ? tags(texts.map((text) => JSON.parse(text))) : undefined)
+
+      const [late, other] = ring.homes(tagsKey)
+      ring.crash(late)
+      await ring.pass(3000)
+      await edit(ring.client(other), tagsKey, tags, (value) => orSetAdd(value, 'second', 'salt'))
+      await ring.pass(3000)
+      const holders = ring.tabs.filter((tab) => hintAt(tab, tagsKey) && tab !== other)
+      ring.crash(...holders)
+      other.disk.hints.clear()
+      await ring.reopen(late)
+      await ring.until('it to be reached', () => nodeOf(other).peers.reachable().includes(late.id))
+      const knewOfIt = tagsAt(replicaAt(late, tagsKey)).includes('salt')
+      await edit(ring.client(other), tagsKey, tags, (value) => orSetRemove(value, 'salt'))
+      await ring.pass(3000)
+      assert.deepEqual(tagsAt(replicaAt(late, tagsKey)), ['bread', 'eggs', 'milk', 'rice'])
+      if (!knewOfIt) ring.saw('a removal came before what it removes')
+      await ring.reopen(...holders)
+      await ring.until('one ring', () => ring.isWhole())
+      await ring.pass(5000)
+      assert.deepEqual(tagsAt(replicaAt(late, tagsKey)), ['bread', 'eggs', 'milk', 'rice'], 'the hint came late')
+
       ring.partition(...sides)
       await ring.pass(2000)
-      for (const [s, side] of sides.entries())
-        for (let i = 1; i <= 10; i++)
-          await edit(ring.client(side[i % side.length] as (typeof side)[0]), 'clicks', clicks, (value) =>
-            counterAdd(value, `side ${s}`, s === 0 ? i : -1),
-          )
+      for (const [s, side] of sides.entries()) {
+        const client = (i: number) => ring.client(side[i % side.length] as (typeof side)[0])
+        for (let i = 1; i <= 10; i++) {
+          await edit(client(i), clicksKey, clicks, (value) => counterAdd(value, `side ${s}`, s === 0 ? i : -1))
+          await edit(client(i), tagsKey, tags, (value) => orSetAdd(value, `side ${s}`, `${s}.${i}`))
+          if (i % 2 === 0) await edit(client(i + 1), tagsKey, tags, (value) => orSetRemove(value, `${s}.${i}`))
+        }
+        // One side removes what the other adds anew; one removes alone; both remove.
+        if (s === 0) await edit(client(0), tagsKey, tags, (value) => orSetRemove(value, 'bread'))
+        else await edit(client(0), tagsKey, tags, (value) => orSetAdd(value, 'side 1', 'bread'))
+        if (s === 1) await edit(client(1), tagsKey, tags, (value) => orSetRemove(value, 'milk'))
+        await edit(client(2), tagsKey, tags, (value) => orSetRemove(value, 'eggs'))
+      }
+      const left = (s: number) => [1, 3, 5, 7, 9].map((i) => `${s}.${i}`)
+      const [one, two] = [ring.tab(0), ring.tab(3)].map((tab) => ring.client(tab)) as [Client, Client]
+      assert.deepEqual(tagsAt(await one.get(tagsKey)), [...left(0), 'milk', 'rice'])
+      assert.deepEqual(tagsAt(await two.get(tagsKey)), [...left(1), 'bread', 'rice'])
+      const counted = async (client: Client) =>
+        counterValue(clicks((await client.get(clicksKey)).map((text) => JSON.parse(text))))
+      assert.deepEqual([await counted(one), await counted(two)], [5 + 55, 5 - 10])
       ring.heal()
       await ring.pass(20_000)
-      const versions = (await ring.client(ring.tab(5)).get('clicks')).map((text) => JSON.parse(text))
-      assert.equal(counterValue(clicks(versions)), 5 + 55 - 10)
-      assert.ok(nodeOf(ring.tab(0)).synced)
+      for (const tab of ring.tabs) {
+        const client = ring.client(tab)
+        assert.equal(await counted(client), 5 + 55 - 10)
+        assert.deepEqual(tagsAt(await client.get(tagsKey)), [...left(0), ...left(1), 'bread', 'rice'])
+      }
     },
   },
 ]
