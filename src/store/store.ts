@@ -42,8 +42,8 @@ export interface StoreControls {
   connect(): void
   disconnect(): void
   isConnected(): boolean
-  /** The nodes that are here: up, kept out after a rejection, or perhaps up soon. */
-  presence(): ReadonlyMap<string, 'up' | 'rejected' | 'waiting'>
+  /** The nodes that are here, linked or not, each with the life of its page, as far as that is known. */
+  presence(): ReadonlyMap<string, string | undefined>
   wallTime(): number
   /** Gives up the identity's lock and closes the disk. */
   close(): Promise<void>
@@ -59,8 +59,8 @@ export class Store extends EventTarget {
   private readonly root: Bucket
   private readonly buckets = new Map<string, Bucket>()
   private statusTimer: ReturnType<typeof setTimeout> | undefined
-  /** Of the peers that ran with other parameters when they were met last. */
-  private readonly mismatches = new Map<string, ConfigMismatchError>()
+  /** Of the peers that ran with other parameters when they were met last, and in which life of their page. */
+  private readonly mismatches = new Map<string, { session: string | undefined; error: ConfigMismatchError }>()
   private closing: Promise<void> | undefined
 
   /** @internal Use `openStore`. */
@@ -165,15 +165,13 @@ export class Store extends EventTarget {
     }, signal)
   }
 
-  /** Only of who is still here: a tab that came and went keeps nobody from being ready. */
+  /** Only of who is still here as it was met: a tab that came and went, or was mended, keeps nobody from being ready. */
   private mismatchAmongFew(peers: number): ConfigMismatchError | undefined {
     const presence = this.controls.presence()
-    for (const node of this.mismatches.keys()) {
-      // Perhaps with the right parameters by now.
-      if ((presence.get(node) ?? 'waiting') === 'waiting') this.mismatches.delete(node)
-    }
-    const others = [...presence].filter(([node, state]) => state !== 'rejected' && !this.mismatches.has(node))
-    return others.length < peers ? [...this.mismatches.values()].at(-1) : undefined
+    for (const [node, { session }] of this.mismatches)
+      if (!presence.has(node) || presence.get(node) !== session) this.mismatches.delete(node)
+    if (presence.size - this.mismatches.size >= peers) return undefined
+    return [...this.mismatches.values()].at(-1)?.error
   }
 
   /** Goes offline on purpose: every link and the signaling connection are closed, everything else keeps working. */
@@ -319,11 +317,11 @@ export class Store extends EventTarget {
     events.on('sync', ({ peer, pulled, pushed }) => this.emit('sync', { node: peer, pulled, pushed }))
     events.on('error', (error) => this.emit('error', publicError(error)))
     events.on('mismatch', ({ node, theirs }) => {
-      const mismatch = new ConfigMismatchError(
+      const error = new ConfigMismatchError(
         `The peer ${node} runs with other room parameters: ${theirs}. Here: ${this.node.peers.self.config}.`,
       )
-      this.mismatches.set(node, mismatch)
-      this.emit('error', mismatch)
+      this.mismatches.set(node, { session: this.controls.presence().get(node), error })
+      this.emit('error', error)
     })
     this.node.peers.events.on('up', (node) => this.mismatches.delete(node))
   }

@@ -316,7 +316,6 @@ test('a rejected peer that reloads is linked again at once, whoever of the two d
     const [a, b] = await openLinked(stays, reloads)
     await a.page.evaluate((other) => node.mesh.reject(other as never, 'test'), reloads)
     await Promise.all([a.until('node.up.size === 0'), b.until('node.up.size === 0')])
-    expect(await a.page.evaluate((other) => node.mesh.presence().get(other as never), reloads)).toBe('rejected')
     await b.page.reload()
     await b.begin()
     await Promise.all([a.linked(reloads), b.linked(stays)])

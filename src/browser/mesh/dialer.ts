@@ -174,6 +174,7 @@ export class Dialer {
       // What it was rejected for ended with its former page: an application that was mended comes by a reload.
       if (performance.now() < peer.blockedUntil) this.disarm(peer)
       peer.blockedUntil = 0
+      peer.restartedAt = performance.now()
       this.options.onNewSession(peer)
     }
     // The page behind this link is gone, whatever the link says.

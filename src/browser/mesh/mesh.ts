@@ -21,6 +21,8 @@ import type { Signal } from './signals.js'
 /** How long a direct link may take before a new peer is reached by relay. */
 const PATIENCE_MS = 2000
 const REJECTED_MS = 60_000
+/** The node rejects half a second after it has seen the reason, so that the peer can be told. */
+const RESTARTED_MS = 1000
 /** How long a peer that left the room, or that the former network led to, has to answer. */
 const PROBE_MS = 3000
 const NEAR_INTERVAL_MS = 250
@@ -45,11 +47,9 @@ export interface MeshOptions {
 export interface Mesh extends Transport {
   /** How each node that is up is reached now: 'direct', or the neighbour that relays. */
   paths(): Map<NodeId, 'direct' | NodeId>
-  /** The nodes that are here: up, kept out after `reject`, or in the signaling room and perhaps up soon. */
-  presence(): Map<NodeId, Presence>
+  /** The nodes that are here, up or said to be in the room by a signaling server, each with the life of its page, as far as that is known. */
+  presence(): Map<NodeId, string | undefined>
 }
-
-export type Presence = 'up' | 'rejected' | 'waiting'
 
 export function createMesh(options: MeshOptions): Mesh {
   const { self, signaling, maxPeers = 24, allowDirect = () => true, onWarning = () => {} } = options
@@ -162,7 +162,6 @@ export function createMesh(options: MeshOptions): Mesh {
 
   function setUp(peer: Peer, up: boolean): void {
     peer.up = up
-    if (up) peer.upSession = peer.session
     if (up) handlers?.onUp(peer.node)
     else handlers?.onDown(peer.node)
   }
@@ -367,8 +366,8 @@ export function createMesh(options: MeshOptions): Mesh {
       if (node === self) return
       onWarning(`the link to ${node} is dropped: ${reason}`)
       const peer = peerOf(node)
-      // Its page was loaded again since the application saw what it rejects.
-      if (!peer.up && peer.session !== peer.upSession) return
+      // It means the former life of that page, which it met a moment ago. What is wrong with this one it will meet again.
+      if (performance.now() - peer.restartedAt < RESTARTED_MS) return
       dialer.block(peer, REJECTED_MS)
       refresh(peer)
     },
@@ -391,9 +390,8 @@ export function createMesh(options: MeshOptions): Mesh {
     },
 
     presence() {
-      const now = performance.now()
-      const here = [...peers.values()].filter((peer) => peer.up || (peer.present && !peer.gone))
-      return new Map(here.map((peer) => [peer.node, peer.up ? 'up' : now < peer.blockedUntil ? 'rejected' : 'waiting']))
+      const here = [...peers.values()].filter((peer) => peer.up || signaling.reaches(peer.node))
+      return new Map(here.map((peer) => [peer.node, peer.session]))
     },
   }
 }

@@ -23,8 +23,8 @@ export class Peer {
 
   /** The present life of its page as far as we know, and former ones. */
   session: string | undefined
-  /** The life in which it was up last. */
-  upSession: string | undefined
+  /** When it came with another one than before. */
+  restartedAt = Number.NEGATIVE_INFINITY
   readonly retired: string[] = []
   /** The greatest attempt that it has dialed with in this session, and the numbers of its latest signals. */
   attempt = 0
