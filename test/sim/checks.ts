@@ -51,12 +51,24 @@ export function leftovers(world: World): string[] {
     if (disk.hints.size > 0) found.push(`I8: ${id} keeps ${disk.hints.size} hint rows`)
     const meta = [...disk.meta.values()].reduce((sum, value) => sum + value.length, 0)
     if (meta > 64 * 1024) found.push(`I8: ${id} keeps ${meta} bytes of bookkeeping`)
+    for (const [key, { container }] of disk.records) {
+      const size = needlessContext(decodeContainer(container))
+      if (size > LARGE_CONTEXT) found.push(`I8: ${id} keeps ${size} entries in the context of ${JSON.stringify(key)}`)
+    }
   }
   return found
 }
 
 /** A context is never cut off below this size: forgetting its entries is work. */
 const SMALL_CONTEXT = 12
+/** It takes a whole scrub to find one that could be shorter; no context gets that long meanwhile. */
+const LARGE_CONTEXT = 100
+
+/** The size of a context that has entries which only tell of replaced versions; 0 where it has none. */
+function needlessContext(container: Container): number {
+  const size = contextSize(container.context)
+  return size > contextSize(withStableContextDropped(container).context) ? size : 0
+}
 
 /**
  * What the ring will still turn into tombstones or forget, within that time (I2, I8): expired values, and long contexts that only tell of
@@ -69,9 +81,8 @@ export function unsettled(world: World, withinMs: number): string | undefined {
       const soon = world.wallTime(place) + withinMs
       if (container.siblings.some((one) => one.value && !isLiveSibling(one, soon)))
         return `I2: ${place.id} still has an expired value of ${JSON.stringify(key)}`
-      const size = contextSize(container.context)
-      if (size > SMALL_CONTEXT && size > contextSize(withStableContextDropped(container).context))
-        return `I8: ${place.id} keeps ${size} entries in the context of ${JSON.stringify(key)}`
+      const size = needlessContext(container)
+      if (size > SMALL_CONTEXT) return `I8: ${place.id} keeps ${size} entries in the context of ${JSON.stringify(key)}`
     }
   return undefined
 }

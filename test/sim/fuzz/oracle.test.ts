@@ -1,6 +1,9 @@
 /** The simulator's own judgement, on rings that are wronged on purpose. */
 import { expect, test } from 'vitest'
-import { settledState } from '../checks.js'
+import type { ActorId } from '../../../src/core/ids.js'
+import { decodeContainer, encodeContainer } from '../../../src/core/versions/encoding.js'
+import { leftovers, settledState, unsettled } from '../checks.js'
+import type { Row } from '../disk.js'
 import { Ring, type Tab, named } from '../ring.js'
 
 async function ringWith(keys: string[]): Promise<Ring> {
@@ -35,4 +38,25 @@ test('the disk that had the last copy excuses its loss (I1)', async () => {
   const ring = await ringWith(['lost'])
   for (const home of ring.homes('lost')) ring.world.changeDisk(home, 'loses a key', () => lose(home, 'lost'))
   expect(judged(ring, 'lost')).toEqual([])
+})
+
+test('a context that could be shorter is not taken for rest (I8)', async () => {
+  const ring = await ringWith(['k'])
+  const [home] = ring.homes('k')
+  const grow = (entries: number) => {
+    const row = home.disk.records.get(named('k')) as Row
+    const { siblings, context } = decodeContainer(row.container)
+    const vector = new Map(context.vector)
+    for (let i = 0; i < entries; i++) vector.set(`formertab0.${i}` as ActorId, 1)
+    home.disk.records.set(named('k'), {
+      ...row,
+      container: encodeContainer({ siblings, context: { ...context, vector } }),
+    })
+  }
+  expect(unsettled(ring.world, 0)).toBeUndefined()
+  grow(12)
+  expect(unsettled(ring.world, 0)).toMatch(/^I8: .* keeps 13 entries/)
+  expect(leftovers(ring.world)).toEqual([])
+  grow(100)
+  expect(leftovers(ring.world)).toEqual([expect.stringMatching(/^I8: .* keeps 101 entries/)])
 })
