@@ -246,6 +246,18 @@ export const mutations: Mutation[] = [
     ],
   },
   {
+    pitfall: 'P20',
+    name: 'a write on its way is a difference to be repaired',
+    killedBy: 'aae-in-flight',
+    changes: [
+      {
+        file: 'src/core/sync/exchange.ts',
+        find: '    if (settle && differences.length > 0) {\n',
+        replace: '    if (settle && differences.length < 0) {\n',
+      },
+    ],
+  },
+  {
     pitfall: 'P21',
     name: 'a request to a silent peer waits for ever',
     killedBy: 'sync-with-frozen-peer',
@@ -273,6 +285,18 @@ export const mutations: Mutation[] = [
         file: 'src/core/requests/handoff.ts',
         find: '    this.timer = this.clock.setTimer(this.tuning.handoffIntervalMs, () => {\n',
         replace: '    this.timer = this.clock.setTimer(this.tuning.handoffIntervalMs / 20, () => {\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P23',
+    name: 'hints go out again while they are on their way',
+    killedBy: 'hint-flap',
+    changes: [
+      {
+        file: 'src/core/requests/handoff.ts',
+        find: 'if (this.stopped || this.busy.has(home) || home === this.routing.self) return',
+        replace: 'if (this.stopped || home === this.routing.self) return',
       },
     ],
   },
@@ -394,6 +418,18 @@ export const mutations: Mutation[] = [
     ],
   },
   {
+    pitfall: 'P39',
+    name: 'a put replaces nothing that it saw: the times in the values alone decide',
+    killedBy: 'clock-scramble',
+    changes: [
+      {
+        file: 'src/core/node.ts',
+        find: '    const container = writtenContainer(context, sibling)\n',
+        replace: '    const container = writtenContainer(context === undefined ? context : EMPTY_CONTEXT, sibling)\n',
+      },
+    ],
+  },
+  {
     pitfall: 'P40',
     name: 'a scan that not everybody answered says that it is complete',
     killedBy: 'coverage-partial',
@@ -505,11 +541,6 @@ export const absent: Absent[] = [
     pitfall: 'P38',
     name: 'hot partitions',
     reason: 'there are no limits per partition to waste; the scenario hot-key watches the other keys',
-  },
-  {
-    pitfall: 'P39',
-    name: 'last write wins under clock skew',
-    reason: 'no clock orders versions; clock-scramble shows it, and merge/lww orders by what the application gives it',
   },
   {
     pitfall: 'P42',

@@ -1,7 +1,8 @@
 /** Disks that forget, go back in time, or are somebody else’s. */
 import { strict as assert } from 'node:assert'
-import { type Tab, named, nodeOf, replicaAt } from '../ring.js'
-import { SLOW_HEART, type Scenario, keys } from './scenario.js'
+import { nodeOfActor } from '../../../src/core/ids.js'
+import { type Tab, containerAt, named, nodeOf, replicaAt } from '../ring.js'
+import { SLOW_HEART, type Scenario, isDamaged, keys } from './scenario.js'
 
 export const amnesia: Scenario[] = [
   {
@@ -9,6 +10,7 @@ export const amnesia: Scenario[] = [
     name: 'amnesia-coordinator',
     shows:
       'a coordinator that lost one record, and then its whole disk, repeats no dot and hides no write (kv679_dataloss)',
+    visits: ['one node had written as two actors'],
     async run(ring) {
       const [a] = ring.homes('k')
       const client = ring.client(a)
@@ -22,6 +24,8 @@ export const amnesia: Scenario[] = [
       await ring.reopen(a)
       await ring.client(a).blind('k', 'after all', { w: 1 })
       await ring.pass(20_000)
+      const actors = [...containerAt(a, 'k').context.vector.keys()].filter((actor) => nodeOfActor(actor) === a.id)
+      if (actors.length > 1) ring.saw('one node had written as two actors')
       const left = await ring.client(ring.tab(0)).get('k', { r: 3 })
       assert.ok(left.includes('after all') && left.includes('after one'), `left: ${left}`)
     },
@@ -36,7 +40,7 @@ export const amnesia: Scenario[] = [
         const [a, b, c] = ring.homes(key)
         await ring.client(a).put(key, 'first', { w: 3 })
         ring.world.changeDisk(b, 'has a record damaged', () => b.disk.flipByte(named(key), ring.random.below(60)))
-        ring.saw('a damaged record met a write')
+        if (isDamaged(b, key)) ring.saw('a damaged record met a write')
         await ring.client(c).blind(key, 'second', { w: 3 })
         await ring.pass(500)
       }
@@ -91,6 +95,8 @@ export const amnesia: Scenario[] = [
     name: 'duplicate-tab',
     shows:
       'one identity on two copies of a disk at once, which the lock of a slot prevents: still no dot twice and nothing lost',
+    // That the second tab gets another id before its first put is the slots' promise, which no simulated tab has: test/browser/profile.test.ts.
+    visits: ['two tabs ran as one node'],
     async run(ring) {
       const [original] = ring.tabs as [Tab]
       await ring.client(original).put('k', 'before')
@@ -100,6 +106,8 @@ export const amnesia: Scenario[] = [
       // Its links are taken over by the copy: for the others there is one tab of that name.
       await ring.world.start(copy)
       await ring.pass(5000)
+      if (ring.world.alive().filter(({ node }) => node.options.node === original.id).length === 2)
+        ring.saw('two tabs ran as one node')
       for (const key of keys(10)) {
         await ring.client(copy).put(key, 'by the copy', { w: 2 })
         await ring.client(original).put(key, 'by the original', { w: 1 })

@@ -1,6 +1,7 @@
 /** Tombstones: deleted keys stay deleted, and their tombstones end. */
 import { strict as assert } from 'node:assert'
-import { type Ring, type Tab, hintAt, named, nodeOf, replicaAt } from '../ring.js'
+import { lww } from '../../../src/merge/index.js'
+import { type Client, type Ring, type Tab, hintAt, named, nodeOf, replicaAt } from '../ring.js'
 import { SLOW_HEART, type Scenario, keys } from './scenario.js'
 
 const HOUR = 3_600_000
@@ -125,6 +126,7 @@ export const deletes: Scenario[] = [
     shows:
       'with clocks two hours apart, values expire once everywhere, never live longer again, and nothing keeps repairing',
     tuning: { ...SLOW_HEART, settleAfterMs: 600_000 },
+    visits: ['a value was expired for some only'],
     async run(ring) {
       const wallTime = 1_700_000_000_000 + ring.world.time.now
       for (const [i, tab] of ring.tabs.entries()) tab.clockError = ((i % 3) - 1) * 2 * HOUR
@@ -132,21 +134,63 @@ export const deletes: Scenario[] = [
       for (const key of keys(10)) await client.put(key, 'mortal', { expiresAt: wallTime + 6 * HOUR, w: 3 })
       await ring.pass(30_000)
       for (const key of keys(10)) assert.deepEqual(await ring.client(ring.tab(0)).get(key), ['mortal'])
-      for (let i = 0; i < 24; i++) await ring.pass(HOUR / 2)
+      for (let i = 0; i < 24; i++) {
+        await ring.pass(HOUR / 2)
+        const holders = ring.tabs.filter((tab) => replicaAt(tab, 'k0').length > 0)
+        const expired = holders.filter(
+          (tab) => 1_700_000_000_000 + ring.world.time.now + tab.clockError >= wallTime + 6 * HOUR,
+        )
+        if (expired.length > 0 && expired.length < holders.length) ring.saw('a value was expired for some only')
+      }
       for (const key of keys(10)) assert.deepEqual(await ring.client(ring.tab(3)).get(key, { r: 3 }), [])
     },
   },
   {
     number: 24,
     name: 'clock-scramble',
-    shows: 'wall clocks that jump by hours every second change nothing of what wins',
+    shows:
+      'wall clocks that jump by hours every second change nothing of what wins; last writer wins picks among versions that nobody replaced, never one behind',
+    visits: ['a version replaced one of a later time', 'two versions were merged by their times'],
     async run(ring) {
+      interface Stamped {
+        id: number
+        /** Of the writer's wall clock. */
+        at: number
+        /** All versions that it descends from. */
+        after: number[]
+      }
+      const wins = lww<Stamped>('at')
+      const timeAt = (tab: Tab) => 1_700_000_000_000 + ring.world.time.now + tab.clockError
+      let last = 0
+      const seen: Stamped[] = []
+      const read = async (client: Client): Promise<Stamped | undefined> => {
+        const versions = (await client.get('lww')).map((text): Stamped => JSON.parse(text))
+        if (versions.length === 0) return undefined
+        if (versions.length > 1) ring.saw('two versions were merged by their times')
+        const won = wins(versions)
+        for (const former of seen)
+          assert.ok(!former.after.includes(won.id), `${won.id} came back after ${former.id}, which descends from it`)
+        seen.push(won)
+        return won
+      }
       const client = ring.client(ring.tab(2))
       for (let i = 0; i < 60; i++) {
         for (const tab of ring.tabs) tab.clockError = ring.random.between(-5, 5) * HOUR
         await ring.pass(1000)
         await client.put('k', `${i}`)
         assert.deepEqual(await ring.client(ring.tab(i % 7)).get('k'), [`${i}`])
+        // Two at once, neither of which knows the other's.
+        const writers = [ring.client(ring.tab(i % 7)), ring.client(ring.tab((i + 3) % 7))]
+        const before = [await read(writers[0] as Client), await read(writers[1] as Client)]
+        const puts = writers.map((writer, w) => {
+          const former = before[w]
+          const at = timeAt(writer.tab)
+          if (former && former.at > at) ring.saw('a version replaced one of a later time')
+          const next: Stamped = { id: ++last, at, after: former ? [...former.after, former.id] : [] }
+          return writer.begin('lww', JSON.stringify(next))
+        })
+        await ring.await(Promise.all(puts))
+        await read(ring.client(ring.tab((i + 1) % 7)))
       }
       assert.ok(nodeOf(ring.tab(2)).membership.placed().length === 7)
     },

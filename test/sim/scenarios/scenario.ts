@@ -1,6 +1,7 @@
 /** What a named scenario is: a schedule, the states it must have visited, and its own claims besides what holds after every scenario. */
 import type { Tuning } from '../../../src/core/tuning.js'
-import type { Ring } from '../ring.js'
+import { MalformedError } from '../../../src/core/versions/encoding.js'
+import { type Ring, type Tab, containerAt } from '../ring.js'
 import type { Sight } from '../sights.js'
 import type { WorldKnobs } from '../world.js'
 
@@ -41,4 +42,15 @@ export function keys(count: number): string[] {
 /** The value at this part of a sorted list. */
 export function quantile(sorted: number[], part: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] as number
+}
+
+/** Whether the tab's record of the key cannot be read any more. */
+export function isDamaged(tab: Tab, key: string): boolean {
+  try {
+    containerAt(tab, key)
+    return false
+  } catch (error) {
+    if (error instanceof MalformedError) return true
+    throw error
+  }
 }

@@ -19,6 +19,20 @@ async function scan(ring: Ring, tab: Tab): Promise<{ found: number; complete: bo
   return { found: await ring.await(all), complete: running.complete }
 }
 
+/** What may grow, over all disks and open tabs. */
+function sizes(ring: Ring): Record<string, number> {
+  const sum = (of: (tab: Tab) => number) => ring.tabs.reduce((total, tab) => total + of(tab), 0)
+  return {
+    records: sum(({ disk }) => disk.records.size),
+    hints: sum(({ disk }) => disk.hints.size),
+    'bytes of bookkeeping': sum(({ disk }) =>
+      [...disk.meta.values()].reduce((bytes, value) => bytes + value.length, 0),
+    ),
+    'entries of a context': largestContext(ring.world),
+    members: Math.max(...ring.world.alive().map(({ node }) => node.membership.all().length)),
+  }
+}
+
 export const trouble: Scenario[] = [
   {
     number: 42,
@@ -119,6 +133,7 @@ export const trouble: Scenario[] = [
     number: 47,
     name: 'coverage-partial',
     shows: 'a scan that too few answer, or a home that is still filling, says that it is not complete',
+    visits: ['a scan could not be complete'],
     async run(ring) {
       for (const key of keys(50)) await ring.client(ring.tab(0)).put(key, 'value', { w: 3 })
       assert.deepEqual(await scan(ring, ring.tab(1)), { found: 50, complete: true })
@@ -134,6 +149,7 @@ export const trouble: Scenario[] = [
       await ring.until('a first peer', () => nodeOf(newcomer).peers.reachable().length > 0)
       const early = await scan(ring, newcomer)
       assert.ok(!early.complete || early.found === 50, `${early.found} found, said to be complete`)
+      if (!few.complete || !early.complete) ring.saw('a scan could not be complete')
     },
   },
   {
@@ -156,6 +172,7 @@ export const trouble: Scenario[] = [
     convergesWithinMs: 24 * HOUR,
     async run(ring) {
       const end = ring.world.time.now + 30 * 24 * HOUR
+      const samples: Record<string, number>[] = []
       let n = 0
       while (ring.world.time.now < end) {
         // Poisson: memoryless gaps of three hours on average.
@@ -173,7 +190,21 @@ export const trouble: Scenario[] = [
           await client.put(key, n % 9 === 0 ? undefined : `${n}`)
           n++
         }
+        const day = Math.floor(30 - (end - ring.world.time.now) / (24 * HOUR))
+        samples[day] ??= sizes(ring)
       }
+      // I8: in the last days there is no more than in those after the first keys had come.
+      const most = (what: string, from: number, to: number) =>
+        Math.max(...samples.slice(from, to).map((sample) => sample?.[what] ?? 0))
+      for (const what of ['records', 'hints', 'bytes of bookkeeping', 'members']) {
+        const [early, late] = [most(what, 5, 15), most(what, 20, 30)]
+        assert.ok(late <= 1.5 * early + 10, `${what}: at most ${early} on the days 5 to 14, and ${late} on 20 to 29`)
+      }
+      // Up to twelve entries nothing is forgotten, and beyond that when all members are there.
+      assert.ok(
+        most('entries of a context', 0, 30) <= 24,
+        `${most('entries of a context', 0, 30)} entries of a context`,
+      )
     },
   },
 ]
