@@ -5,5 +5,6 @@ import { root } from './paths.mjs'
 import { buildForNode } from './simulator.mjs'
 
 const outDir = join(root, 'out/paper/build')
-await buildForNode(outDir, { main: 'test/paper/reports/main.ts' })
+const folder = 'test/paper/reports'
+await buildForNode(outDir, { main: `${folder}/main.ts`, worker: `${folder}/worker.ts` })
 await import(pathToFileURL(join(outDir, 'main.js')).href)

@@ -1,4 +1,4 @@
-/** One experiment of the paper, as it came out here. */
+/** One experiment of the paper: its parts, which are measured side by side on all cores, and how they came out here. */
 import type { Series } from './plot.js'
 
 export interface Report {
@@ -12,6 +12,33 @@ export interface Report {
   /** What may be compared with the paper’s numbers, and what may not. */
   comparable: string
   plot: { xLabel: string; yLabel: string; logX?: boolean; logY?: boolean; bars?: boolean; series: Series[] }
+  /** The few numbers that the end of `npm run paper` repeats. */
+  summary: Finding[]
+  /** What had to hold and does not: `npm run paper` then fails. */
+  missed?: string[]
+}
+
+export interface Finding {
+  what: string
+  /** The paper’s number or, where it has none, whose it is. */
+  expected: string
+  here: string
+}
+
+/** Parts and results go to worker threads and come back: plain data. */
+export interface Experiment {
+  parts: unknown[]
+  measure(part: unknown): unknown
+  report(results: unknown[]): Report
+}
+
+/** `report` gets the results in the order of `parts`. */
+export function experiment<Part, Result>(of: {
+  parts: Part[]
+  measure(part: Part): Result | Promise<Result>
+  report(results: Result[]): Report
+}): Experiment {
+  return of as Experiment
 }
 
 /** A Markdown table. */

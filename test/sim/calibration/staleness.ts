@@ -44,12 +44,28 @@ export const LNKD_SSD: Wars = { w: SSD, a: SSD, r: SSD, s: SSD }
 export const LNKD_DISK: Wars = { w: DISK_WRITE, a: SSD, r: SSD, s: SSD }
 export const YMMR: Wars = { w: YMMR_WRITE, a: YMMR_REST, r: YMMR_REST, s: YMMR_REST }
 
-/** In per cent, of an independent model with the same delays. */
-export const EXPECTED = [
+/** SCENARIOS.md (c), in per cent: an independent model with the same delays, given to a tenth of a point. */
+export const EXPECTED: {
+  name: string
+  wars: Wars
+  quorum: Quorum
+  /** Milliseconds after the acknowledgement. */
+  times: number[]
+  expected: number[]
+}[] = [
   { name: 'LNKD-SSD', wars: LNKD_SSD, quorum: { n: 3, r: 1, w: 1 }, times: [0, 5], expected: [97.5, 99.999] },
   { name: 'LNKD-DISK', wars: LNKD_DISK, quorum: { n: 3, r: 1, w: 1 }, times: [0, 10], expected: [43.4, 92.7] },
   { name: 'YMMR', wars: YMMR, quorum: { n: 3, r: 1, w: 1 }, times: [0, 1000], expected: [88.7, 99.7] },
   { name: 'LNKD-DISK', wars: LNKD_DISK, quorum: { n: 3, r: 2, w: 1 }, times: [0, 10], expected: [76.1, 99.6] },
+]
+
+/** SCENARIOS.md (c), N = 3, R = W = 1: a read is within k versions, as a share. */
+export const EXPECTED_WITHIN = [
+  { k: 1, expected: 0.333 },
+  { k: 2, expected: 0.556 },
+  { k: 3, expected: 0.704 },
+  { k: 5, expected: 0.868 },
+  { k: 10, expected: 0.983 },
 ]
 
 /** The delay as `NetworkKnobs.latency`. */
