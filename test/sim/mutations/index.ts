@@ -24,6 +24,19 @@ const SAME_ACTOR_IN_EVERY_LIFE: Mutation['changes'] = [
   },
 ]
 
+const DELIVERED_AGAIN_AND_AGAIN: Mutation['changes'] = [
+  {
+    file: 'src/core/requests/handoff.ts',
+    find: 'if (this.stopped || this.busy.has(home) || home === this.routing.self) return',
+    replace: 'if (this.stopped || home === this.routing.self) return',
+  },
+  {
+    file: 'src/core/requests/handoff.ts',
+    find: '    this.timer = this.clock.setTimer(this.tuning.handoffIntervalMs, () => {\n',
+    replace: '    this.timer = this.clock.setTimer(this.tuning.handoffIntervalMs / 20, () => {\n',
+  },
+]
+
 export const mutations: Mutation[] = [
   {
     pitfall: 'P1',
@@ -275,30 +288,13 @@ export const mutations: Mutation[] = [
     pitfall: 'P23',
     name: 'hints are sent to a slow home again and again',
     killedBy: 'hint-storm',
-    changes: [
-      {
-        file: 'src/core/requests/handoff.ts',
-        find: 'if (this.stopped || this.busy.has(home) || home === this.routing.self) return',
-        replace: 'if (this.stopped || home === this.routing.self) return',
-      },
-      {
-        file: 'src/core/requests/handoff.ts',
-        find: '    this.timer = this.clock.setTimer(this.tuning.handoffIntervalMs, () => {\n',
-        replace: '    this.timer = this.clock.setTimer(this.tuning.handoffIntervalMs / 20, () => {\n',
-      },
-    ],
+    changes: DELIVERED_AGAIN_AND_AGAIN,
   },
   {
     pitfall: 'P23',
-    name: 'hints go out again while they are on their way',
+    name: 'hints are sent to a flapping home again and again',
     killedBy: 'hint-flap',
-    changes: [
-      {
-        file: 'src/core/requests/handoff.ts',
-        find: 'if (this.stopped || this.busy.has(home) || home === this.routing.self) return',
-        replace: 'if (this.stopped || home === this.routing.self) return',
-      },
-    ],
+    changes: DELIVERED_AGAIN_AND_AGAIN,
   },
   {
     pitfall: 'P25',
