@@ -82,9 +82,9 @@ class Put {
   private limited = false
   /** This tab's outbox had nothing else of the key when the put began. */
   private readonly alone: boolean
-  private withdrawal: Promise<void> | undefined
-  /** No home takes it, but the outbox cannot be without it any more. */
-  private kept = false
+  /** Nodes that were asked and said nothing: they may have taken it or not. */
+  private readonly silent = new Set<NodeId>()
+  private afterLimit: Promise<void> | undefined
   private resolve: ((outcome: PutOutcome) => void) | undefined
   private timers: CancelTimer[] = []
 
@@ -175,11 +175,15 @@ class Put {
     }
     this.outstanding++
     void peers.request(node, message, tuning.requestTimeoutMs).then((reply) => {
+      if (reply) this.silent.delete(node)
       if (reply?.type === 'Stored' && reply.refused.length === 0) {
         this.acks.add(node)
         if (standsFor) this.hinted.add(standsFor)
       } else if (reply?.type === 'Stored') this.limited = true
-      else this.replace(node, bytes)
+      else {
+        if (!reply) this.silent.add(node)
+        this.replace(node, bytes)
+      }
       this.answered()
     })
   }
@@ -211,7 +215,7 @@ class Put {
   /** The quorum takes too long: stand-ins join in; where there are none, the same nodes are asked again, as the frame may be lost. */
   private escalate(bytes: Uint8Array, attempt: number): void {
     const { routing, peers, clock } = this.context
-    if (!this.resolve || this.withdrawal || this.answers() >= this.options.w) return
+    if (!this.resolve || this.afterLimit || this.answers() >= this.options.w) return
     for (const node of [...this.asked]) {
       if (node === routing.self || this.acks.has(node) || this.replace(node, bytes)) continue
       if (routing.isReachable(node) && !peers.isMoving(node)) this.send(node, this.standIns.get(node), bytes)
@@ -233,11 +237,6 @@ class Put {
     return covered.size
   }
 
-  /** The limit was reached wherever it could be: where one home took it, it is a version like any other. */
-  private isRefused(): boolean {
-    return this.limited && !this.kept && this.answers() === 0
-  }
-
   private decideIfMet(): void {
     if (this.localDone && this.answers() >= this.options.w) this.decide()
   }
@@ -249,25 +248,42 @@ class Put {
     void this.conclude().then(() => this.finish())
   }
 
-  /** Nothing more is waited for. What was refused must not come about later through this tab's outbox. */
+  /** Nothing more is waited for. Where the limit was met and nobody is known to have it, it is made certain whether it is there. */
   private async conclude(): Promise<void> {
-    if (this.resolve && this.localDone && this.isRefused() && this.acks.has(this.context.routing.self))
-      this.withdrawal ??= this.withdraw()
-    await this.withdrawal
+    const { self } = this.context.routing
+    const isTaken = [...this.acks].some((node) => this.isHome || node !== self)
+    if (this.resolve && this.localDone && this.limited && !isTaken)
+      this.afterLimit ??= this.outstanding > 0 || this.silent.size > 0 ? this.keep() : this.withdraw()
+    await this.afterLimit
     this.decide()
   }
 
+  /** Somebody who does not answer may have taken it: then it is a version like any other, and this tab has it too. */
+  private async keep(): Promise<void> {
+    const { replica, routing } = this.context
+    if (this.acks.has(routing.self)) return
+    const hintFor = this.homes.filter((home) => home !== routing.self)
+    const durability = this.options.durability === 'relaxed' ? 'relaxed' : 'strict'
+    try {
+      await replica.store([this.entry], { asRecord: this.isHome, hintFor, own: true, durability, maxSiblings: 0 })
+      this.acks.add(routing.self)
+      for (const home of hintFor) this.hinted.add(home)
+    } catch (error) {
+      this.storageError = error
+    }
+  }
+
+  /** All have refused it: it must not come about later through this tab's outbox, unless that cannot be without it any more. */
   private async withdraw(): Promise<void> {
     const { replica, routing, onError } = this.context
+    if (!this.acks.has(routing.self)) return
     try {
-      this.kept = !(await replica.withdraw(this.entry, this.alone))
+      if (!(await replica.withdraw(this.entry, this.alone))) return
+      this.acks.delete(routing.self)
+      this.hinted.clear()
     } catch (error) {
-      this.kept = true
       onError(error)
     }
-    if (this.kept) return
-    this.acks.delete(routing.self)
-    this.hinted.clear()
   }
 
   private decide(): void {
@@ -276,7 +292,7 @@ class Put {
     const { routing } = this.context
     let answers = this.answers()
     const homes = this.homeAcks()
-    const refused = this.isRefused()
+    const refused = this.limited && this.acks.size === 0 && this.storageError === undefined
     // Nobody else could be found: this tab, no home of the key and not in the list of stand-ins either, is the one place that holds it.
     if (answers === 0 && !this.options.strictQuorum && this.acks.has(routing.self)) answers = 1
     this.resolve({

@@ -159,7 +159,8 @@ export class Replica {
         return current
       },
     })
-    await this.commit([], [hint], 'relaxed')
+    // A power cut must not bring back what the application was told is refused.
+    await this.commit([], [hint], 'strict')
     return gone
   }
 

@@ -7,7 +7,7 @@ import type { NodeId, Partition, StoreKey } from '../ids.js'
 import type { Peers } from '../peers.js'
 import { sameDigest } from '../sync/merkle.js'
 import type { Tuning } from '../tuning.js'
-import type { Container } from '../versions/container.js'
+import { type Container, mergeContainers } from '../versions/container.js'
 import { MalformedError, decodeContainer, digestOf, ifPossible } from '../versions/encoding.js'
 import type { Copies } from './copies.js'
 import type { GetOutcome } from './get.js'
@@ -140,16 +140,21 @@ export class Scan {
   ): Promise<ScanEntry | undefined> {
     const homes = this.context.routing.homes(key)
     const answering = streams.filter((stream) => !stream.failed && stream.node && homes.includes(stream.node))
-    const [first, ...rest] = ifPossible(() => encoded.map(decodeContainer)) ?? []
+    const shown = encoded.map((bytes) => ifPossible(() => decodeContainer(bytes)))
+    const [first, ...rest] = shown
     const digest = first && digestOf(key, first)
     const allShowIt = answering.length > 0 && answering.every((stream) => holders.includes(stream))
-    if (first && digest && allShowIt && rest.every((other) => sameDigest(digestOf(key, other), digest))) {
+    if (first && digest && allShowIt && rest.every((other) => other && sameDigest(digestOf(key, other), digest))) {
       this.context.seen(key, first)
       return { key, container: first, read: undefined }
     }
     try {
       const read = await this.context.get(key)
-      return { key, container: read.container, read }
+      if (read.met) return { key, container: read.container, read }
+      // Those who showed it may be out of reach by now.
+      this.complete = false
+      const container = shown.reduce<Container>((all, one) => (one ? mergeContainers(all, one) : all), read.container)
+      return { key, container, read }
     } catch (error) {
       if (error instanceof MalformedError) return undefined
       throw error

@@ -61,7 +61,8 @@ export class Clients {
     if (!outcome) return
     this.sees(client, place, key, outcome.container)
     this.keep(place, step, outcome.container.context)
-    if (!outcome.met || outcome.sloppy || homes !== homesSeenBy(place, key)) return
+    // It may have been closed in the very turn of its answer.
+    if (!place.node || !outcome.met || outcome.sloppy || homes !== homesSeenBy(place, key)) return
     for (const met of this.met.get(key) ?? [])
       if (met.ended <= start && met.homes === homes) this.judgeOverlap(place, step.r, met, outcome.container)
   }
@@ -88,7 +89,7 @@ export class Clients {
       world.sights.saw(HELD_TO_TAKE)
       if (!met) world.history.violation('I9', `a put at ${place.id} met ${answers} of ${step.w} on a calm ring`)
     }
-    if (met && !refused && !sloppy && homes === homesSeenBy(place, key))
+    if (place.node && met && !refused && !sloppy && homes === homesSeenBy(place, key))
       this.met.set(key, [
         ...(this.met.get(key) ?? []).slice(1 - KEPT_MET),
         { write, homes, w: step.w, began, ended: world.time.now },

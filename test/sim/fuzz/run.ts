@@ -26,6 +26,8 @@ export interface RunResult {
 const CORE_MS = 15_000
 const CONVERGED_WITHIN_MS = 400_000
 const QUIET_MS = 15_000
+/** From the time-out to the answer: what was refused is taken out of the outbox first. */
+const DECISION_MS = 500
 /** A pass over everything is sixteen rounds; who finds something there asks everybody, and waits before that. */
 const SCRUBBED_WITHIN_MS = 200_000
 
@@ -155,14 +157,14 @@ class Day {
 
   /** On a calm ring. */
   private async mustAnswer(place: OpenPlace): Promise<void> {
-    const { world, clients, keys } = this
+    const { world, clients } = this
     let answered = false
     const step = { w: Math.min(2, this.plan.n), strict: false, durability: 'strict', deletes: false, ttlMs: 0 } as const
-    const { outcome } = clients.write(place, keys[0] as StoreKey, step, EMPTY_CONTEXT)
+    const { outcome } = clients.write(place, storeKey(this.plan.n, '', 'after all'), step, EMPTY_CONTEXT)
     void outcome.then(({ met, refused }) => {
       answered = met || refused
     })
-    await world.time.advance(place.node.options.tuning.requestTimeoutMs)
+    await world.time.advance(place.node.options.tuning.requestTimeoutMs + DECISION_MS)
     if (!answered) world.history.violation('I9', `${place.id} cannot write although its core is back`)
   }
 
