@@ -11,7 +11,8 @@ export type BackgroundKind = 'hints' | 'transfer' | 'sync' | 'scrub' | 'reap'
 const RANK: Record<BackgroundKind, number> = { hints: 0, transfer: 1, sync: 2, scrub: 3, reap: 4 }
 /** Foreground operations count as going on for this long after the last one. */
 const BUSY_MS = 30
-const MIN_GAP_MS = 2
+/** Twice what a page of a disk takes: foreground operations then wait a fifth longer on average (scenario aae-flood; with 2 ms, twice as long). */
+const MIN_GAP_MS = 10
 /** The minimum share: at least this often one batch runs. */
 const MAX_GAP_MS = 100
 const STARVED_AFTER_MS = 1000

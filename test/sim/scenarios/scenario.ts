@@ -54,3 +54,7 @@ export function isDamaged(tab: Tab, key: string): boolean {
     throw error
   }
 }
+
+export function mean(numbers: number[]): number {
+  return numbers.reduce((sum, number) => sum + number, 0) / numbers.length
+}
