@@ -150,9 +150,8 @@ export class Scan {
     }
     try {
       const read = await this.context.get(key)
-      if (read.met) return { key, container: read.container, read }
+      if (read.met && !read.sloppy) return { key, container: read.container, read }
       // Those who showed it may be out of reach by now.
-      this.complete = false
       const container = shown.reduce<Container>((all, one) => (one ? mergeContainers(all, one) : all), read.container)
       return { key, container, read }
     } catch (error) {
