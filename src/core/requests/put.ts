@@ -80,8 +80,6 @@ class Put {
   private storageError: unknown
   /** Some replica had too many siblings already. */
   private limited = false
-  /** This tab's outbox had nothing else of the key when the put began. */
-  private readonly alone: boolean
   /** Nodes that were asked and said nothing: they may have taken it or not. */
   private readonly silent = new Set<NodeId>()
   private afterLimit: Promise<void> | undefined
@@ -98,7 +96,6 @@ class Put {
     })
     this.homes = context.routing.homes(entry.key)
     this.isHome = this.homes.includes(context.routing.self)
-    this.alone = !context.replica.hints.has(entry.key)
   }
 
   run(): Promise<PutOutcome> {
@@ -278,7 +275,7 @@ class Put {
     const { replica, routing, onError } = this.context
     if (!this.acks.has(routing.self)) return
     try {
-      if (!(await replica.withdraw(this.entry, this.alone))) return
+      if (!(await replica.withdraw(this.entry))) return
       this.acks.delete(routing.self)
       this.hinted.clear()
     } catch (error) {

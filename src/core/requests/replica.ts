@@ -135,33 +135,28 @@ export class Replica {
   }
 
   /**
-   * Takes a write out of this tab's outbox that no home would take. Only what changes nothing else there: its context may have replaced
-   * what was in the row before it.
-   * @param alone nothing was in the row before it.
+   * Takes a write out of this tab's outbox that no home would take. Only a blind one: any other may have replaced something in the row, which
+   * would be lost with it.
    * @returns whether it is gone.
    */
-  async withdraw({ key, container }: Entry, alone: boolean): Promise<boolean> {
-    const [dot] = container.siblings.map((sibling) => sibling.dot)
+  async withdraw({ key, container }: Entry): Promise<boolean> {
+    const { siblings, context } = container
+    const dot = siblings[0]?.dot
     invariant(dot, 'a put writes one version')
-    const isBlind = contextSize(container.context) === 1
-    let gone = true
+    if (contextSize(context) > 1 || (context.vector.size > 0 && dot.counter > 1)) return false
     const hint = this.hints.tracked({
       key,
       apply: (current) => {
-        gone = true
         if (!current) return current
         const row = decodeIfPossible(current.container)
-        if (alone && dominates(container, row)) return undefined
         const rest = row.siblings.filter((sibling) => compareDots(sibling.dot, dot) !== 0)
-        if (rest.length === row.siblings.length) return current
-        if (isBlind) return { ...current, container: encodeContainer({ siblings: rest, context: row.context }) }
-        gone = false
-        return current
+        if (rest.length === 0) return undefined
+        return { ...current, container: encodeContainer({ siblings: rest, context: row.context }) }
       },
     })
     // A power cut must not bring back what the application was told is refused.
     await this.commit([], [hint], 'strict')
-    return gone
+    return true
   }
 
   /** Gives a hint row other targets (its home left for good): re-routed, not dropped (P25). */
