@@ -77,6 +77,8 @@ class Get {
   private deciding = false
   private expired = false
   private repairing = false
+  /** This tab's outbox was read with a write in it that may still be refused: a repair must not spread it. */
+  private undecided = false
   private merged: Container = EMPTY_CONTAINER
   private copyAsked = false
   private cached = false
@@ -125,15 +127,18 @@ class Get {
     const complete = isComplete(this.key)
     if (this.homes.includes(routing.self) && complete) this.fullAsked = true
     this.outstanding++
+    this.undecided = replica.hints.isUnderWay(this.key)
     const read = replica.certainlyAbsent(this.key) ? Promise.resolve([EMPTY_CONTAINER]) : replica.read([this.key])
     void read
       .then(
-        ([container = EMPTY_CONTAINER]) =>
+        ([container = EMPTY_CONTAINER]) => {
+          this.undecided ||= replica.hints.isUnderWay(this.key)
           this.answers.set(routing.self, {
             digest: digestIfAny(this.key, container),
             container,
             complete: complete && isComplete(this.key),
-          }),
+          })
+        },
         (error) => {
           this.storageError = error
         },
@@ -329,7 +334,7 @@ class Get {
   /** After the answer: wait for the stragglers, then bring everybody who should have the key to the merged state (§5). */
   private async repairLater(): Promise<void> {
     const { tuning, onError } = this.context
-    if (!tuning.readRepair || this.resolve || this.repairing || this.outstanding > 0) return
+    if (!tuning.readRepair || this.undecided || this.resolve || this.repairing || this.outstanding > 0) return
     this.repairing = true
     try {
       await this.repair()

@@ -72,6 +72,11 @@ export class HintIndex {
     else this.underWay.delete(key)
   }
 
+  /** A put of this tab has not been decided: it may be refused, and taken out again. */
+  isUnderWay(key: StoreKey): boolean {
+    return this.underWay.has(key)
+  }
+
   has(key: StoreKey): boolean {
     return this.rows.has(key)
   }
