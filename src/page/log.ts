@@ -70,8 +70,11 @@ export class Log {
       directory.refresh(store.members, store.status.node)
       this.add('member', `${directory.label(node)} is ${state}`)
     })
-    store.addEventListener('conflict', ({ detail: { key, siblings } }) =>
-      this.add('conflict', `${JSON.stringify(key)} has ${plural(siblings, 'version')}`),
+    store.addEventListener('conflict', ({ detail: { key, siblings, many } }) =>
+      this.add(
+        'conflict',
+        `${JSON.stringify(key)} has ${plural(siblings, 'version')}${many ? ': resolve them before no more are taken' : ''}`,
+      ),
     )
     store.addEventListener('handoff', ({ detail: { kind, node, keys, left } }) => {
       if (keys === 0) return

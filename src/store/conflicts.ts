@@ -7,6 +7,8 @@ export interface Conflict {
   bucket: string
   key: string
   siblings: number
+  /** A warning: `warnSiblings` or more, and at `maxSiblings` the next concurrent write is refused. Put a merged value with the entry's context. */
+  many: boolean
 }
 
 const MAX_REMEMBERED = 1000
@@ -17,6 +19,7 @@ export class Conflicts {
 
   constructor(
     private readonly wallTime: () => number,
+    private readonly warnSiblings: number,
     private readonly tell: (conflict: Conflict) => void,
   ) {}
 
@@ -36,6 +39,6 @@ export class Conflicts {
         this.told.delete(oldest)
         break
       }
-    this.tell({ bucket: name.bucket, key: name.key, siblings })
+    this.tell({ bucket: name.bucket, key: name.key, siblings, many: siblings >= this.warnSiblings })
   }
 }

@@ -79,6 +79,7 @@ export class Store extends EventTarget {
       wallTime: () => controls.wallTime(),
       conflicts: new Conflicts(
         () => controls.wallTime(),
+        settings.tuning.warnSiblings,
         (conflict) => this.emit('conflict', conflict),
       ),
       onError: (error) => this.emit('error', publicError(error)),
