@@ -12,6 +12,15 @@ function damageRecord(tab: Tab, key: string): void {
   if (row) tab.disk.records.set(named(key), { ...row, container: damaged(row.container) })
 }
 
+/** Members, incarnation and complete partitions: no byte is as it was. */
+function damageBookkeeping({ disk: { meta } }: Tab): void {
+  for (const [name, value] of meta)
+    meta.set(
+      name,
+      value.map((byte) => byte ^ 0xa5),
+    )
+}
+
 async function fill(ring: Ring, tab: Tab): Promise<void> {
   for (const key of KEYS) await ring.client(tab).put(key, `${key} 1`)
 }
@@ -84,11 +93,7 @@ test('a node whose bookkeeping is damaged opens, learns everything anew, and has
   const tab = ring.tab(0)
   await fill(ring, tab)
   await ring.world.close(tab)
-  for (const [name, value] of tab.disk.meta)
-    tab.disk.meta.set(
-      name,
-      value.map((byte) => byte ^ 0xa5),
-    )
+  damageBookkeeping(tab)
   await ring.reopen(tab)
   await ring.until('one ring', () => ring.isWhole())
   for (const key of KEYS) expect(await ring.client(tab).get(key, { r: 3 })).toEqual([`${key} 1`])
@@ -99,11 +104,7 @@ test('a closed tab whose bookkeeping is damaged is adopted all the same', async 
   const [adopter, orphan] = [ring.tab(0), ring.tab(3)]
   await fill(ring, orphan)
   await ring.world.close(orphan)
-  for (const [name, value] of orphan.disk.meta)
-    orphan.disk.meta.set(
-      name,
-      value.map((byte) => byte ^ 0xa5),
-    )
+  damageBookkeeping(orphan)
   await ring.adopt(adopter, orphan)
   await ring.until('one ring', () => ring.isWhole())
   for (const key of KEYS) expect(await ring.client(adopter).get(key, { r: 3 })).toEqual([`${key} 1`])
