@@ -12,6 +12,9 @@ import type { Tuning } from '../tuning.js'
 import type { Duties } from './duties.js'
 import type { Exchange } from './exchange.js'
 
+/** A transfer between the two nodes moves the same data in larger pieces: sync looks again this much later. */
+const AFTER_TRANSFER_MS = 2000
+
 export interface AntiEntropyEvents {
   /** A comparison ended; nothing moved when both numbers are 0. */
   synced: { peer: NodeId; pulled: number; pushed: number }
@@ -86,7 +89,11 @@ export class AntiEntropy {
       for (let [peer] = this.due; peer !== undefined && !this.stopped; [peer] = this.due) {
         this.due.delete(peer)
         if (!this.routing.isReachable(peer)) continue
-        const partitions = this.shared(peer)
+        const shared = this.shared(peer)
+        const partitions = this.exchange.isFetchedFrom(peer)
+          ? []
+          : shared.filter((partition) => !this.duties.fetching.has(partition))
+        if (partitions.length < shared.length) this.later(peer, AFTER_TRANSFER_MS)
         if (partitions.length === 0) continue
         const { pulled, pushed, complete } = await this.exchange.with(peer, partitions, 'sync', true)
         if (complete || pulled + pushed > 0) this.events.emit('synced', { peer, pulled, pushed })

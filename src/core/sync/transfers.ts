@@ -177,8 +177,11 @@ export class Transfers {
   }
 
   private async fetch(peer: NodeId, partitions: Partition[]): Promise<void> {
-    const { generation } = this.duties
-    const { pulled, complete } = await this.exchange.with(peer, partitions, 'transfer', false)
+    const { generation, fetching } = this.duties
+    for (const partition of partitions) fetching.add(partition)
+    const { pulled, complete } = await this.exchange.with(peer, partitions, 'transfer', false).finally(() => {
+      for (const partition of partitions) fetching.delete(partition)
+    })
     if (!complete) return
     for (const partition of partitions) this.duties.markComplete(partition, generation)
     this.events.emit('filled', {

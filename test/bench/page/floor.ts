@@ -13,7 +13,7 @@ const BULK = 4
 const HEADER = 9
 /** Above this, a sender waits until the channel has drained: `send` has no back-pressure of its own. */
 const BUFFERED = 1_000_000
-const BULK_BYTES = 64_000
+const BULK_BYTES = 16_000
 
 interface Channel {
   bufferedAmount: number
