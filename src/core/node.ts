@@ -217,6 +217,7 @@ export class Node {
     )
     this.antiEntropy = new AntiEntropy(
       this.exchange,
+      this.transfers,
       this.duties,
       this.routing,
       this.membership,

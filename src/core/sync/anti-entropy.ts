@@ -11,8 +11,9 @@ import type { Routing } from '../requests/routing.js'
 import type { Tuning } from '../tuning.js'
 import type { Duties } from './duties.js'
 import type { Exchange } from './exchange.js'
+import type { Transfers } from './transfers.js'
 
-/** A transfer between the two nodes moves the same data in larger pieces: sync looks again this much later. */
+/** Transfers move the same data in larger pieces: sync looks this much later at what they were moving. */
 const AFTER_TRANSFER_MS = 2000
 
 export interface AntiEntropyEvents {
@@ -30,6 +31,7 @@ export class AntiEntropy {
 
   constructor(
     private readonly exchange: Exchange,
+    private readonly transfers: Transfers,
     private readonly duties: Duties,
     private readonly routing: Routing,
     private readonly membership: Membership,
@@ -90,9 +92,7 @@ export class AntiEntropy {
         this.due.delete(peer)
         if (!this.routing.isReachable(peer)) continue
         const shared = this.shared(peer)
-        const partitions = this.exchange.isFetchedFrom(peer)
-          ? []
-          : shared.filter((partition) => !this.duties.fetching.has(partition))
+        const partitions = shared.filter((partition) => !this.transfers.isMoving(peer, partition))
         if (partitions.length < shared.length) this.later(peer, AFTER_TRANSFER_MS)
         if (partitions.length === 0) continue
         const { pulled, pushed, complete } = await this.exchange.with(peer, partitions, 'sync', true)

@@ -18,8 +18,6 @@ export class Duties {
   private standIns = new Set<Partition>()
   private readonly classes = new Set<ReplicationFactor>()
   private distrusted = 0
-  /** What a transfer is fetching right now: nothing else need move it as well. */
-  readonly fetching = new Set<Partition>()
 
   constructor(
     private readonly self: NodeId,

@@ -33,15 +33,9 @@ interface Difference {
   theirs: Digest | undefined
 }
 
-/** A peer that asked for a page of whole partitions this recently is filling from here. */
-const FETCHING_MS = 1000
-
 class PeerSilent extends Error {}
 
 export class Exchange {
-  /** When each peer last asked for a page of whole partitions. */
-  private readonly fetchedAt = new Map<NodeId, number>()
-
   constructor(
     private readonly replica: Replica,
     private readonly peers: Peers,
@@ -85,11 +79,6 @@ export class Exchange {
       if (error instanceof PeerSilent) return undefined
       throw error
     }
-  }
-
-  /** Whether the peer is filling partitions from here just now. */
-  isFetchedFrom(peer: NodeId): boolean {
-    return this.clock.now() - (this.fetchedAt.get(peer) ?? Number.NEGATIVE_INFINITY) < FETCHING_MS
   }
 
   private async differingPartitions(peer: NodeId, partitions: Partition[], kind: BackgroundKind): Promise<Partition[]> {
@@ -355,10 +344,7 @@ export class Exchange {
       entries: await this.checkKeys(keys),
       whole: true,
     }))
-    peers.handle('FetchPartitions', ({ partitions, after }, from) => {
-      this.fetchedAt.set(from, this.clock.now())
-      return this.pageOf(partitions, after)
-    })
+    peers.handle('FetchPartitions', ({ partitions, after }) => this.pageOf(partitions, after))
   }
 }
 

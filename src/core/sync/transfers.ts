@@ -20,6 +20,9 @@ const ASK_TIMEOUT_MS = 5000
 const RETRY_MS = 2000
 const GATHER_MS = 200
 const SOURCES_AT_ONCE = 2
+/** A peer that said what it lacks is probably fetching that for this long; for the longer time it is not believed again. */
+const FILLING_MS = 5000
+const FORGOTTEN_MS = 60_000
 
 export interface TransferEvents {
   /** Partitions that this node has fetched, and how many it still lacks. */
@@ -34,6 +37,10 @@ export class Transfers {
   private again = false
   private timer: CancelTimer | undefined
   private stopped = false
+  /** What is being fetched right now. */
+  private readonly fetching = new Set<Partition>()
+  /** What each peer has said that it lacks, and when it first did. */
+  private readonly lacking = new Map<NodeId, Map<Partition, number>>()
 
   constructor(
     private readonly duties: Duties,
@@ -48,10 +55,18 @@ export class Transfers {
     private readonly silentMs: number,
     private readonly onError: (error: unknown) => void,
   ) {
-    peers.handle('AskComplete', ({ partitions }) => ({
-      type: 'Complete',
-      partitions: partitions.filter((partition) => duties.isSource(partition)),
-    }))
+    peers.handle('AskComplete', ({ partitions }, from) => {
+      const now = clock.now()
+      const lacking = this.lacking.get(from) ?? new Map<Partition, number>()
+      this.lacking.set(from, lacking)
+      for (const partition of partitions) {
+        const since = lacking.get(partition)
+        // Asked again and again, it is stuck: then sync is to help it.
+        if (since === undefined || now - since > FORGOTTEN_MS) lacking.set(partition, now)
+      }
+      return { type: 'Complete', partitions: partitions.filter((partition) => duties.isSource(partition)) }
+    })
+    peers.events.on('down', (node) => this.lacking.delete(node))
     // An offer for a partition that is being waited for is accepted by fetching it.
     peers.handle('OfferPartitions', ({ partitions }) => {
       if (partitions.some((partition) => !duties.isComplete(partition))) this.fillSoon()
@@ -70,6 +85,13 @@ export class Transfers {
     if (this.stopped || this.running) return this.fill()
     this.timer?.()
     this.timer = this.clock.setTimer(GATHER_MS, () => this.fill())
+  }
+
+  /** Whether a transfer to this node or to the peer is probably moving the partition just now: nothing else need move it as well. */
+  isMoving(peer: NodeId, partition: Partition): boolean {
+    if (this.fetching.has(partition)) return true
+    const since = this.lacking.get(peer)?.get(partition)
+    return since !== undefined && this.clock.now() - since < FILLING_MS
   }
 
   /** Starts fetching what is missing, or lets a running round go once more. */
@@ -177,10 +199,10 @@ export class Transfers {
   }
 
   private async fetch(peer: NodeId, partitions: Partition[]): Promise<void> {
-    const { generation, fetching } = this.duties
-    for (const partition of partitions) fetching.add(partition)
+    const { generation } = this.duties
+    for (const partition of partitions) this.fetching.add(partition)
     const { pulled, complete } = await this.exchange.with(peer, partitions, 'transfer', false).finally(() => {
-      for (const partition of partitions) fetching.delete(partition)
+      for (const partition of partitions) this.fetching.delete(partition)
     })
     if (!complete) return
     for (const partition of partitions) this.duties.markComplete(partition, generation)

@@ -237,7 +237,37 @@ export const membership: Scenario[] = [
         assert.deepEqual(replicaAt(newcomer, key), ['x'.repeat(400)])
         held += newcomer.disk.records.get(named(key))?.container.length ?? 0
       }
-      assert.ok(sent <= 2 * held, `${sent} bytes were sent for ${held}`)
+      // Twelve times something was lost on its way; starting anew each time would send far more.
+      assert.ok(sent <= 2.5 * held, `${sent} bytes were sent for ${held}`)
+    },
+  },
+  {
+    number: 69,
+    name: 'transfer-once',
+    shows:
+      'a newcomer is sent what it has to hold once: Merkle sync with it does not move the same beside the transfer',
+    visits: ['Merkle sync was due while a transfer went on'],
+    async run(ring) {
+      const { network } = ring.world
+      const names = keys(300)
+      await fill(ring, names, 'x'.repeat(400))
+      const newcomer = ring.world.addPlace()
+      let sent = 0
+      network.taps.push((_, to, frame) => {
+        if (to === newcomer.id && ['Entries', 'Store'].includes(typeOf(frame) ?? '')) sent += frame.length
+      })
+      // It takes longer than the first syncs after a link came up wait, from either side.
+      for (const tab of ring.tabs) network.setSlow(tab.id, newcomer.id, { bytesPerMs: 6, bufferBytes: 400_000 })
+      await ring.world.start(newcomer)
+      const opened = ring.world.time.now
+      await ring.until('the newcomer to be whole', () => ring.isWhole(), 60_000)
+      if (ring.world.time.now - opened > 3000) ring.saw('Merkle sync was due while a transfer went on')
+      // Frames carry more than containers, and a peer whose link comes up later has not heard what is being fetched. With both at work it was 1.63 to 2 times.
+      const held = names
+        .filter((key) => ring.homes(key).includes(newcomer))
+        .reduce((sum, key) => sum + (newcomer.disk.records.get(named(key))?.container.length ?? 0), 0)
+      await ring.pass(30_000)
+      assert.ok(held > 0 && sent <= 1.6 * held, `${sent} bytes were sent for ${held}`)
     },
   },
   {
