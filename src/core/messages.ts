@@ -95,8 +95,11 @@ export const shapes = {
   Entries: shape(17, { entries, cursor: optional(text(1300)) }),
   /** The live keys from `from` up to `to` (exclusive), in key order. */
   Scan: shape(18, { from: text(1300), to: text(1300), limit: count, reverse: flag }),
-  /** `filling`: partitions of which this node is a home but may lack data. */
-  ScanPage: shape(19, { entries, more: flag, filling: partitions }),
+  /**
+   * `lacking`: partitions of the range's replication class of which this node may lack data. Those of others too: who asks may take it for a home
+   * that it does not know to be one.
+   */
+  ScanPage: shape(19, { entries, more: flag, lacking: partitions }),
 
   Gossip: shape(20, {
     digests: list(pair(node, count), MAX_MEMBERS),

@@ -21,6 +21,7 @@ import {
   type ReplicationFactor,
   type StoreKey,
   nodeOfActor,
+  parseStoreKey,
 } from './ids.js'
 import { Gossip } from './membership/gossip.js'
 import { Membership } from './membership/membership.js'
@@ -263,7 +264,8 @@ export class Node {
       tuning,
       isComplete: (key) => this.duties.isComplete(address(key).partition),
       isLeaving: () => this.membership.isLeaving(node),
-      filling: () => this.duties.filling(),
+      // The start of a range may be a bucket's, with no key behind it.
+      lacking: (from) => this.lacking(parseStoreKey(`${from}\0`)?.n),
       observe: (entries) => {
         for (const { key, container } of entries) this.minter.observe(key, container)
       },
@@ -445,6 +447,11 @@ export class Node {
       this.copies.keep(key, container, whole)
   }
 
+  /** Partitions of a replication class of which this node is no home, or not a whole one. */
+  private lacking(n: ReplicationFactor | undefined): Partition[] {
+    return n === undefined ? [] : this.duties.partitionsOf(n).filter((partition) => !this.duties.isComplete(partition))
+  }
+
   /** All live keys of a range in order, from every reachable member; the range lies within one replication factor. */
   scan(range: ScanRange, n: ReplicationFactor, options: GetOptions): Scan {
     return new Scan(range, {
@@ -453,7 +460,7 @@ export class Node {
       replica: this.replica,
       copies: this.copies,
       tuning: this.options.tuning,
-      filling: () => this.duties.filling(),
+      lacking: () => this.lacking(n),
       partitions: this.duties.partitionsOf(n),
       get: (key) => this.get(key, options),
       seen: (key, container) => this.keepCopy(key, container, true),

@@ -54,7 +54,7 @@ const bodies: Bodies = {
   Fetch: { keys: list(text(1200)) },
   Entries: { entries, cursor: optional(text(1300)) },
   Scan: { from: text(1300), to: text(1300), limit: count, reverse: flag },
-  ScanPage: { entries, more: flag, filling: list(count) },
+  ScanPage: { entries, more: flag, lacking: list(count) },
   Gossip: { digests: list(fc.tuple(id, count)), heard: list(real), hash: digest },
   GossipReply: { members, wanted: list(id) },
   Members: { members },

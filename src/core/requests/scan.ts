@@ -26,7 +26,8 @@ export interface ScanContext {
   peers: Peers
   replica: Replica
   tuning: Tuning
-  filling: () => Partition[]
+  /** Those of which this node may lack data. */
+  lacking: () => Partition[]
   /** All partitions of the replication class that the range lies in. */
   partitions: Partition[]
   get: (key: StoreKey) => Promise<GetOutcome>
@@ -49,7 +50,7 @@ interface Stream {
   node: NodeId | undefined
   entries: [StoreKey, Uint8Array][]
   more: boolean
-  filling: Set<Partition>
+  lacking: Set<Partition>
   failed: boolean
 }
 
@@ -69,8 +70,9 @@ export class Scan {
     this.complete = this.covers(streams)
     if (!this.complete) streams.push(await this.open(undefined))
     for (;;) {
-      await Promise.all(streams.map((stream) => this.refill(stream)))
-      if (this.complete && streams.some((stream) => stream.failed)) this.complete = this.covers(streams)
+      const refilled = await Promise.all(streams.map((stream) => this.refill(stream)))
+      // A home may have fallen silent, or have lost its disk and be filling it anew.
+      if (this.complete && refilled.includes(true)) this.complete = this.covers(streams)
       const key = this.nextKey(streams)
       if (key === undefined) return
       const holders = streams.filter((stream) => stream.entries[0]?.[0] === key)
@@ -82,23 +84,26 @@ export class Scan {
   }
 
   private open(node: NodeId | undefined): Promise<Stream> {
-    const stream: Stream = { node, entries: [], more: true, filling: new Set(), failed: false }
+    const stream: Stream = { node, entries: [], more: true, lacking: new Set(), failed: false }
     return this.refill(stream).then(() => stream)
   }
 
-  private async refill(stream: Stream): Promise<void> {
-    if (stream.entries.length > 0 || !stream.more) return
+  /** @returns whether the node was asked. */
+  private async refill(stream: Stream): Promise<boolean> {
+    if (stream.entries.length > 0 || !stream.more) return false
     const range = { ...this.range, limit: PAGE, ...this.resume(stream) }
     const page = await this.page(stream.node, range)
     if (!page) {
       stream.more = false
       stream.failed = true
-      return
+      return true
     }
     stream.entries = page.entries
     stream.more = page.more && page.entries.length > 0
-    stream.filling = new Set(page.filling)
+    // What an earlier page lacked is not in a later one either.
+    for (const partition of page.lacking) stream.lacking.add(partition)
     this.positions.set(stream, page.entries.at(-1)?.[0])
+    return true
   }
 
   private readonly positions = new Map<Stream, StoreKey | undefined>()
@@ -110,14 +115,14 @@ export class Scan {
   }
 
   private async page(node: NodeId | undefined, range: ScanRange & { limit: number }) {
-    const { routing, peers, replica, copies, tuning, filling } = this.context
+    const { routing, peers, replica, copies, tuning, lacking } = this.context
     if (node === undefined) {
       const keys = await copies.keysIn(range.from, range.to)
       if (range.reverse) keys.reverse()
       // Without their versions: each is read like any key of which no home shows anything.
-      return { entries: keys.map((key): [StoreKey, Uint8Array] => [key, new Uint8Array(0)]), more: false, filling: [] }
+      return { entries: keys.map((key): [StoreKey, Uint8Array] => [key, new Uint8Array(0)]), more: false, lacking: [] }
     }
-    if (node === routing.self) return { ...(await scanHere(replica, range, tuning.batchBytes)), filling: filling() }
+    if (node === routing.self) return { ...(await scanHere(replica, range, tuning.batchBytes)), lacking: lacking() }
     const reply = await peers.request(node, { type: 'Scan', ...range }, tuning.requestTimeoutMs)
     return reply?.type === 'ScanPage' ? reply : undefined
   }
@@ -166,7 +171,7 @@ export class Scan {
     return partitions.every((partition) =>
       routing.homesOf(partition).some((home) => {
         const stream = answering.get(home)
-        return stream !== undefined && !stream.filling.has(partition)
+        return stream !== undefined && !stream.lacking.has(partition)
       }),
     )
   }

@@ -16,8 +16,8 @@ export interface ServeContext {
   isComplete: (key: StoreKey) => boolean
   /** This node hands everything over and will be gone: what it took now would be lost. */
   isLeaving: () => boolean
-  /** Partitions of which this node is a home without having all data yet. */
-  filling: () => Partition[]
+  /** Partitions of which this node may lack data, in the replication class in which a range starts. */
+  lacking: (from: string) => Partition[]
   /** Received containers pass by here, so that the node notices if anybody knows more of its own dots than it does. */
   observe: (entries: Entry[]) => void
   onStorageFailure: (failure: StorageFailure) => void
@@ -99,7 +99,7 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
     'Scan',
     guarded(async (range: MessageOf<'Scan'>) => {
       const { entries, more } = await scanHere(replica, range, tuning.batchBytes)
-      return { type: 'ScanPage', entries, more, filling: context.filling() }
+      return { type: 'ScanPage', entries, more, lacking: context.lacking(range.from) }
     }),
   )
 }
