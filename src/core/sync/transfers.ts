@@ -20,9 +20,10 @@ const ASK_TIMEOUT_MS = 5000
 const RETRY_MS = 2000
 const GATHER_MS = 200
 const SOURCES_AT_ONCE = 2
-/** A peer that said what it lacks is probably fetching that for this long; for the longer time it is not believed again. */
-const FILLING_MS = 5000
-const FORGOTTEN_MS = 60_000
+/** A peer that said what it lacks is probably fetching that for this long. */
+const FETCHING_MS = 5000
+/** When it still says so, it is stuck; only after this long does it count as fetching anew. */
+const STUCK_MS = 60_000
 
 export interface TransferEvents {
   /** Partitions that this node has fetched, and how many it still lacks. */
@@ -40,7 +41,7 @@ export class Transfers {
   /** What is being fetched right now. */
   private readonly fetching = new Set<Partition>()
   /** What each peer has said that it lacks, and when it first did. */
-  private readonly lacking = new Map<NodeId, Map<Partition, number>>()
+  private readonly lackingAt = new Map<NodeId, Map<Partition, number>>()
 
   constructor(
     private readonly duties: Duties,
@@ -57,16 +58,16 @@ export class Transfers {
   ) {
     peers.handle('AskComplete', ({ partitions }, from) => {
       const now = clock.now()
-      const lacking = this.lacking.get(from) ?? new Map<Partition, number>()
-      this.lacking.set(from, lacking)
+      const lacking = this.lackingAt.get(from) ?? new Map<Partition, number>()
+      this.lackingAt.set(from, lacking)
       for (const partition of partitions) {
         const since = lacking.get(partition)
-        // Asked again and again, it is stuck: then sync is to help it.
-        if (since === undefined || now - since > FORGOTTEN_MS) lacking.set(partition, now)
+        // One that is stuck is not to be kept from sync.
+        if (since === undefined || now - since > STUCK_MS) lacking.set(partition, now)
       }
       return { type: 'Complete', partitions: partitions.filter((partition) => duties.isSource(partition)) }
     })
-    peers.events.on('down', (node) => this.lacking.delete(node))
+    peers.events.on('down', (node) => this.lackingAt.delete(node))
     // An offer for a partition that is being waited for is accepted by fetching it.
     peers.handle('OfferPartitions', ({ partitions }) => {
       if (partitions.some((partition) => !duties.isComplete(partition))) this.fillSoon()
@@ -90,8 +91,8 @@ export class Transfers {
   /** Whether a transfer to this node or to the peer is probably moving the partition just now: nothing else need move it as well. */
   isMoving(peer: NodeId, partition: Partition): boolean {
     if (this.fetching.has(partition)) return true
-    const since = this.lacking.get(peer)?.get(partition)
-    return since !== undefined && this.clock.now() - since < FILLING_MS
+    const since = this.lackingAt.get(peer)?.get(partition)
+    return since !== undefined && this.clock.now() - since < FETCHING_MS
   }
 
   /** Starts fetching what is missing, or lets a running round go once more. */
