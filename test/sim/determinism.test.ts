@@ -7,11 +7,15 @@ import { shrink } from './fuzz/shrink.js'
 /** Whole days are played: vitest's five seconds were too few while browsers ran beside it. */
 const BUSY_MACHINE_MS = 120_000
 
-test('the same seed gives the same trace, another seed another one', async () => {
-  const hash = async (seed: number) => (await run(planOf({ seed, operations: 300 }))).hash
-  expect(await hash(5)).toBe(await hash(5))
-  expect(await hash(5)).not.toBe(await hash(6))
-}, BUSY_MACHINE_MS)
+test(
+  'the same seed gives the same trace, another seed another one',
+  async () => {
+    const hash = async (seed: number) => (await run(planOf({ seed, operations: 300 }))).hash
+    expect(await hash(5)).toBe(await hash(5))
+    expect(await hash(5)).not.toBe(await hash(6))
+  },
+  BUSY_MACHINE_MS,
+)
 
 test('a failing schedule is shrunk to what it takes to fail', async () => {
   const plan = planOf({ seed: 9, operations: 200 })
