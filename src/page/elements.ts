@@ -22,6 +22,11 @@ export function makeButton(text: string, onClick: () => void, attributes: Record
   return button
 }
 
+/** Until somebody listens, a browser would submit a form by itself, and what was typed would be lost: index.html has its buttons disabled. */
+export function enableButtons(form: HTMLFormElement): void {
+  for (const button of form.querySelectorAll('button')) button.disabled = false
+}
+
 /** What index.html holds under this id. @throws when it does not */
 export function find<T extends HTMLElement>(id: string, type: new () => T): T {
   const element = document.getElementById(id)

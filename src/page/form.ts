@@ -1,6 +1,6 @@
 /** The form that puts and gets. */
 import type { Store } from '../index.js'
-import { find } from './elements.js'
+import { enableButtons, find } from './elements.js'
 import type { Log } from './log.js'
 import { parseValue, plural, showValue } from './values.js'
 
@@ -30,4 +30,5 @@ export function wireForm(store: Store, log: Log, select: (key: string) => void):
   find('get', HTMLButtonElement).addEventListener('click', () => {
     get().catch((error) => log.error(error))
   })
+  enableButtons(form)
 }

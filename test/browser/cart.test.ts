@@ -153,3 +153,8 @@ test('the cart is no wider than a screen of 360 pixels', async () => {
   await add(page, 'x'.repeat(80))
   expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360)
 })
+
+test('nothing can be submitted before there is a store that takes it', async () => {
+  const page = await openCart({ javaScriptEnabled: false })
+  for (const button of ['put', 'get', 'add-item']) expect(await page.getByTestId(button).isDisabled()).toBe(true)
+})

@@ -1,7 +1,7 @@
 /** `?app=cart`: the cart of this room, its buttons, and what happened when two carts were merged. */
 import type { Entry, Store } from '../../index.js'
 import { newActor } from '../../merge/index.js'
-import { arrange, find, make, makeButton, setText } from '../elements.js'
+import { arrange, enableButtons, find, make, makeButton, setText } from '../elements.js'
 import type { Log } from '../log.js'
 import { plural } from '../values.js'
 import { type Cart, type CartLine, MAX_QUANTITY, addOne, linesOf, removeUnits, takeOne } from './cart.js'
@@ -30,12 +30,14 @@ export class CartView {
   ) {
     this.carts = store.bucket<Cart>('carts')
     const item = find('item-field', HTMLInputElement)
-    find('cart-form', HTMLFormElement).addEventListener('submit', (event) => {
+    const form = find('cart-form', HTMLFormElement)
+    form.addEventListener('submit', (event) => {
       event.preventDefault()
       const name = item.value.trim()
       item.value = ''
       if (name) this.edit((cart) => addOne(cart, this.actor, name))
     })
+    enableButtons(form)
   }
 
   /** Shows every change, until the store closes. */
