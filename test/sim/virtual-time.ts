@@ -80,5 +80,7 @@ const MACROTASK_EVERY = 1000
 /** Node runs its next tick only when the queue of microtasks is empty: however long a chain of promises is, it has come to its end. */
 async function settle(order: number): Promise<void> {
   // Now and then the process needs a turn of its own, for its signals and messages.
-  await new Promise<void>((resolve) => (order % MACROTASK_EVERY === 0 ? setImmediate(resolve) : process.nextTick(resolve)))
+  await new Promise<void>((resolve) =>
+    order % MACROTASK_EVERY === 0 ? setImmediate(resolve) : process.nextTick(resolve),
+  )
 }
