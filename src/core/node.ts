@@ -435,8 +435,8 @@ export class Node {
         onError: (error) => this.report(error),
       }),
     )
-    const { container, met, sloppy, cached } = outcome
-    if (!cached) this.keepCopy(key, container, met && !sloppy)
+    const { container, met, sloppy, cached, undecided } = outcome
+    if (!cached && !undecided) this.keepCopy(key, container, met && !sloppy)
     this.metrics.count('gets')
     this.metrics.latency('get', clock.now() - start)
     return outcome

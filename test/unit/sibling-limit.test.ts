@@ -1,6 +1,6 @@
 /** Where the limit of siblings is reached: what was refused is nowhere, and what is somewhere was not refused. */
 import { expect, test } from 'vitest'
-import { type Ring, openRing } from '../paper/ring.js'
+import { type Ring, type Tab, hintAt, openRing } from '../paper/ring.js'
 
 const LIMIT = 20
 
@@ -54,8 +54,7 @@ test('hints for homes that are away are refused at the limit as well', async () 
 
 test('a refusal takes nothing else out of the outbox', async () => {
   const ring = await openRing(7, { maxSiblings: LIMIT })
-  const homes = ring.homes('k')
-  const [stranger, other] = ring.others('k') as [(typeof homes)[0], (typeof homes)[0]]
+  const [stranger, other] = ring.others('k') as [Tab, Tab]
   for (let i = 0; i < LIMIT; i++) await ring.client(other).blind('k', `${i}`)
   // Only its own outbox has this one.
   ring.partition(
@@ -72,4 +71,26 @@ test('a refusal takes nothing else out of the outbox', async () => {
   await client.blind('k', 'refused')
   await ring.pass(60_000)
   expect(await ring.client(other).get('k', { r: 3 })).toContain('after it')
+})
+
+// A peer that asked the writer meanwhile got the write, and kept it although it was refused then (seeds 107 and 172).
+test('what another tab was shown while its put was under way is not refused afterwards', async () => {
+  // No stand-in takes it, and no repair brings it to the homes before they refuse it.
+  const ring = await openRing(5, { maxSiblings: LIMIT, readRepair: false, hintedHandoff: false })
+  const [slow, other] = ring.homes('k')
+  const [writer, reader] = ring.preferenceList('k').slice(3) as [Tab, Tab]
+  for (let i = 0; i < LIMIT; i++) await ring.client(other).blind('k', `${i}`)
+  await ring.pass(10_000)
+  ring.world.network.freeze(slow.id)
+  const client = ring.client(writer)
+  client.forget('k')
+  const put = client.begin('k', 'contested')
+  await ring.pass(300)
+  expect(hintAt(writer, 'k')?.texts).toEqual(['contested'])
+  // The frozen home keeps it waiting, so that it asks the next in the list: the writer.
+  expect(await ring.client(reader).get('k', { r: 3 })).toContain('contested')
+  ring.world.network.thaw(slow.id)
+  expect((await ring.await(put)).refused).toBe(false)
+  await ring.pass(60_000)
+  expect(await ring.client(other).get('k', { r: 3 })).toContain('contested')
 })

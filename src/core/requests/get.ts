@@ -30,6 +30,8 @@ export interface GetOutcome {
   needed: number
   /** Too few answered, and something in the answer is known only from copies on this device. */
   cached: boolean
+  /** It may hold a write of this tab that is still to be decided, and may be refused. */
+  undecided: boolean
 }
 
 export interface GetContext {
@@ -326,6 +328,7 @@ class Get {
         answers: voters.length,
         needed: r,
         cached: this.cached,
+        undecided: this.undecided,
       })
     }
     this.resolve = undefined

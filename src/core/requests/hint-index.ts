@@ -10,13 +10,23 @@ interface Waiting {
   own: boolean
 }
 
+interface UnderWay {
+  puts: number
+  /** Another node may have been told what is in the row meanwhile, and have told others. */
+  shown: boolean
+  /** Puts that all homes have refused are being taken out of the row. */
+  withdrawals: number
+}
+
 export class HintIndex {
   private readonly rows = new Map<StoreKey, Waiting>()
   private readonly byHome = new Map<NodeId, Set<StoreKey>>()
   /** Rows that contain a write issued here. */
   own = 0
   /** Keys of puts that still wait for their homes' answers: delivering their hints as well would be doing it twice. */
-  private readonly underWay = new Map<StoreKey, number>()
+  private readonly underWay = new Map<StoreKey, UnderWay>()
+  /** Times that a put was taken out of a row: a row that was being read meanwhile may still have it. */
+  withdrawn = 0
 
   /** There are none any more. */
   clear(): void {
@@ -63,18 +73,40 @@ export class HintIndex {
   }
 
   putBegan(key: StoreKey): void {
-    this.underWay.set(key, (this.underWay.get(key) ?? 0) + 1)
+    const { puts = 0, shown = false, withdrawals = 0 } = this.underWay.get(key) ?? {}
+    this.underWay.set(key, { puts: puts + 1, shown, withdrawals })
   }
 
   putEnded(key: StoreKey): void {
-    const left = (this.underWay.get(key) ?? 0) - 1
-    if (left > 0) this.underWay.set(key, left)
-    else this.underWay.delete(key)
+    const underWay = this.underWay.get(key)
+    if (underWay && --underWay.puts === 0) this.underWay.delete(key)
   }
 
   /** A put of this tab has not been decided: it may be refused, and taken out again. */
   isUnderWay(key: StoreKey): boolean {
     return this.underWay.has(key)
+  }
+
+  /** Asked before the row is shown to another node; what was shown once can never be taken out again. */
+  mayBeShown(key: StoreKey): boolean {
+    const underWay = this.underWay.get(key)
+    if (!underWay) return true
+    if (underWay.withdrawals > 0) return false
+    underWay.shown = true
+    return true
+  }
+
+  /** Runs `work`, which takes a put that is under way out of the row, unseen. @returns undefined when somebody has seen it already */
+  async unseen<T>(key: StoreKey, work: () => Promise<T>): Promise<T | undefined> {
+    const underWay = this.underWay.get(key)
+    if (!underWay || underWay.shown) return undefined
+    underWay.withdrawals++
+    try {
+      return await work()
+    } finally {
+      this.withdrawn++
+      underWay.withdrawals--
+    }
   }
 
   has(key: StoreKey): boolean {

@@ -42,6 +42,8 @@ export interface StoreOptions {
   maxSiblings: number
 }
 
+export type Reader = 'self' | 'peer'
+
 export interface ReplicaEvents {
   /** A key's versions changed on this node's disk, as a replica or as a hint, for whatever reason. */
   changed: { key: StoreKey; container: Container; digest: Digest }
@@ -65,24 +67,29 @@ export class Replica {
 
   /**
    * What this node has of these keys, from its records and its hints together; EMPTY_CONTAINER where it has nothing.
+   * @param reader `peer` when another node is told of it: only then is it what cannot be withdrawn any more
    * @throws StorageFailure, MalformedError (a damaged record is never 'absent').
    */
-  async read(keys: StoreKey[]): Promise<Container[]> {
-    return (await this.readRows(keys)).map(({ record, hint }) => decodeBoth(record, hint))
+  async read(keys: StoreKey[], reader: Reader = 'self'): Promise<Container[]> {
+    return (await this.readRows(keys, reader)).map(({ record, hint }) => decodeBoth(record, hint))
   }
 
   /** As `read`, but undefined in the place of what is damaged: it does not keep the others from being read. @throws StorageFailure */
-  async readEach(keys: StoreKey[]): Promise<(Container | undefined)[]> {
-    return (await this.readRows(keys)).map(({ record, hint }) => ifPossible(() => decodeBoth(record, hint)))
+  async readEach(keys: StoreKey[], reader: Reader = 'self'): Promise<(Container | undefined)[]> {
+    return (await this.readRows(keys, reader)).map(({ record, hint }) => ifPossible(() => decodeBoth(record, hint)))
   }
 
-  private async readRows(keys: StoreKey[]): Promise<{ record?: Uint8Array; hint?: Uint8Array }[]> {
-    const hinted = keys.filter((key) => this.hints.has(key))
+  private async readRows(keys: StoreKey[], reader: Reader): Promise<{ record?: Uint8Array; hint?: Uint8Array }[]> {
+    const { hints: index } = this
+    const isShown = (key: StoreKey) => reader === 'self' || index.mayBeShown(key)
+    const hinted = keys.filter((key) => index.has(key) && isShown(key))
+    const { withdrawn } = index
     const [records, hints] = await Promise.all([
       this.storage.get(keys.map(this.addressOf)),
       hinted.length > 0 ? this.storage.getHints(hinted) : [],
     ])
-    const byKey = new Map(hinted.map((key, i) => [key, hints[i]?.container]))
+    if (index.withdrawn !== withdrawn) return this.readRows(keys, reader)
+    const byKey = new Map(hinted.map((key, i) => [key, isShown(key) ? hints[i]?.container : undefined]))
     return keys.map((key, i) => ({ record: records[i], hint: byKey.get(key) }))
   }
 
@@ -136,7 +143,7 @@ export class Replica {
 
   /**
    * Takes a write out of this tab's outbox that no home would take. Only a blind one: any other may have replaced something in the row, which
-   * would be lost with it.
+   * would be lost with it; and only one that no other node has seen here.
    * @returns whether it is gone.
    */
   async withdraw({ key, container }: Entry): Promise<boolean> {
@@ -155,8 +162,8 @@ export class Replica {
       },
     })
     // A power cut must not bring back what the application was told is refused.
-    await this.commit([], [hint], 'strict')
-    return true
+    const gone = await this.hints.unseen(key, () => this.commit([], [hint], 'strict').then(() => true))
+    return gone ?? false
   }
 
   /** Gives a hint row other targets (its home left for good): re-routed, not dropped (P25). */

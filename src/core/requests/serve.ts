@@ -8,7 +8,7 @@ import { EMPTY_CONTAINER, isLive } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
 import { MalformedError, decodeContainer, encodeContainer } from '../versions/encoding.js'
 import { readResult } from './get.js'
-import type { Entry, Replica } from './replica.js'
+import type { Entry, Reader, Replica } from './replica.js'
 
 export interface ServeContext {
   replica: Replica
@@ -71,7 +71,7 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
     guarded(async ({ key, full }: MessageOf<'Read'>) => {
       const complete = context.isComplete(key)
       if (replica.certainlyAbsent(key)) return readResult(key, EMPTY_CONTAINER, full, complete)
-      const [container = EMPTY_CONTAINER] = await replica.read([key])
+      const [container = EMPTY_CONTAINER] = await replica.read([key], 'peer')
       // Both before and after: either may be when the disk was lost or filled.
       return readResult(key, container, full, complete && context.isComplete(key))
     }),
@@ -80,7 +80,7 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
   peers.handle(
     'Fetch',
     guarded(async ({ keys }: MessageOf<'Fetch'>) => {
-      const containers = await replica.readEach(keys)
+      const containers = await replica.readEach(keys, 'peer')
       const entries: [StoreKey, Uint8Array][] = []
       let bytes = 0
       for (let i = 0; i < keys.length; i++) {
@@ -98,7 +98,7 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
   peers.handle(
     'Scan',
     guarded(async (range: MessageOf<'Scan'>) => {
-      const { entries, more } = await scanHere(replica, range, tuning.batchBytes)
+      const { entries, more } = await scanHere(replica, range, tuning.batchBytes, 'peer')
       return { type: 'ScanPage', entries, more, lacking: context.lacking(range.from) }
     }),
   )
@@ -112,6 +112,7 @@ export async function scanHere(
   replica: Replica,
   range: { from: string; to: string; limit: number; reverse: boolean },
   maxBytes: number,
+  reader: Reader = 'self',
 ): Promise<{ entries: [StoreKey, Uint8Array][]; more: boolean }> {
   const limit = Math.max(1, Math.min(range.limit, 500))
   const inRange = (key: string) => key >= range.from && key < range.to
@@ -123,7 +124,7 @@ export async function scanHere(
   const keys = [...new Set([...stored, ...hinted])].sort()
   if (range.reverse) keys.reverse()
   const page = keys.slice(0, limit)
-  const containers = await replica.readEach(page)
+  const containers = await replica.readEach(page, reader)
   const entries: [StoreKey, Uint8Array][] = []
   let bytes = 0
   for (let i = 0; i < page.length; i++) {

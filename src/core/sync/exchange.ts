@@ -217,7 +217,7 @@ export class Exchange {
       wanted = wanted.filter((key) => !got.has(key))
       for (const [key, bytes] of entries) {
         // What they had was all there is: nothing to give back.
-        const [now] = await this.replica.read([key])
+        const [now] = await this.replica.read([key], 'peer')
         if (now && sameDigest(digestOf(key, now), digestOf(key, decodeContainer(bytes)))) toPush.delete(key)
         else toPush.add(key)
       }
@@ -228,7 +228,7 @@ export class Exchange {
   private async push(peer: NodeId, keys: StoreKey[], kind: BackgroundKind, result: ExchangeResult): Promise<void> {
     for (let i = 0; i < keys.length; ) {
       await this.background.turn(kind)
-      const containers = await this.replica.read(keys.slice(i, i + this.tuning.batchKeys))
+      const containers = await this.replica.read(keys.slice(i, i + this.tuning.batchKeys), 'peer')
       const entries: [StoreKey, Uint8Array][] = []
       let bytes = 0
       for (const container of containers) {
