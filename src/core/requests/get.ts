@@ -82,6 +82,8 @@ class Get {
   /** This tab's outbox was read with a write in it that may still be refused: a repair must not spread it. */
   private undecided = false
   private merged: Container = EMPTY_CONTAINER
+  /** Digests whose versions were asked for. */
+  private readonly unfetched = new Set<string>()
   private copyAsked = false
   private cached = false
   private storageError: unknown
@@ -252,10 +254,10 @@ class Get {
     try {
       while (this.resolve && this.mayDecide()) {
         const known = this.arrived
-        await this.fetchMissing()
+        const isAllKnown = await this.fetchMissing()
         if (this.mayDecide() && this.lacksQuorum()) await this.addCopy()
         // What has come meanwhile would be a vote without being part of the answer.
-        if (known !== this.arrived) continue
+        if (known !== this.arrived || !isAllKnown) continue
         if (!this.mayDecide()) break
         this.decide()
       }
@@ -269,30 +271,48 @@ class Get {
     await this.repairLater()
   }
 
-  /** Digests that differ from what is known so far stand for versions to fetch. */
-  private async fetchMissing(): Promise<void> {
-    for (const answer of this.answers.values())
-      if (answer.container) this.merged = mergeContainers(this.merged, answer.container)
-    const known = digestIfAny(this.key, this.merged)
-    const unknown = new Map<string, [NodeId, Answer]>()
-    for (const [node, answer] of this.answers) {
-      if (!answer.digest || answer.container || (known && sameDigest(answer.digest, known))) continue
-      // One of those that say the same is enough.
-      unknown.set(`${answer.digest.high} ${answer.digest.low}`, [node, answer])
-    }
+  /** Digests that differ from what is known so far stand for versions to fetch. @returns whether all that was answered is known now */
+  private async fetchMissing(): Promise<boolean> {
+    const unknown = this.unknown()
     await Promise.all(
-      [...unknown.values()].map(async ([node, answer]) => {
-        const full = await this.requestFrom(node, true)
-        if (full?.container) {
-          answer.container = full.container
-          answer.digest = full.digest
-          this.merged = mergeContainers(this.merged, full.container)
-        } else {
-          this.answers.delete(node)
-          this.askNext()
-        }
+      [...unknown].flatMap(([digest, said]) => {
+        // One of those that say the same is enough, unless that one falls silent or there is no time to find out.
+        const asked = this.expired || this.unfetched.has(digest) ? said : said.slice(0, 1)
+        this.unfetched.add(digest)
+        return asked.map(([node, answer]) => this.fetch(node, answer))
       }),
     )
+    return unknown.size === 0 || this.unknown().size === 0
+  }
+
+  private async fetch(node: NodeId, answer: Answer): Promise<void> {
+    const full = await this.requestFrom(node, true)
+    if (full?.container) {
+      answer.container = full.container
+      answer.digest = full.digest
+    } else {
+      // What cannot be had is no vote.
+      if (this.answers.get(node) === answer) this.answers.delete(node)
+      this.askNext()
+    }
+  }
+
+  /** Merges what has come, and finds the answers that say more, by their digests. */
+  private unknown(): Map<string, [NodeId, Answer][]> {
+    const known = new Set<string>()
+    for (const { container, digest } of this.answers.values()) {
+      if (!container) continue
+      this.merged = mergeContainers(this.merged, container)
+      known.add(nameOf(digest))
+    }
+    known.add(nameOf(digestIfAny(this.key, this.merged)))
+    const unknown = new Map<string, [NodeId, Answer][]>()
+    for (const [node, answer] of this.answers) {
+      const name = nameOf(answer.digest)
+      if (answer.digest && !answer.container && !known.has(name))
+        unknown.set(name, [...(unknown.get(name) ?? []), [node, answer]])
+    }
+    return unknown
   }
 
   private lacksQuorum(): boolean {
@@ -401,6 +421,10 @@ class Get {
     )
     return homes.filter((_, i) => behind[i])
   }
+}
+
+function nameOf(digest: Digest | undefined): string {
+  return digest ? `${digest.high} ${digest.low}` : ''
 }
 
 function digestIfAny(key: StoreKey, container: Container): Digest | undefined {
