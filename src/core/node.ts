@@ -45,6 +45,7 @@ import { addressOf } from './ring/partitions.js'
 import { AntiEntropy } from './sync/anti-entropy.js'
 import { Duties } from './sync/duties.js'
 import { Exchange } from './sync/exchange.js'
+import { Forgettings } from './sync/forgettings.js'
 import { Scrub, expiredContext } from './sync/scrub.js'
 import { Settling } from './sync/settling.js'
 import { Transfers } from './sync/transfers.js'
@@ -129,6 +130,7 @@ export class Node {
   private readonly minter: Minter
   private readonly unsettledPuts = new Set<Promise<void>>()
   private readonly repairs: RateLimit
+  private readonly forgettings = new Forgettings()
   private persisting: CancelTimer | undefined
   private stopped = false
   private refreshing: Promise<void> | undefined
@@ -239,6 +241,7 @@ export class Node {
       clock,
       tuning,
       async (keys) => {
+        this.forgettings.note(keys)
         this.events.emit('forgetting', keys)
         await this.copies.drop(keys)
       },
@@ -417,7 +420,9 @@ export class Node {
   /** @throws StorageFailure when this tab's disk failed and nobody else answered. */
   async get(key: StoreKey, options: GetOptions): Promise<GetOutcome> {
     const { clock } = this.environment
+    const { forgettings } = this
     const start = clock.now()
+    const asked = forgettings.now
     const outcome = await this.background.foreground(
       coordinateGet(key, options, {
         routing: this.routing,
@@ -427,7 +432,7 @@ export class Node {
         clock,
         tuning: this.options.tuning,
         isComplete: (asked) => this.duties.isComplete(this.routing.addressOf(asked).partition),
-        mayRepair: () => this.repairs.take(),
+        mayRepair: () => !forgettings.since(asked, key) && this.repairs.take(),
         repaired: (repaired, nodes) => {
           this.metrics.count('readRepairs', nodes.length)
           this.events.emit('repair', { key: repaired, nodes })
@@ -435,6 +440,8 @@ export class Node {
         onError: (error) => this.report(error),
       }),
     )
+    // What it gathered may be what has been deleted and forgotten meanwhile: nobody could tell, neither the session nor a copy.
+    if (forgettings.since(asked, key)) return this.get(key, options)
     const { container, met, sloppy, cached, undecided } = outcome
     if (!cached && !undecided) this.keepCopy(key, container, met && !sloppy)
     this.metrics.count('gets')
@@ -459,6 +466,7 @@ export class Node {
       peers: this.peers,
       replica: this.replica,
       copies: this.copies,
+      forgettings: this.forgettings,
       tuning: this.options.tuning,
       lacking: () => this.lacking(n),
       partitions: this.duties.partitionsOf(n),

@@ -5,6 +5,7 @@
  */
 import type { NodeId, Partition, StoreKey } from '../ids.js'
 import type { Peers } from '../peers.js'
+import type { Forgettings } from '../sync/forgettings.js'
 import { sameDigest } from '../sync/merkle.js'
 import type { Tuning } from '../tuning.js'
 import { type Container, mergeContainers } from '../versions/container.js'
@@ -32,6 +33,7 @@ export interface ScanContext {
   partitions: Partition[]
   get: (key: StoreKey) => Promise<GetOutcome>
   copies: Copies
+  forgettings: Forgettings
   /** Is told what all homes that answer agree on. */
   seen: (key: StoreKey, container: Container) => void
 }
@@ -52,6 +54,8 @@ interface Stream {
   more: boolean
   lacking: Set<Partition>
   failed: boolean
+  /** Of `forgettings`, when the page was asked for: whoever takes the entries may take his time. */
+  asked: number
 }
 
 export class Scan {
@@ -84,7 +88,7 @@ export class Scan {
   }
 
   private open(node: NodeId | undefined): Promise<Stream> {
-    const stream: Stream = { node, entries: [], more: true, lacking: new Set(), failed: false }
+    const stream: Stream = { node, entries: [], more: true, lacking: new Set(), failed: false, asked: 0 }
     return this.refill(stream).then(() => stream)
   }
 
@@ -92,6 +96,7 @@ export class Scan {
   private async refill(stream: Stream): Promise<boolean> {
     if (stream.entries.length > 0 || !stream.more) return false
     const range = { ...this.range, limit: PAGE, ...this.resume(stream) }
+    stream.asked = this.context.forgettings.now
     const page = await this.page(stream.node, range)
     if (!page) {
       stream.more = false
@@ -143,9 +148,12 @@ export class Scan {
     encoded: Uint8Array[],
     streams: Stream[],
   ): Promise<ScanEntry | undefined> {
-    const homes = this.context.routing.homes(key)
+    const { routing, forgettings } = this.context
+    const homes = routing.homes(key)
     const answering = streams.filter((stream) => !stream.failed && stream.node && homes.includes(stream.node))
-    const shown = encoded.map((bytes) => ifPossible(() => decodeContainer(bytes)))
+    // What has been forgotten since the page was asked for is not there any more, and nothing else would tell.
+    const isForgotten = holders.some(({ asked }) => forgettings.since(asked, key))
+    const shown = isForgotten ? [] : encoded.map((bytes) => ifPossible(() => decodeContainer(bytes)))
     const [first, ...rest] = shown
     const digest = first && digestOf(key, first)
     const allShowIt = answering.length > 0 && answering.every((stream) => holders.includes(stream))

@@ -131,7 +131,7 @@ export class Settling {
     return reply?.type === 'Settled' ? new Set(reply.agreed) : undefined
   }
 
-  /** Of these, the ones that this node holds in exactly this state, or not at all, and without a hint. */
+  /** Of these, the ones that this node holds in exactly this state, or not at all, and without a hint or a put of them under way. */
   private async agreeing(
     entries: { key: StoreKey; digest: Uint8Array }[],
   ): Promise<{ key: StoreKey; digest: Uint8Array }[]> {
@@ -139,7 +139,8 @@ export class Settling {
     const agreed = entries.filter(({ key, digest }, i) => {
       const container = containers[i] as Container
       const theirs = digestsFromBytes(digest)[0]
-      if (this.replica.hints.has(key) || !theirs) return false
+      const { hints } = this.replica
+      if (hints.has(key) || hints.isUnderWay(key) || !theirs) return false
       const absent = container.siblings.length === 0 && contextSize(container.context) === 0
       if (absent) return !this.routing.homes(key).includes(this.routing.self)
       return sameDigest(digestOf(key, container), theirs)

@@ -204,7 +204,7 @@ export const sync: Scenario[] = [
           .ask(key, { r: 2 })
         assert.deepEqual(
           [container.siblings, told],
-          [[], { met: true, sloppy: false, answers: 2, needed: 2, cached: false }],
+          [[], { met: true, sloppy: false, answers: 2, needed: 2, cached: false, undecided: false }],
         )
         if (answeredAt > ring.world.time.now) ring.saw('the value came last')
         await ring.pass(2000)

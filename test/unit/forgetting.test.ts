@@ -1,0 +1,63 @@
+/** Deletions that everybody has agreed to forget, and reads that began before that (seed 1096). */
+import { expect, test } from 'vitest'
+import { Forgettings } from '../../src/core/sync/forgettings.js'
+import { type Ring, type Tab, named, nodeOf, openRing, replicaAt, textsOf } from '../paper/ring.js'
+import { typeOf } from '../sim/trace.js'
+
+const SOON = { settleAfterMs: 1000 }
+
+/** Deletes the key at that tab, and lets time pass until no disk knows of it. */
+async function deleteForGood(ring: Ring, tab: Tab, key: string): Promise<void> {
+  const client = ring.client(tab)
+  await client.get(key)
+  await client.delete(key)
+  await ring.until('it is forgotten', () => ring.tabs.every(({ disk }) => !disk.records.has(named(key))))
+}
+
+test('a scan that takes its time does not show what was deleted and forgotten meanwhile', async () => {
+  const ring = await openRing(4, SOON)
+  const [reader, writer] = [ring.tab(0), ring.tab(1)]
+  for (const key of ['a', 'b']) await ring.client(writer).put(key, 'there', { w: 3 })
+  const range = { from: named('a'), to: named('z'), reverse: false }
+  const entries = nodeOf(reader).scan(range, 3, { r: 2, strictQuorum: false }).entries()
+  expect((await ring.await(entries.next())).value?.key).toBe(named('a'))
+  await deleteForGood(ring, writer, 'b')
+  const { value } = await ring.await(entries.next())
+  expect(value && textsOf(value.container)).toEqual([])
+  await ring.pass(10_000)
+  expect(ring.tabs.map((tab) => replicaAt(tab, 'b'))).toEqual([[], [], [], []])
+})
+
+test('a get that takes its time neither shows nor repairs with what was deleted and forgotten meanwhile', async () => {
+  const ring = await openRing(4, SOON)
+  const [reader, writer] = ring.tabs as [Tab, Tab]
+  await ring.client(writer).put('k', 'there', { w: 3 })
+  const late = ring.homes('k').find((home) => home !== reader) as Tab
+  const { knobs } = ring.world.network
+  knobs.latency = (from, to, frame) =>
+    from === late.id && to === reader.id && typeOf(frame) === 'ReadResult' ? 4500 : 10
+  let isAnswered = false
+  const get = ring
+    .client(reader)
+    .ask('k', { r: 3 })
+    .finally(() => {
+      isAnswered = true
+    })
+  await deleteForGood(ring, writer, 'k')
+  expect(isAnswered).toBe(false)
+  expect(textsOf((await ring.await(get)).container)).toEqual([])
+  await ring.pass(10_000)
+  expect(ring.tabs.map((tab) => replicaAt(tab, 'k'))).toEqual([[], [], [], []])
+})
+
+test('of moments too long ago, everything may have been forgotten', () => {
+  const forgettings = new Forgettings()
+  const begun = forgettings.now
+  forgettings.note([named('k')])
+  const later = forgettings.now
+  expect([forgettings.since(begun, named('k')), forgettings.since(later, named('k'))]).toEqual([true, false])
+  expect(forgettings.since(begun, named('other'))).toBe(false)
+  forgettings.note(Array.from({ length: 20_001 }, (_, i) => named(`${i}`)))
+  expect([forgettings.since(begun, named('other')), forgettings.since(later, named('other'))]).toEqual([true, true])
+  expect(forgettings.since(forgettings.now, named('other'))).toBe(false)
+})
