@@ -40,6 +40,30 @@ const DELIVERED_AGAIN_AND_AGAIN: Mutation['changes'] = [
 export const mutations: Mutation[] = [
   {
     pitfall: 'P1',
+    name: 'contexts are never shortened, however many have agreed',
+    killedBy: 'huge-context',
+    changes: [
+      {
+        file: 'src/core/sync/settling.ts',
+        find: 'contextSize(container.context) > SMALL_CONTEXT\n',
+        replace: 'contextSize(container.context) > 1000 * SMALL_CONTEXT\n',
+      },
+    ],
+  },
+  {
+    pitfall: 'P7',
+    name: 'expired values stay where they are',
+    killedBy: 'ttl-skew',
+    changes: [
+      {
+        file: 'src/core/sync/scrub.ts',
+        find: 'if (expired && routing.homes(key)',
+        replace: 'if (expired && false && routing.homes(key)',
+      },
+    ],
+  },
+  {
+    pitfall: 'P1',
     name: 'contexts are cut to the actors of the present versions',
     killedBy: 'huge-context',
     changes: [
