@@ -267,7 +267,11 @@ export const mutations: Mutation[] = [
     name: 'read repairs without a limit',
     killedBy: 'aae-flood',
     changes: [
-      { file: 'src/core/node.ts', find: 'mayRepair: () => this.repairs.take(),', replace: 'mayRepair: () => true,' },
+      {
+        file: 'src/core/node.ts',
+        find: 'mayRepair: () => !forgettings.since(asked, key) && this.repairs.take(),',
+        replace: 'mayRepair: () => true,',
+      },
     ],
   },
   {
