@@ -422,7 +422,7 @@ export class Node {
     const { clock } = this.environment
     const { forgettings } = this
     const start = clock.now()
-    const asked = forgettings.now
+    const begun = forgettings.now
     const outcome = await this.background.foreground(
       coordinateGet(key, options, {
         routing: this.routing,
@@ -432,7 +432,7 @@ export class Node {
         clock,
         tuning: this.options.tuning,
         isComplete: (asked) => this.duties.isComplete(this.routing.addressOf(asked).partition),
-        mayRepair: () => !forgettings.since(asked, key) && this.repairs.take(),
+        mayRepair: () => !forgettings.since(begun, key) && this.repairs.take(),
         repaired: (repaired, nodes) => {
           this.metrics.count('readRepairs', nodes.length)
           this.events.emit('repair', { key: repaired, nodes })
@@ -441,7 +441,7 @@ export class Node {
       }),
     )
     // What it gathered may be what has been deleted and forgotten meanwhile: nobody could tell, neither the session nor a copy.
-    if (forgettings.since(asked, key)) return this.get(key, options)
+    if (forgettings.since(begun, key)) return this.get(key, options)
     const { container, met, sloppy, cached, undecided } = outcome
     if (!cached && !undecided) this.keepCopy(key, container, met && !sloppy)
     this.metrics.count('gets')

@@ -82,8 +82,8 @@ class Get {
   /** This tab's outbox was read with a write in it that may still be refused: a repair must not spread it. */
   private undecided = false
   private merged: Container = EMPTY_CONTAINER
-  /** Digests whose versions were asked for. */
-  private readonly unfetched = new Set<string>()
+  /** Digests whose versions somebody was asked for. */
+  private readonly sought = new Set<string>()
   private copyAsked = false
   private cached = false
   private storageError: unknown
@@ -277,8 +277,8 @@ class Get {
     await Promise.all(
       [...unknown].flatMap(([digest, said]) => {
         // One of those that say the same is enough, unless that one falls silent or there is no time to find out.
-        const asked = this.expired || this.unfetched.has(digest) ? said : said.slice(0, 1)
-        this.unfetched.add(digest)
+        const asked = this.expired || this.sought.has(digest) ? said : said.slice(0, 1)
+        this.sought.add(digest)
         return asked.map(([node, answer]) => this.fetch(node, answer))
       }),
     )

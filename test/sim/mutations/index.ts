@@ -269,7 +269,7 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/node.ts',
-        find: 'mayRepair: () => !forgettings.since(asked, key) && this.repairs.take(),',
+        find: 'mayRepair: () => !forgettings.since(begun, key) && this.repairs.take(),',
         replace: 'mayRepair: () => true,',
       },
     ],
