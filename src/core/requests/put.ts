@@ -9,7 +9,7 @@
  */
 import type { CancelTimer, Clock, Durability } from '../environment.js'
 import type { NodeId } from '../ids.js'
-import type { MessageOf } from '../messages.js'
+import type { Message, MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
 import type { Tuning } from '../tuning.js'
 import { encodeContainer } from '../versions/encoding.js'
@@ -80,7 +80,7 @@ class Put {
   private storageError: unknown
   /** Some replica had too many siblings already. */
   private limited = false
-  /** Nodes that were asked and said nothing: they may have taken it or not. */
+  /** Nodes that were asked and said nothing, or that their disk failed: they may have taken it or not. */
   private readonly silent = new Set<NodeId>()
   private afterLimit: Promise<void> | undefined
   private resolve: ((outcome: PutOutcome) => void) | undefined
@@ -172,15 +172,13 @@ class Put {
     }
     this.outstanding++
     void peers.request(node, message, tuning.requestTimeoutMs).then((reply) => {
-      if (reply) this.silent.delete(node)
+      if (isCertain(reply)) this.silent.delete(node)
+      else this.silent.add(node)
       if (reply?.type === 'Stored' && reply.refused.length === 0) {
         this.acks.add(node)
         if (standsFor) this.hinted.add(standsFor)
       } else if (reply?.type === 'Stored') this.limited = true
-      else {
-        if (!reply) this.silent.add(node)
-        this.replace(node, bytes)
-      }
+      else this.replace(node, bytes)
       this.answered()
     })
   }
@@ -325,4 +323,9 @@ class Put {
       onError(error)
     })
   }
+}
+
+/** Whether it tells if the node has taken the write: what a failing disk did last, nobody knows. */
+function isCertain(reply: Message | undefined): boolean {
+  return reply?.type === 'Stored' || (reply?.type === 'Failed' && (reply.kind === 'quota' || reply.kind === 'leaving'))
 }
