@@ -1,6 +1,6 @@
 /** Where the limit of siblings is reached: what was refused is nowhere, and what is somewhere was not refused. */
 import { expect, test } from 'vitest'
-import { type Ring, type Tab, hintAt, openRing } from '../paper/ring.js'
+import { type Ring, type Tab, hintAt, named, nodeOf, openRing } from '../paper/ring.js'
 
 const LIMIT = 20
 
@@ -93,4 +93,18 @@ test('what another tab was shown while its put was under way is not refused afte
   expect((await ring.await(put)).refused).toBe(false)
   await ring.pass(60_000)
   expect(await ring.client(other).get('k', { r: 3 })).toContain('contested')
+})
+
+// Its word counted as 'not here', and the put was told that it is nowhere (seeds 2102, 2473, 2563).
+test('a disk that failed may have taken what all others refuse', async () => {
+  const ring = await openRing(4, { maxSiblings: LIMIT }, { quiet: false })
+  const [writer, other, away] = ring.homes('k')
+  const [standIn] = ring.others('k')
+  for (let i = 0; i < LIMIT; i++) await ring.client(other).blind('k', `${i}`, { w: 3 })
+  ring.crash(away)
+  await ring.until('it is missed', () => !nodeOf(writer).routing.isReachable(away.id))
+  if (standIn.storage) standIn.storage.loseOutcome = true
+  const { refused } = await ring.client(writer).blind('k', 'contested')
+  expect(standIn.disk.hints.has(named('k'))).toBe(true)
+  expect(refused).toBe(false)
 })

@@ -73,8 +73,9 @@ export class HintIndex {
   }
 
   putBegan(key: StoreKey): void {
-    const { puts = 0, shown = false, withdrawals = 0 } = this.underWay.get(key) ?? {}
-    this.underWay.set(key, { puts: puts + 1, shown, withdrawals })
+    const underWay = this.underWay.get(key)
+    if (underWay) underWay.puts++
+    else this.underWay.set(key, { puts: 1, shown: false, withdrawals: 0 })
   }
 
   putEnded(key: StoreKey): void {
@@ -96,13 +97,14 @@ export class HintIndex {
     return true
   }
 
-  /** Runs `work`, which takes a put that is under way out of the row, unseen. @returns undefined when somebody has seen it already */
-  async unseen<T>(key: StoreKey, work: () => Promise<T>): Promise<T | undefined> {
+  /** Runs `work`, which takes a put that is under way out of the row, while nobody is shown the row. @returns false, without running it, when somebody was already */
+  async unseen(key: StoreKey, work: () => Promise<void>): Promise<boolean> {
     const underWay = this.underWay.get(key)
-    if (!underWay || underWay.shown) return undefined
+    if (!underWay || underWay.shown) return false
     underWay.withdrawals++
     try {
-      return await work()
+      await work()
+      return true
     } finally {
       this.withdrawn++
       underWay.withdrawals--

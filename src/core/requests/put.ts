@@ -80,8 +80,8 @@ class Put {
   private storageError: unknown
   /** Some replica had too many siblings already. */
   private limited = false
-  /** Nodes that were asked and said nothing, or that their disk failed: they may have taken it or not. */
-  private readonly silent = new Set<NodeId>()
+  /** Nodes that were asked and said nothing, or whose disk failed: they may have taken it or not. */
+  private readonly uncertain = new Set<NodeId>()
   private afterLimit: Promise<void> | undefined
   private resolve: ((outcome: PutOutcome) => void) | undefined
   private timers: CancelTimer[] = []
@@ -172,8 +172,8 @@ class Put {
     }
     this.outstanding++
     void peers.request(node, message, tuning.requestTimeoutMs).then((reply) => {
-      if (isCertain(reply)) this.silent.delete(node)
-      else this.silent.add(node)
+      if (isCertain(reply)) this.uncertain.delete(node)
+      else this.uncertain.add(node)
       if (reply?.type === 'Stored' && reply.refused.length === 0) {
         this.acks.add(node)
         if (standsFor) this.hinted.add(standsFor)
@@ -248,12 +248,12 @@ class Put {
     const { self } = this.context.routing
     const isTaken = [...this.acks].some((node) => this.isHome || node !== self)
     if (this.resolve && this.localDone && this.limited && !isTaken)
-      this.afterLimit ??= this.outstanding > 0 || this.silent.size > 0 ? this.keep() : this.withdraw()
+      this.afterLimit ??= this.outstanding > 0 || this.uncertain.size > 0 ? this.keep() : this.withdraw()
     await this.afterLimit
     this.decide()
   }
 
-  /** Somebody who does not answer may have taken it: then it is a version like any other, and this tab has it too. */
+  /** Somebody who does not answer, or whose disk failed, may have taken it: then it is a version like any other, and this tab has it too. */
   private async keep(): Promise<void> {
     const { replica, routing } = this.context
     if (this.acks.has(routing.self)) return

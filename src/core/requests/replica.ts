@@ -42,6 +42,7 @@ export interface StoreOptions {
   maxSiblings: number
 }
 
+/** For whom rows are read: what a peer was told cannot be taken back. */
 export type Reader = 'self' | 'peer'
 
 export interface ReplicaEvents {
@@ -67,7 +68,6 @@ export class Replica {
 
   /**
    * What this node has of these keys, from its records and its hints together; EMPTY_CONTAINER where it has nothing.
-   * @param reader `peer` when another node is told of it: only then is it what cannot be withdrawn any more
    * @throws StorageFailure, MalformedError (a damaged record is never 'absent').
    */
   async read(keys: StoreKey[], reader: Reader = 'self'): Promise<Container[]> {
@@ -162,8 +162,7 @@ export class Replica {
       },
     })
     // A power cut must not bring back what the application was told is refused.
-    const gone = await this.hints.unseen(key, () => this.commit([], [hint], 'strict').then(() => true))
-    return gone ?? false
+    return this.hints.unseen(key, () => this.commit([], [hint], 'strict'))
   }
 
   /** Gives a hint row other targets (its home left for good): re-routed, not dropped (P25). */
