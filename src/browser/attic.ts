@@ -7,7 +7,7 @@ import type { Address } from '../core/environment.js'
 import type { StoreKey } from '../core/ids.js'
 import type { Attic } from '../core/requests/copies.js'
 import type { Slot } from './slots.js'
-import type { Schema } from './storage/database.js'
+import { type Schema, quiet } from './storage/database.js'
 import { recordKey, storeKeyOf } from './storage/layout.js'
 
 /** Which slots are free may change; until then their databases stay open. */
@@ -43,7 +43,7 @@ export function openAttic(slot: Slot): Attic & { close(): void } {
       const open = await databases()
       const found = await Promise.all(
         open.map(async (db) => {
-          const tx = db.transaction(['records', 'hints'])
+          const tx = quiet(db.transaction(['records', 'hints']))
           const [record, hint] = await Promise.all([
             tx.objectStore('records').get(recordKey(address)),
             tx.objectStore('hints').get(address.key),
@@ -59,7 +59,7 @@ export function openAttic(slot: Slot): Attic & { close(): void } {
       const range = IDBKeyRange.bound(from, to, false, true)
       const found = await Promise.all(
         open.map(async (db) => {
-          const tx = db.transaction(['records', 'hints'])
+          const tx = quiet(db.transaction(['records', 'hints']))
           const [records, hints] = await Promise.all([
             tx.objectStore('records').index('live').getAllKeys(range),
             tx.objectStore('hints').getAllKeys(range),
@@ -79,7 +79,7 @@ async function openExisting(name: string): Promise<IDBPDatabase<Schema> | undefi
   try {
     const db = await openDB<Schema>(name, undefined, {
       // It would make an empty one.
-      upgrade: (_db, _from, _to, tx) => tx.abort(),
+      upgrade: (_db, _from, _to, tx) => quiet(tx).abort(),
       blocking: (_current, _blocked, event) => (event.target as IDBDatabase).close(),
     })
     if (db.objectStoreNames.contains('records') && db.objectStoreNames.contains('hints')) return db

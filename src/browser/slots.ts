@@ -6,6 +6,7 @@
 import { type DBSchema, type IDBPDatabase, openDB } from 'idb'
 import { type Random, StorageFailure } from '../core/environment.js'
 import { type DeviceId, NODE_ID_LENGTH, type NodeId } from '../core/ids.js'
+import { quiet } from './storage/database.js'
 
 interface SlotRow {
   room: string
@@ -84,7 +85,7 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
       const release = await tryLock(lockName(room, slot))
       if (!release) continue
       // Another tab may have made, used and left this very slot since the list was read.
-      const row = (await registry.get('slots', [room, slot])) ?? {
+      const row = (await slotIn(registry, room, slot)) ?? {
         room,
         slot,
         node: random.id(NODE_ID_LENGTH) as NodeId,
@@ -109,7 +110,7 @@ function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
     databaseName: databaseName(row),
     note: (bytes) =>
       withRegistry(async (registry) => {
-        const tx = registry.transaction('slots', 'readwrite')
+        const tx = quiet(registry.transaction('slots', 'readwrite'))
         // A note that comes late must not bring back an identity that was forgotten.
         const known = await tx.store.get([room, slot])
         if (known?.node === node) await tx.store.put({ ...row, bytes }, [room, slot])
@@ -154,7 +155,7 @@ async function freeSlots(room: string): Promise<SlotRow[]> {
 async function claimAgain(row: SlotRow): Promise<AbandonedSlot | undefined> {
   const release = await tryLock(lockName(row.room, row.slot))
   if (!release) return undefined
-  const still = await withRegistry((registry) => registry.get('slots', [row.room, row.slot]))
+  const still = await withRegistry((registry) => slotIn(registry, row.room, row.slot))
   if (still?.node === row.node)
     return { node: row.node, databaseName: databaseName(row), release, forget: () => forgetSlot(row, release) }
   release()
@@ -167,7 +168,11 @@ async function forgetSlot({ room, slot }: SlotRow, release: () => void): Promise
 }
 
 function slotsOf(registry: IDBPDatabase<RegistrySchema>, room: string): Promise<SlotRow[]> {
-  return registry.getAll('slots', IDBKeyRange.bound([room], [room, []]))
+  return quiet(registry.transaction('slots')).store.getAll(IDBKeyRange.bound([room], [room, []]))
+}
+
+function slotIn(registry: IDBPDatabase<RegistrySchema>, room: string, slot: number): Promise<SlotRow | undefined> {
+  return quiet(registry.transaction('slots')).store.get([room, slot])
 }
 
 function databaseName({ room, node }: SlotRow): string {
@@ -181,7 +186,8 @@ async function withRegistry<T>(work: (registry: IDBPDatabase<RegistrySchema>) =>
 
 function openRegistry(): Promise<IDBPDatabase<RegistrySchema>> {
   return openDB<RegistrySchema>(REGISTRY, 1, {
-    upgrade(db) {
+    upgrade(db, _from, _to, tx) {
+      quiet(tx)
       db.createObjectStore('slots')
       db.createObjectStore('profile')
     },
@@ -192,7 +198,7 @@ function openRegistry(): Promise<IDBPDatabase<RegistrySchema>> {
 
 /** The first tab of a profile names it; two at once agree through the transaction. */
 async function deviceOf(registry: IDBPDatabase<RegistrySchema>, random: Random): Promise<DeviceId> {
-  const tx = registry.transaction('profile', 'readwrite')
+  const tx = quiet(registry.transaction('profile', 'readwrite'))
   const known = await tx.store.get('device')
   const device = known ?? random.id(NODE_ID_LENGTH)
   if (!known) await tx.store.put(device, 'device')

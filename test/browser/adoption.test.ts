@@ -3,6 +3,12 @@ import { expect, test } from 'vitest'
 import type { Tab } from './support/tab.js'
 import { useWorld } from './support/world.js'
 
+declare global {
+  interface Window {
+    lookedFor?: boolean
+  }
+}
+
 const world = useWorld()
 
 /** Short, so that the tests need not wait for the minute that the product waits. */
@@ -145,6 +151,29 @@ test('while a closed tab is being adopted, offline, all its keys stay readable',
   expect(missing.length).toBeGreaterThan(5)
   expect(missing.filter((count) => count > 0)).toEqual([])
   expect(await countRight(host, 'k', 1500)).toBe(1500)
+})
+
+// Looking there made an empty database and took that back; idb's promise of that transaction was rejected, and nobody had waited for it.
+test('a closed tab’s database that is gone is no error for those that look for it', async () => {
+  const options = { signaling: null }
+  const host = await world.tab({ name: 'host', options })
+  const owner = await world.tab({ name: 'owner', profile: host, options })
+  await owner.put('k', 'v')
+  await owner.close()
+  await host.waitFor('the closed tab’s disk', async (store) => (await store.get('k')).value === 'v')
+  const { node } = await host.status()
+  const gone = (await databases(host)).find((name) => !name.endsWith(node)) as string
+  await host.evaluate((_, name) => {
+    indexedDB.deleteDatabase(name)
+    const { open } = IDBFactory.prototype
+    IDBFactory.prototype.open = function (...parameters) {
+      if (parameters[0] === name) window.lookedFor = true
+      return open.apply(this, parameters)
+    }
+  }, gone)
+  await host.waitFor('another look', async (store) => (await store.get('other')) && window.lookedFor)
+  expect((await host.get('other')).siblings).toEqual([])
+  expect(await databases(host)).not.toContain(gone)
 })
 
 test('an adopter that is closed in the middle leaves the rest to the next, and the owner may come back', async () => {

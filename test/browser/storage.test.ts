@@ -27,6 +27,13 @@ test('a connection that was closed under it is opened again', async () => {
   expect(await tab.evaluate(() => window.tabring.reopensLostConnection())).toEqual(['before', 'after'])
 })
 
+test('reads whose transaction the browser ends are repeated, and no rejection is left unhandled', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  const found = await tab.evaluate(() => window.tabring.readsThroughAborts())
+  expect(found.filter((_, i) => i % 2 === 0)).toEqual([1, 'v', [undefined], [undefined], 1, ['k'], ['k']])
+  expect(found.filter((_, i) => i % 2 === 1)).toEqual(Array(7).fill(true))
+})
+
 test('damaged Merkle leaves are made anew from the records', async () => {
   const tab = await world.tab({ options: { signaling: null } })
   const [before, damaged, recounted, reopened] = await tab.evaluate(() => window.tabring.recountsDamagedLeaves())

@@ -109,7 +109,8 @@ export class Database {
     const reopening = this.known
     let emptied = false
     const connection = openDB<Schema>(this.name, VERSION, {
-      upgrade: (db, from) => {
+      upgrade: (db, from, _to, tx) => {
+        quiet(tx)
         emptied = reopening && from === 0
         if (from < 1) {
           db.createObjectStore('records').createIndex('live', 'k')
@@ -157,6 +158,15 @@ export class Database {
     void this.close()
     this.events.onUpgraded()
   }
+}
+
+/**
+ * idb makes a promise of every transaction's end. Where nobody waits for it, its failure must not count as unhandled: the requests, or opening, tell
+ * of it too.
+ */
+export function quiet<T extends { done: Promise<void> }>(tx: T): T {
+  tx.done.catch(() => {})
+  return tx
 }
 
 /** The browser took the connection away (memory pressure, site data cleared, a crashed storage process). */

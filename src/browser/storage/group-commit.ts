@@ -15,7 +15,7 @@ import {
   type RecordWrite,
 } from '../../core/environment.js'
 import type { Partition, StoreKey } from '../../core/ids.js'
-import { type Database, type RecordRow, type Schema, type StoreName, toFailure } from './database.js'
+import { type Database, type RecordRow, type Schema, type StoreName, quiet, toFailure } from './database.js'
 import { leafOf, leafPrefix, recordKey } from './layout.js'
 import { type LeafChange, type Leaves, groupOf } from './leaves.js'
 import type { RowCache } from './row-cache.js'
@@ -131,9 +131,7 @@ export class GroupCommit {
         folded: false,
       }
     const durability = jobs.some((job) => job.durability === 'strict') ? 'strict' : 'relaxed'
-    const tx = db.transaction(scope, 'readwrite', { durability })
-    // Its failure is taken at the end; until then it must not count as unhandled.
-    tx.done.catch(() => {})
+    const tx = quiet(db.transaction(scope, 'readwrite', { durability }))
     const reads: Promise<unknown>[] = []
     for (const [key, address] of addresses) {
       const cached = this.cache.get(key)

@@ -11,7 +11,7 @@ import {
   type StoredState,
 } from '../../core/environment.js'
 import type { Partition, StoreKey } from '../../core/ids.js'
-import { Database } from './database.js'
+import { Database, quiet } from './database.js'
 import { GroupCommit } from './group-commit.js'
 import { leafPrefix, recordKey, storeKeyOf } from './layout.js'
 import { Leaves } from './leaves.js'
@@ -43,7 +43,7 @@ export function openIndexedDbStorage(name: string, onUpgraded: () => void = () =
     load: () =>
       database.run(async (db): Promise<StoredState> => {
         await leaves.load(db)
-        const tx = db.transaction(['meta', 'hints', 'copies'])
+        const tx = quiet(db.transaction(['meta', 'hints', 'copies']))
         const [copies, names, values] = await Promise.all([
           tx.objectStore('copies').getAllKeys(),
           tx.objectStore('meta').getAllKeys(),
@@ -81,7 +81,7 @@ export function openIndexedDbStorage(name: string, onUpgraded: () => void = () =
       const unknown = keys.filter((key) => !rows.get(key))
       if (unknown.length > 0) {
         await database.run(async (db) => {
-          const store = db.transaction('records').objectStore('records')
+          const store = quiet(db.transaction('records')).objectStore('records')
           const found = await Promise.all(unknown.map((key) => store.get(key)))
           for (const [i, key] of unknown.entries()) rows.set(key, found[i])
         })
@@ -91,19 +91,19 @@ export function openIndexedDbStorage(name: string, onUpgraded: () => void = () =
 
     getHints: (keys: StoreKey[]): Promise<(HintRow | undefined)[]> =>
       database.run((db) => {
-        const store = db.transaction('hints').objectStore('hints')
+        const store = quiet(db.transaction('hints')).objectStore('hints')
         return Promise.all(keys.map((key) => store.get(key)))
       }),
 
     getCopies: (names: string[]): Promise<(Uint8Array | undefined)[]> =>
       database.run((db) => {
-        const store = db.transaction('copies').objectStore('copies')
+        const store = quiet(db.transaction('copies')).objectStore('copies')
         return Promise.all(names.map((name) => store.get(name)))
       }),
 
     scanPartition: (partition: Partition, { fromLeaf = 0, toLeaf = LEAVES - 1, after, maxBytes }) =>
       database.run(async (db) => {
-        const store = db.transaction('records').objectStore('records')
+        const store = quiet(db.transaction('records')).objectStore('records')
         const end = toLeaf === LEAVES - 1 ? leafPrefix(partition + 1, 0) : leafPrefix(partition, toLeaf + 1)
         const records: StoredRecord[] = []
         let bytes = 0
@@ -126,7 +126,7 @@ export function openIndexedDbStorage(name: string, onUpgraded: () => void = () =
 
     scanKeys: ({ from, to, limit, reverse }: KeyRange) =>
       database.run(async (db) => {
-        const index = db.transaction('records').objectStore('records').index('live')
+        const index = quiet(db.transaction('records')).objectStore('records').index('live')
         const range = IDBKeyRange.bound(from, to, false, true)
         if (!reverse) return (await index.getAllKeys(range, limit)).map(storeKeyOf)
         const keys: StoreKey[] = []

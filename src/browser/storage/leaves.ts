@@ -8,7 +8,7 @@
 import type { IDBPDatabase } from 'idb'
 import { type Address, GROUPS, LEAVES, LEAVES_PER_GROUP, type LeafGroup } from '../../core/environment.js'
 import type { Partition } from '../../core/ids.js'
-import type { LeafRow, RecordRow, Schema } from './database.js'
+import { type LeafRow, type RecordRow, type Schema, quiet } from './database.js'
 
 /** Journal rows that are folded at once: opening reads fewer than this. */
 const FOLD_AFTER = 1000
@@ -42,7 +42,7 @@ export class Leaves {
 
   /** Takes them from the disk, whatever is in memory. */
   async load(db: IDBPDatabase<Schema>): Promise<void> {
-    const tx = db.transaction(['leaves', 'journal'])
+    const tx = quiet(db.transaction(['leaves', 'journal']))
     const [rows, partitions, journal, journalKeys] = await Promise.all([
       tx.objectStore('leaves').getAll(),
       tx.objectStore('leaves').getAllKeys(),

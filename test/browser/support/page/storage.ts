@@ -71,6 +71,40 @@ export async function reopensLostConnection(): Promise<(string | undefined)[]> {
   }
 }
 
+/** Every reading of the disk, while the browser ends each transaction once, as it does when site data are cleared. @returns what was read. */
+export async function readsThroughAborts(): Promise<unknown[]> {
+  fresh()
+  await commit(open(), 'k', 'v')
+  storage = open()
+  const { transaction } = IDBDatabase.prototype
+  const range = { from: '', to: '\uffff', limit: 10, reverse: false }
+  const reads = [
+    () => storage.load().then(({ leafGroups }) => leafGroups.length),
+    () => storage.get([address('k')]).then(([found]) => text(found)),
+    () => storage.getHints(['k' as StoreKey]),
+    () => storage.getCopies(['k']),
+    () => storage.scanPartition(1 as Partition, { maxBytes: 1000 }).then(({ records }) => records.length),
+    () => storage.scanKeys(range),
+    () => storage.scanKeys({ ...range, reverse: true }),
+  ]
+  const found: unknown[] = []
+  try {
+    for (const read of reads) {
+      let aborted = false
+      IDBDatabase.prototype.transaction = function (...parameters) {
+        const tx = transaction.apply(this, parameters)
+        if (!aborted) queueMicrotask(() => tx.abort())
+        aborted = true
+        return tx
+      }
+      found.push(await read(), aborted)
+    }
+  } finally {
+    IDBDatabase.prototype.transaction = transaction
+  }
+  return found
+}
+
 export async function beginQuotaTest(): Promise<void> {
   fresh()
   storage = open()
