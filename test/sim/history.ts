@@ -108,6 +108,15 @@ export class History {
       else write.struck = true
   }
 
+  /**
+   * A disk went back to a time when it held this key. If a deletion of it was forgotten, then with that disk's consent, and nobody can know any more what
+   * it has deleted: what is on no disk now counts as never made.
+   */
+  cameBack(key: StoreKey, copies: (write: Write) => ReadonlySet<NodeId>): void {
+    if (!this.forgotten.has(key)) return
+    for (const write of this.writesOf(key)) if (write.holders.size > 0) write.holders = new Set(copies(write))
+  }
+
   keys(): StoreKey[] {
     return [...this.writes.keys()]
   }

@@ -66,6 +66,8 @@ export interface Place {
   lostAt: number
   /** When it last gave up its copy of a partition. */
   releasedAt: Map<Partition, number>
+  /** When it last had fetched all of a partition. */
+  filledAt: Map<Partition, number>
 }
 
 export type OpenPlace = Place & { node: Node }
@@ -112,6 +114,7 @@ export class World {
       disturbedAt: 0,
       lostAt: -1,
       releasedAt: new Map(),
+      filledAt: new Map(),
     }
     this.places.push(place)
     return place
@@ -275,6 +278,12 @@ export class World {
     )
   }
 
+  rollBack(place: Place, backup: Disk): void {
+    this.changeDisk(place, 'goes back in time', () => place.disk.restore(backup))
+    for (const key of new Set([...place.disk.records.keys(), ...place.disk.hints.keys()]))
+      this.history.cameBack(key, (write) => this.copiesOf(write))
+  }
+
   swapDisks(a: Place, b: Place): void {
     this.happened(a, `swaps disks with ${b.id}`)
     this.happened(b, `swaps disks with ${a.id}`)
@@ -310,6 +319,11 @@ export class World {
     if (place.options.config) return
     node.events.on('forgetting', (keys) => this.history.forgot(keys))
     node.transfers.events.on('released', ({ partition }) => place.releasedAt.set(partition, this.time.now))
+    const markComplete = node.duties.markComplete.bind(node.duties)
+    node.duties.markComplete = (partition, generation) => {
+      markComplete(partition, generation)
+      place.filledAt.set(partition, this.time.now)
+    }
     const write = node.write.bind(node)
     node.write = (key, written, context, options) => {
       const result = write(key, written, context, options)

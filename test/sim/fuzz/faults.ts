@@ -147,8 +147,7 @@ export class Faults {
         return
       case 'roll back': {
         const backup = this.backups.get(place)
-        if (isClosed && backup && !this.heirs.has(place))
-          world.changeDisk(place, 'goes back in time', () => place.disk.restore(backup))
+        if (isClosed && backup && !this.heirs.has(place)) world.rollBack(place, backup)
         return
       }
       case 'swap disks':

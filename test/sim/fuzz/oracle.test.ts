@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import type { ActorId } from '../../../src/core/ids.js'
 import { decodeContainer, encodeContainer } from '../../../src/core/versions/encoding.js'
 import { leftovers, settledState, unsettled } from '../checks.js'
-import type { Row } from '../disk.js'
+import type { Disk, Row } from '../disk.js'
 import { Ring, type Tab, named } from '../ring.js'
 
 async function ringWith(keys: string[]): Promise<Ring> {
@@ -39,6 +39,37 @@ test('the disk that had the last copy excuses its loss (I1)', async () => {
   for (const home of ring.homes('lost')) ring.world.changeDisk(home, 'loses a key', () => lose(home, 'lost'))
   expect(judged(ring, 'lost')).toEqual([])
 })
+
+// Seeds 2336, 2651 and 2713: the ring was blamed for what it cannot know.
+test.each([
+  { forgotten: true, blamed: [] },
+  { forgotten: false, blamed: [expect.stringMatching(/^I2: .* is there although .* deleted it/)] },
+])(
+  'a disk from before a deletion brings the value back; forgotten by all: $forgotten (I2)',
+  async ({ forgotten, blamed }) => {
+    const ring = new Ring({ seed: 1, tuning: { settleAfterMs: 4000, scrubIntervalMs: 2000 } })
+    await ring.open(5)
+    const client = ring.client(ring.tab(0))
+    await client.put('k', 'value', { w: 3 })
+    await ring.pass(3000)
+    const homes = ring.homes('k')
+    const backups = homes.map((home) => home.disk.snapshot())
+    await client.get('k')
+    await client.put('k', undefined, { w: 3 })
+    if (forgotten)
+      await ring.until('forgetting', () => !homes.some((home) => home.disk.records.has(named('k'))), 300_000)
+    // Without forgetting, one old disk alone would be told of the deletion.
+    for (const [i, home] of homes.entries()) {
+      if (i === 0 || !forgotten) ring.crash(home)
+      if (i === 0) ring.world.rollBack(home, backups[i] as Disk)
+      else if (!forgotten) home.disk.restore(backups[i] as Disk)
+    }
+    await ring.reopen(...homes.filter(({ node }) => !node))
+    await ring.pass(10_000)
+    expect((await ring.client(ring.tab(0)).get('k', { r: 3 })).length).toBe(1)
+    expect(judged(ring, 'k')).toEqual(blamed)
+  },
+)
 
 test('a context that could be shorter is not taken for rest (I8)', async () => {
   const ring = await ringWith(['k'])

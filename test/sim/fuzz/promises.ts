@@ -1,5 +1,5 @@
 /** What the ring promises to whom at this moment, as far as the world's own knowledge of tabs, links and disks tells. */
-import type { Partition, StoreKey } from '../../../src/core/ids.js'
+import type { NodeId, Partition, StoreKey } from '../../../src/core/ids.js'
 import type { OpenPlace, Place, World } from '../world.js'
 import type { Faults } from './faults.js'
 import { type Plan, type Step, calmAfterMs } from './plan.js'
@@ -20,19 +20,27 @@ export function hasLost(world: World, place: OpenPlace, key: StoreKey, since: nu
 
 /**
  * Looks now, and again when the result is called: whether each of these partitions had, then or now, a home that this tab reached and that
- * has all of it. A home that a fault has met meanwhile may have had it in between.
+ * has all of it. A home that a fault has met meanwhile, or that has fetched it and is none any more, may have had it in between.
  */
 export function coverage(world: World, place: OpenPlace, partitions: Partition[]): () => boolean {
   const start = world.time.now
   const { node } = place
   const reached = new Set([place.id, ...node.peers.reachable()])
-  const isCovered = (partition: Partition) =>
-    node.routing.homesOf(partition).some((home) => {
-      const { node: other, disturbedAt } = world.placeOf(home)
-      return reached.has(home) && (disturbedAt >= start || other?.duties.isComplete(partition))
+  const isCovered = (partition: Partition, homes: readonly NodeId[]) =>
+    homes.some((home) => {
+      const { node: other, disturbedAt, filledAt } = world.placeOf(home)
+      const mayHaveHad = disturbedAt >= start || (filledAt.get(partition) ?? -1) >= start
+      return reached.has(home) && (mayHaveHad || other?.duties.isComplete(partition))
     })
-  const before = partitions.map(isCovered)
-  return () => partitions.every((partition, i) => before[i] || isCovered(partition))
+  const began = partitions.map((partition) => {
+    const homes = [...node.routing.homesOf(partition)]
+    return { partition, homes, covered: isCovered(partition, homes) }
+  })
+  return () =>
+    began.every(
+      ({ partition, homes, covered }) =>
+        covered || isCovered(partition, [...homes, ...node.routing.homesOf(partition)]),
+    )
 }
 
 /** I9: when W nodes will certainly take a put. */
