@@ -90,7 +90,7 @@ export class Peers {
   private readonly early = new Map<NodeId, Uint8Array[]>()
   private readonly pending = new Map<number, Pending>()
   private readonly handlers = new Map<MessageType, Handler<never>>()
-  private nextId = 1
+  private nextId: number
   private beat: CancelTimer | undefined
   private beatDue = 0
   private awakeAt = 0
@@ -109,6 +109,7 @@ export class Peers {
     },
     private readonly onHandlerError: (error: unknown) => void,
   ) {
+    this.nextId = firstId(self.life)
     this.detector = new FailureDetector(clock, options.heartbeatIntervalMs, options.suspicionPhi)
   }
 
@@ -442,6 +443,16 @@ export class Peers {
       }
     }
   }
+}
+
+/**
+ * Where the requests of one life begin to count: far from those of its other lives. Where a tab is loaded anew quickly, a peer answers the new one what
+ * the former one has asked, and that must not be taken for the answer to something else.
+ */
+function firstId(life: string): number {
+  let id = 0
+  for (let i = 0; i < life.length; i++) id = (31 * id + life.charCodeAt(i)) % 2 ** 31
+  return id + 1
 }
 
 const STILL: Moving = { in: false, out: false }

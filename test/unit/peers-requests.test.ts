@@ -1,6 +1,6 @@
 /** Requests of two nodes to each other: answered, in vain or too late; and the door for frames that are none. */
 import { expect, test } from 'vitest'
-import type { NodeId } from '../../src/core/ids.js'
+import type { NodeId, StoreKey } from '../../src/core/ids.js'
 import { type Message, shapes } from '../../src/core/messages.js'
 import { encodeFrame } from '../../src/core/wire.js'
 import { A, B, DELAY, INCARNATION, KEY, Link, READ, RESULT, helloOf } from './support/linked-peers.js'
@@ -86,6 +86,27 @@ test('a request is answered by nobody but the node that was asked', async () => 
   expect([link.b.peers.isReachable(third), replies]).toEqual([true, []])
   await link.clock.advance(1)
   expect(replies).toEqual([undefined])
+})
+
+// Seed 3017: a container was taken for that of another key, and spread.
+test('what a peer answers to a former life of this node is no answer to this one', async () => {
+  const link = await Link.greeted()
+  const answers: ((reply: Message) => void)[] = []
+  link.b.peers.handle('Read', () => new Promise((resolve) => answers.push(resolve)))
+  for (let i = 0; i < 20; i++) void link.a.peers.request(B, READ, 60_000)
+  await link.clock.advance(DELAY)
+  await link.reopenA()
+  const replies: unknown[] = []
+  for (let i = 0; i < 20; i++)
+    void link.a.peers
+      .request(B, { ...READ, key: `${KEY}${i}` as StoreKey }, 60_000)
+      .then((reply) => replies.push(reply))
+  for (const answer of answers.splice(0)) answer(RESULT)
+  await link.clock.advance(10 * DELAY)
+  expect(replies).toEqual([])
+  for (const answer of answers) answer(RESULT)
+  await link.clock.advance(10 * DELAY)
+  expect(replies).toEqual(Array(20).fill(RESULT))
 })
 
 test('a request resolves with nothing at once when the queue is full, and when the link is lost', async () => {

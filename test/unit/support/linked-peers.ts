@@ -42,13 +42,14 @@ class Side implements Transport {
     shiftMs: number,
     config: string,
     protocol?: [number, number],
+    life = LIFE,
   ) {
     this.clock = shifted(link.clock, () => shiftMs + this.stoodStillMs)
     const identity = {
       node,
       device: `device_${node.slice(5)}` as DeviceId,
       incarnation: INCARNATION,
-      life: LIFE,
+      life,
       config,
     }
     const options = { heartbeatIntervalMs: INTERVAL, suspicionPhi: 8, protocol }
@@ -88,7 +89,7 @@ class Side implements Transport {
 
 export class Link {
   readonly clock = new VirtualClock()
-  readonly a: Side
+  a: Side
   readonly b: Side
   /** What becomes of the next frames: undefined lets them pass. */
   fate: (type: MessageType, from: NodeId) => 'lost' | 'held' | undefined = () => undefined
@@ -111,6 +112,13 @@ export class Link {
     this.a.handlers?.onUp(B)
     this.b.handlers?.onUp(A)
     await this.clock.advance(100)
+  }
+
+  /** The tab of A is loaded anew. */
+  async reopenA(): Promise<void> {
+    this.b.handlers?.onDown(A)
+    this.a = new Side(this, A, 0, 'room', undefined, 'next life')
+    await this.open()
   }
 
   carry(from: NodeId, to: NodeId, frame: Uint8Array): void {
