@@ -95,6 +95,25 @@ test('what another tab was shown while its put was under way is not refused afte
   expect(await ring.client(other).get('k', { r: 3 })).toContain('contested')
 })
 
+// It kept its own hint as its replica, and the put was told that it is nowhere (seed 3268).
+test('what its writer has become a home of is not refused afterwards', async () => {
+  const ring = await openRing(5, { maxSiblings: LIMIT, hintedHandoff: false })
+  const [slow, other, leaver] = ring.homes('k')
+  const writer = ring.preferenceList('k')[3] as Tab
+  for (let i = 0; i < LIMIT; i++) await ring.client(other).blind('k', `${i}`, { w: 3 })
+  ring.world.network.freeze(slow.id)
+  const client = ring.client(writer)
+  client.forget('k')
+  const put = client.begin('k', 'contested')
+  const leaving = ring.leave(leaver)
+  await ring.until('its turn as a home', () => writer.disk.records.has(named('k')))
+  ring.world.network.thaw(slow.id)
+  const { refused } = await ring.await(put)
+  await leaving
+  await ring.pass(60_000)
+  expect((await ring.client(other).get('k', { r: 3 })).includes('contested')).toBe(!refused)
+})
+
 // Its word counted as 'not here', and the put was told that it is nowhere (seeds 2102, 2473, 2563).
 test('a disk that failed may have taken what all others refuse', async () => {
   const ring = await openRing(4, { maxSiblings: LIMIT }, { quiet: false })

@@ -79,7 +79,11 @@ export class Handoff {
         const homes = this.routing.homes(key)
         if (this.replica.hints.homesOf(key).every((home) => homes.includes(home) && home !== this.routing.self))
           continue
-        if (homes.includes(this.routing.self)) await this.keepAsRecord(key)
+        // A record is in the Merkle tree, for all to see. What is just being taken out of the row is looked at again with the next round.
+        if (homes.includes(this.routing.self)) {
+          if (!this.replica.hints.mayBeShown(key)) continue
+          await this.keepAsRecord(key)
+        }
         await this.replica.retargetHint(
           key,
           homes.filter((home) => home !== this.routing.self),

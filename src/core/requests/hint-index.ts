@@ -12,7 +12,7 @@ interface Waiting {
 
 interface UnderWay {
   puts: number
-  /** Another node may have been told what is in the row meanwhile, and have told others. */
+  /** Another node may have been told what is in the row meanwhile, and have told others; or it has become a record here. */
   shown: boolean
   /** Puts that all homes have refused are being taken out of the row. */
   withdrawals: number
@@ -88,7 +88,7 @@ export class HintIndex {
     return this.underWay.has(key)
   }
 
-  /** Asked before the row is shown to another node; what was shown once can never be taken out again. */
+  /** Asked before the row is shown to another node, or made a record; what was shown once can never be taken out again. */
   mayBeShown(key: StoreKey): boolean {
     const underWay = this.underWay.get(key)
     if (!underWay) return true
