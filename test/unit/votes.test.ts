@@ -1,9 +1,22 @@
 /** A home's answer to a read counts only with the versions that it stands for. */
 import { expect, test } from 'vitest'
-import { type Tab, nodeOf, openRing } from '../paper/ring.js'
+import type { Copies } from '../../src/core/requests/copies.js'
+import { coordinateGet } from '../../src/core/requests/get.js'
+import type { Replica } from '../../src/core/requests/replica.js'
+import { type Container, EMPTY_CONTAINER } from '../../src/core/versions/container.js'
+import { type Tab, named, nodeOf, openRing } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
 
 const TRUE = 0xc3
+
+/** A promise, and how to fulfil it. */
+function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
+  let resolve: (value: T) => void = () => {}
+  const promise = new Promise<T>((fulfil) => {
+    resolve = fulfil
+  })
+  return { promise, resolve }
+}
 
 // The digest of a second home that said the same was counted, although the versions behind it had not come (seed 361).
 test('homes that say the same are asked one after the other for what they have, until one gives it', async () => {
@@ -27,4 +40,43 @@ test('homes that say the same are asked one after the other for what they have, 
   }
   expect(await ring.client(reader).get('k', { r: 3 })).toEqual(['there'])
   expect(deaf).toBeDefined()
+})
+
+// The vote of this tab's own disk was counted a moment before its versions were there (seed 3095).
+test('whenever the own disk answers a get that is over time, it counts with what it has or not at all', async () => {
+  const ring = await openRing(1)
+  const [home] = ring.tabs as [Tab]
+  await ring.client(home).put('k', 'there')
+  const { routing, peers, replica, options } = nodeOf(home)
+  const { tuning } = options
+  const found = await ring.await(replica.read([named('k')]))
+  for (let turns = 0; turns < 40; turns++) {
+    const [own, copy] = [deferred<Container[]>(), deferred<Container>()]
+    const outcome = coordinateGet(
+      named('k'),
+      { r: 1, strictQuorum: false },
+      {
+        routing,
+        peers,
+        replica: Object.assign(Object.create(replica) as Replica, { read: () => own.promise }),
+        copies: { find: () => copy.promise } as unknown as Copies,
+        clock: {
+          now: () => ring.world.time.now,
+          wallTime: () => 0,
+          setTimer: (delayMs, callback) => ring.world.time.at(delayMs, callback),
+        },
+        tuning,
+        isComplete: () => true,
+        mayRepair: () => false,
+        repaired: () => {},
+        onError: (error) => expect.fail(String(error)),
+      },
+    )
+    await ring.pass(tuning.requestTimeoutMs + 1)
+    copy.resolve(EMPTY_CONTAINER)
+    for (let turn = 0; turn < turns; turn++) await undefined
+    own.resolve(found)
+    const { met, container } = await outcome
+    expect({ turns, there: container.siblings.length > 0 }).toEqual({ turns, there: met })
+  }
 })

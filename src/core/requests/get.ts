@@ -133,21 +133,22 @@ class Get {
     this.outstanding++
     this.undecided = replica.hints.isUnderWay(this.key)
     const read = replica.certainlyAbsent(this.key) ? Promise.resolve([EMPTY_CONTAINER]) : replica.read([this.key])
-    void read
-      .then(
-        ([container = EMPTY_CONTAINER]) => {
-          this.undecided ||= replica.hints.isUnderWay(this.key)
-          this.answers.set(routing.self, {
-            digest: digestIfAny(this.key, container),
-            container,
-            complete: complete && isComplete(this.key),
-          })
-        },
-        (error) => {
-          this.storageError = error
-        },
-      )
-      .then(() => this.answered())
+    // Each counts as arrived at once: a decision between the two would count its vote and not what it says.
+    void read.then(
+      ([container = EMPTY_CONTAINER]) => {
+        this.undecided ||= replica.hints.isUnderWay(this.key)
+        this.answers.set(routing.self, {
+          digest: digestIfAny(this.key, container),
+          container,
+          complete: complete && isComplete(this.key),
+        })
+        this.answered()
+      },
+      (error) => {
+        this.storageError = error
+        this.answered()
+      },
+    )
   }
 
   private ask(node: NodeId, full: boolean): void {
