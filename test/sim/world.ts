@@ -62,7 +62,7 @@ export interface Place {
   throttled: Set<{ due: number; run: () => void; cancel: CancelTimer }>
   /** When some fault last touched it. */
   disturbedAt: number
-  /** When its disk last lost something that it had confirmed. */
+  /** When its disk last lost something that it had confirmed, or began to hand it over. */
   lostAt: number
   /** When it last gave up its copy of a partition. */
   releasedAt: Map<Partition, number>
@@ -249,6 +249,8 @@ export class World {
   /** An open tab takes over the disk of a closed one, which stays locked as long as that lasts and the adopter lives. */
   async adopt(adopter: Place, node: Node, orphan: Place): Promise<void> {
     this.happened(orphan, `is adopted by ${adopter.id}`)
+    // What is handed over is removed here at once: if its tab comes back in the middle, as a home that it had ceased to be, it has only the rest.
+    orphan.lostAt = this.time.now
     const { lives: life } = adopter
     const storage = new SimulatedStorage(orphan.disk, { schedule: (work) => this.onDisk(adopter, life, work) })
     orphan.adopter = { place: adopter, life }
