@@ -61,3 +61,12 @@ test('of moments too long ago, everything may have been forgotten', () => {
   expect([forgettings.since(begun, named('other')), forgettings.since(later, named('other'))]).toEqual([true, true])
   expect(forgettings.since(forgettings.now, named('other'))).toBe(false)
 })
+
+// Each scrub found it anew, and all members were asked again, for ever (seed 3706).
+test('a context that is long because its versions need it asks for no agreement', async () => {
+  const ring = await openRing(13, { settleAfterMs: 2000, scrubIntervalMs: 500 })
+  for (const tab of ring.tabs) await ring.client(tab).blind('k', tab.id, { w: 3 })
+  await ring.pass(20_000)
+  expect((await ring.client(ring.tab(0)).get('k', { r: 3 })).length).toBe(13)
+  expect(ring.world.trace.sent.get('Settle') ?? 0).toBe(0)
+})

@@ -160,14 +160,18 @@ export class Settling {
 }
 
 function hasSomethingToForget(container: Container): boolean {
+  const size = contextSize(container.context)
+  // Many versions need a long context; asking for the rest of it would never end.
   return (
-    container.siblings.every((sibling) => sibling.value === undefined) || contextSize(container.context) > SMALL_CONTEXT
+    isDeleted(container) || (size > SMALL_CONTEXT && size > contextSize(withStableContextDropped(container).context))
   )
 }
 
 /** Nothing at all of a deleted key; of any other, only what its present versions need. */
 function forgotten(container: Container): Container | undefined {
-  return container.siblings.every((sibling) => sibling.value === undefined)
-    ? undefined
-    : withStableContextDropped(container)
+  return isDeleted(container) ? undefined : withStableContextDropped(container)
+}
+
+function isDeleted({ siblings }: Container): boolean {
+  return siblings.every((sibling) => sibling.value === undefined)
 }

@@ -45,8 +45,8 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/sync/settling.ts',
-        find: 'contextSize(container.context) > SMALL_CONTEXT\n',
-        replace: 'contextSize(container.context) > 1000 * SMALL_CONTEXT\n',
+        find: 'size > SMALL_CONTEXT &&',
+        replace: 'size > 1000 * SMALL_CONTEXT &&',
       },
     ],
   },
