@@ -17,15 +17,21 @@ async function deleteForGood(ring: Ring, tab: Tab, key: string): Promise<void> {
 test('a scan that takes its time does not show what was deleted and forgotten meanwhile', async () => {
   const ring = await openRing(4, SOON)
   const [reader, writer] = [ring.tab(0), ring.tab(1)]
-  for (const key of ['a', 'b']) await ring.client(writer).put(key, 'there', { w: 3 })
+  for (const key of ['a', 'b', 'c', 'd']) await ring.client(writer).put(key, 'there', { w: 3 })
   const range = { from: named('a'), to: named('z'), reverse: false }
   const entries = nodeOf(reader).scan(range, 3, { r: 2, strictQuorum: false }).entries()
-  expect((await ring.await(entries.next())).value?.key).toBe(named('a'))
-  await deleteForGood(ring, writer, 'b')
+  for (const key of ['a', 'b', 'c']) {
+    const { value } = await ring.await(entries.next())
+    expect(value?.key).toBe(named(key))
+    expect(value && textsOf(value.container)).toEqual(key === 'b' ? [] : ['there'])
+    // One that was not looked at yet, and then one that was.
+    if (key === 'a') await deleteForGood(ring, writer, 'b')
+    if (key === 'c') await deleteForGood(ring, writer, 'd')
+  }
   const { value } = await ring.await(entries.next())
   expect(value && textsOf(value.container)).toEqual([])
   await ring.pass(10_000)
-  expect(ring.tabs.map((tab) => replicaAt(tab, 'b'))).toEqual([[], [], [], []])
+  for (const key of ['b', 'd']) expect(ring.tabs.map((tab) => replicaAt(tab, key))).toEqual([[], [], [], []])
 })
 
 test('a get that takes its time neither shows nor repairs with what was deleted and forgotten meanwhile', async () => {

@@ -46,6 +46,17 @@ export interface ScanEntry {
 }
 
 const PAGE = 200
+/** So many keys on which homes differ are read at a time. */
+const MAX_AHEAD = 15
+
+/** A key that is to be yielded soon. */
+interface Upcoming {
+  key: StoreKey
+  /** Of `forgettings`, when its versions were asked for. */
+  asked: number
+  entry: Promise<ScanEntry | undefined>
+  again: () => Promise<ScanEntry | undefined>
+}
 
 interface Stream {
   /** undefined: this node's copies of keys that belong elsewhere. */
@@ -73,18 +84,38 @@ export class Scan {
     const streams = await Promise.all(nodes.map((node) => this.open(node)))
     this.complete = this.covers(streams)
     if (!this.complete) streams.push(await this.open(undefined))
-    for (;;) {
-      const refilled = await Promise.all(streams.map((stream) => this.refill(stream)))
-      // A home may have fallen silent, or have lost its disk and be filling it anew.
-      if (this.complete && refilled.includes(true)) this.complete = this.covers(streams)
-      const key = this.nextKey(streams)
-      if (key === undefined) return
-      const holders = streams.filter((stream) => stream.entries[0]?.[0] === key)
-      const containers = holders.map((stream) => (stream.entries.shift() as [StoreKey, Uint8Array])[1])
-      const entry = await this.agree(key, holders, containers, streams)
+    const ahead: Upcoming[] = []
+    for (let taken = 0; ; taken++) {
+      while (ahead.length <= Math.min(taken, MAX_AHEAD)) {
+        const upcoming = await this.next(streams)
+        if (!upcoming) break
+        ahead.push(upcoming)
+      }
+      const next = ahead.shift()
+      if (!next) return
+      let entry = await next.entry
+      // While it waited for its turn, it may have been forgotten.
+      if (this.context.forgettings.since(next.asked, next.key)) entry = await next.again()
       if (entry) yield entry
       else this.complete = false
     }
+  }
+
+  /** Takes the next key out of the streams, and begins to find out what it has; undefined after the last. */
+  private async next(streams: Stream[]): Promise<Upcoming | undefined> {
+    const refilled = await Promise.all(streams.map((stream) => this.refill(stream)))
+    // A home may have fallen silent, or have lost its disk and be filling it anew.
+    if (this.complete && refilled.includes(true)) this.complete = this.covers(streams)
+    const key = this.nextKey(streams)
+    if (key === undefined) return undefined
+    const holders = streams.filter((stream) => stream.entries[0]?.[0] === key)
+    const containers = holders.map((stream) => (stream.entries.shift() as [StoreKey, Uint8Array])[1])
+    const asked = this.context.forgettings.now
+    const again = () => this.agree(key, holders, containers, streams)
+    const entry = again()
+    // A failure is for whoever takes the entry, and perhaps nobody will.
+    entry.catch(() => {})
+    return { key, asked, entry, again }
   }
 
   private open(node: NodeId | undefined): Promise<Stream> {
@@ -150,13 +181,18 @@ export class Scan {
   ): Promise<ScanEntry | undefined> {
     const { routing, forgettings } = this.context
     const homes = routing.homes(key)
+    const { partition } = routing.addressOf(key)
     const answering = streams.filter((stream) => !stream.failed && stream.node && homes.includes(stream.node))
+    // Where some home has the whole partition, one that is still filling it cannot deny what that one has.
+    const whole = answering.filter((stream) => !stream.lacking.has(partition))
+    const deciding =
+      whole.length > 0 ? answering.filter((one) => holders.includes(one) || whole.includes(one)) : answering
     // What has been forgotten since the page was asked for is not there any more, and nothing else would tell.
     const isForgotten = holders.some(({ asked }) => forgettings.since(asked, key))
     const shown = isForgotten ? [] : encoded.map((bytes) => ifPossible(() => decodeContainer(bytes)))
     const [first, ...rest] = shown
     const digest = first && digestOf(key, first)
-    const allShowIt = answering.length > 0 && answering.every((stream) => holders.includes(stream))
+    const allShowIt = deciding.length > 0 && deciding.every((stream) => holders.includes(stream))
     if (first && digest && allShowIt && rest.every((other) => other && sameDigest(digestOf(key, other), digest))) {
       this.context.seen(key, first)
       return { key, container: first, read: undefined }

@@ -1,0 +1,48 @@
+/** How a scan finds out what there is without asking for every key. */
+import { expect, test } from 'vitest'
+import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
+import { typeOf } from '../sim/trace.js'
+
+const KEYS = Array.from({ length: 64 }, (_, i) => `k${String(i).padStart(2, '0')}`)
+
+/** The keys that a scan at that tab yields, how long it takes in virtual milliseconds, and how many reads it sends. */
+async function scan(ring: Ring, tab: Tab): Promise<{ keys: string[]; complete: boolean; ms: number; reads: number }> {
+  const { time, trace } = ring.world
+  const [start, before] = [time.now, trace.sent.get('Read') ?? 0]
+  const range = { from: named('k'), to: named('l'), reverse: false }
+  const found = nodeOf(tab).scan(range, 3, { r: 2, strictQuorum: false })
+  const keys: string[] = []
+  const all = async () => {
+    for await (const { key } of found.entries()) keys.push(key)
+  }
+  await ring.await(all())
+  return { keys, complete: found.complete, ms: time.now - start, reads: (trace.sent.get('Read') ?? 0) - before }
+}
+
+// Each key was read with a quorum as long as a newcomer was filling: thousands of round trips, one after the other.
+test('a home that is still filling is not taken for one that denies a key', async () => {
+  const ring = await openRing(4)
+  for (const key of KEYS) await ring.client(ring.tab(0)).put(key, 'there', { w: 3 })
+  await ring.pass(5000)
+  ring.world.network.knobs.lose = (_, __, frame) => typeOf(frame) === 'Entries'
+  const newcomer = await ring.join()
+  await ring.until('its share', () => nodeOf(ring.tab(0)).membership.placed().includes(newcomer.id))
+  await ring.pass(3000)
+  expect(nodeOf(newcomer).duties.filling().length).toBeGreaterThan(0)
+  const { keys, complete, reads } = await scan(ring, ring.tab(0))
+  expect({ keys, complete, reads }).toEqual({ keys: KEYS.map(named), complete: true, reads: 0 })
+})
+
+test('keys on which homes differ are read several at a time', async () => {
+  const ring = await openRing(4, { hintedHandoff: false, merkleSync: false, readRepair: false })
+  const reader = ring.tab(0)
+  ring.world.network.knobs.lose = (_, to, frame) => to === ring.tab(3).id && typeOf(frame) === 'Store'
+  for (const key of KEYS) await ring.client(reader).put(key, 'there')
+  const start = ring.world.time.now
+  await ring.client(reader).get(KEYS[0] as string)
+  const one = ring.world.time.now - start
+  const { keys, reads, ms } = await scan(ring, reader)
+  expect(keys).toEqual(KEYS.map(named))
+  expect(reads).toBeGreaterThan(30)
+  expect(ms).toBeLessThan((KEYS.length * one) / 3)
+})
