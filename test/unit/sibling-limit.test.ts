@@ -1,6 +1,8 @@
 /** Where the limit of siblings is reached: what was refused is nowhere, and what is somewhere was not refused. */
 import { expect, test } from 'vitest'
 import { type Ring, type Tab, hintAt, named, nodeOf, openRing } from '../paper/ring.js'
+import type { SimulatedStorage } from '../sim/disk.js'
+import { typeOf } from '../sim/trace.js'
 
 const LIMIT = 20
 
@@ -93,6 +95,44 @@ test('what another tab was shown while its put was under way is not refused afte
   expect((await ring.await(put)).refused).toBe(false)
   await ring.pass(60_000)
   expect(await ring.client(other).get('k', { r: 3 })).toContain('contested')
+})
+
+// The row was chosen for delivery before the put, and read after it: with no limit for hints, a home took what it had refused (seed 4430).
+test('a delivery of hints that is under way takes no put with it that is refused afterwards', async () => {
+  const ring = await openRing(5, { maxSiblings: LIMIT, readRepair: false, hintedHandoff: false })
+  const [slow, other, deaf] = ring.homes('k')
+  const [writer] = ring.others('k') as [Tab]
+  const { knobs } = ring.world.network
+  knobs.lose = (from, to, frame) => from === deaf.id && to === writer.id && typeOf(frame) === 'Stored'
+  await ring.client(writer).blind('k', 'early')
+  for (let i = 1; i < LIMIT; i++) await ring.client(other).blind('k', `${i}`, { w: 3 })
+  const storage = writer.storage as SimulatedStorage
+  const getHints = storage.getHints.bind(storage)
+  let read: (() => void) | undefined
+  storage.getHints = (keys) =>
+    new Promise((resolve) => {
+      read = () => resolve(getHints(keys))
+    })
+  await ring.until('the delivery', () => read !== undefined, 60_000)
+  knobs.lose = undefined
+  // Meanwhile the home has confirmed it by another way.
+  const early = await ring.await(nodeOf(deaf).replica.read([named('k')]))
+  const confirmed = early.map((container) => ({ key: named('k'), container }))
+  await ring.await(nodeOf(writer).replica.hintDelivered(confirmed, [deaf.id]))
+  ring.world.network.freeze(slow.id)
+  const client = ring.client(writer)
+  client.forget('k')
+  const put = client.begin('k', 'contested')
+  // Time for the others to refuse it.
+  await ring.pass(100)
+  storage.getHints = getHints
+  read?.()
+  await ring.pass(60)
+  ring.world.network.thaw(slow.id)
+  const { refused } = await ring.await(put)
+  await ring.pass(60_000)
+  expect((await ring.client(other).get('k', { r: 3 })).includes('contested')).toBe(!refused)
+  expect(refused).toBe(true)
 })
 
 // It kept its own hint as its replica, and the put was told that it is nowhere (seed 3268).

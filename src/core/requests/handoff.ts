@@ -131,7 +131,10 @@ export class Handoff {
   }
 
   private async batch(keys: StoreKey[]): Promise<(Entry & { bytes: Uint8Array })[]> {
+    const { hints } = this.replica
+    const { withdrawn } = hints
     const rows = await this.replica.storage.getHints(keys)
+    if (hints.withdrawn !== withdrawn) return this.batch(keys)
     const entries: (Entry & { bytes: Uint8Array })[] = []
     let bytes = 0
     for (let i = 0; i < keys.length; i++) {
@@ -139,6 +142,8 @@ export class Handoff {
       if (!row) continue
       if (entries.length > 0 && bytes + row.container.length > this.tuning.batchBytes) break
       const key = keys[i] as StoreKey
+      // A put that has begun since the key was chosen sends itself, and may yet be refused and taken out of the row.
+      if (hints.isUnderWay(key)) continue
       const container = ifPossible(() => decodeContainer(row.container))
       if (!container) {
         // Nobody can take it; the others must not wait behind it for ever.
