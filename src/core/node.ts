@@ -15,6 +15,7 @@ import {
   type Transport,
 } from './environment.js'
 import {
+  type ActorId,
   type DeviceId,
   type NodeId,
   type Partition,
@@ -476,7 +477,7 @@ export class Node {
   }
 
   /**
-   * What this node itself wrote to the key, in this life or an earlier one, as far as its own disk knows: a put without any
+   * What this node itself wrote to the key, and what that had seen, in this life or an earlier one, as far as its own disk knows: a put without any
    * other context descends from that, so that a reloaded tab does not conflict with itself.
    */
   async ownContext(key: StoreKey): Promise<CausalContext> {
@@ -484,7 +485,12 @@ export class Node {
     const [own] = await this.replica.readEach([key])
     // What is damaged here, the other homes still have; where there are none, the write begins anew.
     const container = own ?? (await this.get(key, ONE_ANSWER).catch(() => undefined))?.container
-    return container ? restrict(container.context, (actor) => nodeOfActor(actor) === this.options.node) : EMPTY_CONTEXT
+    if (!container) return EMPTY_CONTEXT
+    const isOwn = (actor: ActorId) => nodeOfActor(actor) === this.options.node
+    // What versions of this node alone have replaced stays replaced. Beside others' versions nobody can tell which of them has replaced what.
+    return container.siblings.every(({ dot }) => isOwn(dot.actor))
+      ? container.context
+      : restrict(container.context, isOwn)
   }
 
   /** Keeps versions that are in memory and no longer on the disk, with the dots that they have, for all homes. */

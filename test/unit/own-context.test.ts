@@ -1,0 +1,32 @@
+/** What a put without any context descends from: what its own tab wrote before, also in an earlier life. */
+import { expect, test } from 'vitest'
+import { covers } from '../../src/core/versions/context.js'
+import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
+
+/** Writes at that tab, without having seen anything or after a get. @returns whether the tab's own context covers it later */
+async function put(ring: Ring, tab: Tab, seen: 'all' | 'nothing'): Promise<(own: Tab) => Promise<boolean>> {
+  const client = ring.client(tab)
+  if (seen === 'all') await client.get('k', { r: 3 })
+  await client.put('k', `by ${tab.id}`, { w: 3 })
+  const { dot } = ring.world.history.writesOf(named('k')).at(-1) ?? {}
+  return async (own) => dot !== undefined && covers(await ring.await(nodeOf(own).ownContext(named('k'))), dot)
+}
+
+// The next put replaced the tab's own version and not what that had replaced, which came back from a tab that had been away (seed 4805).
+test('after a reload it covers what the own version had replaced', async () => {
+  const ring = await openRing(3)
+  const [tab, other] = ring.tabs as [Tab, Tab]
+  const former = await put(ring, other, 'nothing')
+  const own = await put(ring, tab, 'all')
+  ring.crash(tab)
+  await ring.reopen(tab)
+  expect([await former(tab), await own(tab)]).toEqual([true, true])
+})
+
+test('it covers nothing of what others wrote beside it', async () => {
+  const ring = await openRing(3)
+  const [tab, other] = ring.tabs as [Tab, Tab]
+  const own = await put(ring, tab, 'nothing')
+  const beside = await put(ring, other, 'nothing')
+  expect([await own(tab), await beside(tab)]).toEqual([true, false])
+})
