@@ -451,7 +451,7 @@ export class Peers {
  */
 function firstId(life: string): number {
   let id = 0
-  for (let i = 0; i < life.length; i++) id = (31 * id + life.charCodeAt(i)) % 2 ** 31
+  for (let i = 0; i < life.length; i++) id = (31 * id + life.charCodeAt(i)) % 2 ** 29
   return id + 1
 }
 
