@@ -77,7 +77,7 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
       const release = await tryLock(lockName(room, row.slot))
       if (!release) continue
       // It may have been forgotten between the look at the registry and the lock.
-      const still = await registry.get('slots', [room, row.slot])
+      const still = await slotIn(registry, room, row.slot)
       if (still) return slotOf(still, device, release)
       release()
     }
