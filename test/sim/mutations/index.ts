@@ -168,6 +168,12 @@ export const mutations: Mutation[] = [
   },
   {
     pitfall: 'P10',
+    name: 'the requests of every life count from one',
+    killedBy: 'answers-to-a-former-life',
+    changes: [{ file: 'src/core/peers.ts', find: 'this.nextId = firstId(self.life)', replace: 'this.nextId = 1' }],
+  },
+  {
+    pitfall: 'P10',
     name: 'a repeated send is another write',
     killedBy: 'retry-idempotent',
     changes: [

@@ -1,7 +1,8 @@
 /** A tab's life: closed for good and adopted, its disk deleted or full under it; and what the fuzz has found of the kind. */
 import { strict as assert } from 'node:assert'
 import type { Node } from '../../../src/core/node.js'
-import { type Ring, type Tab, named, nodeOf, replicaAt } from '../ring.js'
+import { type Ring, type Tab, named, nodeOf, replicaAt, textsOf } from '../ring.js'
+import { typeOf } from '../trace.js'
 import { type Scenario, keys } from './scenario.js'
 
 /** Writes that only this tab knows of. */
@@ -295,6 +296,40 @@ export const life: Scenario[] = [
       await ring.reopen(reader)
       assert.deepEqual(await ring.client(reader).get(kept), ['value'])
       assert.deepEqual(await ring.client(reader).get(deleted), [])
+    },
+  },
+  {
+    number: 70,
+    name: 'answers-to-a-former-life',
+    shows: 'what slow peers answer to a tab before it was loaded anew is not taken for the answer to what it asks now',
+    tuning: { requestTimeoutMs: 30_000, patienceMinMs: 30_000, patienceMaxMs: 30_000 },
+    noticeMs: 50,
+    visits: ['a former life was answered'],
+    async run(ring) {
+      const { network, knobs } = ring.world
+      const reader = ring.tab(0)
+      // Its own disk has nothing to do with them: it opens soon.
+      const elsewhere = keys(600).filter((key) => !ring.homes(key).includes(reader))
+      const names = elsewhere.slice(0, 200)
+      for (const key of names) await ring.client(ring.tab(1)).put(key, `of ${key}`, { w: 3 })
+      await ring.pass(5000)
+      const ask = (key: string) => nodeOf(reader).get(named(key), { r: 3, strictQuorum: false })
+      knobs.diskTime = () => 150
+      for (const key of names.slice(0, 160)) void ask(key)
+      await ring.pass(100)
+      ring.crash(reader)
+      await ring.reopen(reader)
+      let answered = false
+      network.taps.push((_, to, frame) => {
+        answered ||= to === reader.id && typeOf(frame) === 'ReadResult'
+      })
+      await ring.until('its links', () => nodeOf(reader).peers.reachable().length >= 6)
+      await ring.until('an answer that this life has not asked for', () => answered)
+      ring.saw('a former life was answered')
+      const asking = names.slice(160)
+      const found = await ring.await(Promise.all(asking.map(ask)))
+      for (const [i, { container }] of found.entries()) assert.deepEqual(textsOf(container), [`of ${asking[i]}`])
+      knobs.diskTime = undefined
     },
   },
 ]
