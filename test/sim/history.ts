@@ -26,6 +26,8 @@ export interface Write {
   struck: boolean
   /** Refused, or known to be nowhere: its writer was told so. */
   refused: boolean
+  /** A disk from before that was forgotten has brought it back. */
+  revived: boolean
   /** An application's, and not what the core made of expired values. */
   byUser: boolean
 }
@@ -62,6 +64,7 @@ export class History {
       holders: new Set(),
       struck: false,
       refused: false,
+      revived: false,
       byUser: false,
     }
     this.byDot.set(name, write)
@@ -109,12 +112,14 @@ export class History {
   }
 
   /**
-   * A disk went back to a time when it held this key. If a deletion of it was forgotten, then with that disk's consent, and nobody can know any more what
-   * it has deleted: what is on no disk now counts as never made.
+   * These are on a disk again that went back in time. What replaced or deleted them may have been forgotten, with that disk's consent: then nobody can
+   * know. And it may be a time when a put that was refused then was still under way.
    */
-  cameBack(key: StoreKey, copies: (write: Write) => ReadonlySet<NodeId>): void {
-    if (!this.forgotten.has(key)) return
-    for (const write of this.writesOf(key)) if (write.holders.size > 0) write.holders = new Set(copies(write))
+  cameBack(writes: readonly Write[]): void {
+    for (const write of writes) {
+      write.refused = false
+      write.revived ||= this.forgotten.has(write.key)
+    }
   }
 
   keys(): StoreKey[] {
@@ -143,7 +148,7 @@ export class History {
     const shown = container.siblings.flatMap(({ dot }) => this.writeOf(key, dot) ?? [])
     if (shown.length < container.siblings.length) this.violation('I5', `${where} shows a version that nobody wrote`)
     for (const write of shown)
-      if (shown.some((later) => later !== write && covers(later.context, write.dot)))
+      if (!write.revived && shown.some((later) => later !== write && covers(later.context, write.dot)))
         this.violation('I5', `${where} shows ${nameOf(key, write.dot)} beside a version that replaced it`)
     this.judgeVersions(key, container, where)
   }
@@ -203,7 +208,7 @@ export class History {
     for (const write of writes) {
       const name = nameOf(key, write.dot)
       const by = writes.find((later) => later !== write && effective.has(later) && covers(later.context, write.dot))
-      if (isLeft(write) && by)
+      if (isLeft(write) && by && !write.revived)
         this.violation(
           by.deleted ? 'I2' : 'I5',
           `${name} is there although ${nameOf(key, by.dot)}, held by ${[...by.holders].join(' and ') || 'a later one'}, ${by.deleted ? 'deleted' : 'replaced'} it`,

@@ -282,10 +282,7 @@ export class World {
 
   rollBack(place: Place, backup: Disk): void {
     this.changeDisk(place, 'goes back in time', () => place.disk.restore(backup))
-    for (const key of new Set([...place.disk.records.keys(), ...place.disk.hints.keys()]))
-      this.history.cameBack(key, (write) => this.copiesOf(write))
-    // It may be a time when a put that was refused then was still under way.
-    for (const write of this.writesOn(place)) write.refused = false
+    this.history.cameBack(this.writesOn(place))
   }
 
   swapDisks(a: Place, b: Place): void {
