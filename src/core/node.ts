@@ -52,7 +52,7 @@ import { Settling } from './sync/settling.js'
 import { Transfers } from './sync/transfers.js'
 import type { Tuning } from './tuning.js'
 import { type Container, writtenContainer } from './versions/container.js'
-import { type CausalContext, EMPTY_CONTEXT, isEmpty, restrict } from './versions/context.js'
+import { type CausalContext, type Dot, EMPTY_CONTEXT, isEmpty, restrict } from './versions/context.js'
 import { checksumOf } from './versions/encoding.js'
 import { count } from './wire.js'
 
@@ -92,6 +92,8 @@ export interface NodeEvents {
   sync: { peer: NodeId; pulled: number; pushed: number }
   /** Sessions must not keep versions of these keys any longer: their deletion is about to be forgotten. */
   forgetting: StoreKey[]
+  /** Nobody took this put of the tab: whoever was shown it here while it was under way, must not keep it. */
+  refused: { key: StoreKey; dot: Dot }
 }
 
 /** What a put writes: bytes, or nothing for a delete. */
@@ -410,7 +412,8 @@ export class Node {
       this.events.emit('status', undefined)
     })
     const outcome = this.background.foreground(put.outcome).then((result) => {
-      if (!result.refused) this.keepCopy(key, container, false)
+      if (result.refused) this.events.emit('refused', { key, dot: sibling.dot })
+      else this.keepCopy(key, container, false)
       this.metrics.count(value ? 'puts' : 'deletes')
       this.metrics.latency('put', clock.now() - start)
       return result
@@ -424,6 +427,7 @@ export class Node {
     const { forgettings } = this
     const start = clock.now()
     const begun = forgettings.now
+    const { withdrawn } = this.replica.hints
     const outcome = await this.background.foreground(
       coordinateGet(key, options, {
         routing: this.routing,
@@ -444,6 +448,8 @@ export class Node {
     // What it gathered may be what has been deleted and forgotten meanwhile: nobody could tell, neither the session nor a copy.
     if (forgettings.since(begun, key)) return this.get(key, options)
     const { container, met, sloppy, cached, undecided } = outcome
+    // It may have been shown a put of this tab that has been refused meanwhile.
+    if (undecided && withdrawn !== this.replica.hints.withdrawn) return this.get(key, options)
     if (!cached && !undecided) this.keepCopy(key, container, met && !sloppy)
     this.metrics.count('gets')
     this.metrics.latency('get', clock.now() - start)

@@ -4,8 +4,8 @@
  * many as fit.
  */
 import type { StoreKey } from '../core/ids.js'
-import { type Container, EMPTY_CONTAINER, mergeContainers } from '../core/versions/container.js'
-import { type CausalContext, EMPTY_CONTEXT, joinContexts } from '../core/versions/context.js'
+import { type Container, EMPTY_CONTAINER, compareDots, mergeContainers } from '../core/versions/container.js'
+import { type CausalContext, type Dot, EMPTY_CONTEXT, joinContexts } from '../core/versions/context.js'
 
 const MAX_CONTEXTS = 100_000
 const MAX_BYTES = 16 * 1024 * 1024
@@ -45,6 +45,15 @@ export class Session {
     }
     this.began(key, merged.context)
     return merged
+  }
+
+  /** A version that was shown while its put was under way, and that nobody took, is shown no more. */
+  refused(key: StoreKey, dot: Dot): void {
+    const former = this.seen.get(key)?.container
+    const siblings = former?.siblings.filter((sibling) => compareDots(sibling.dot, dot) !== 0) ?? []
+    if (!former || siblings.length === former.siblings.length) return
+    this.drop(key)
+    this.saw(key, { ...former, siblings })
   }
 
   /** All versions that are still in memory. */

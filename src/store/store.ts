@@ -86,6 +86,7 @@ export class Store extends EventTarget {
     }
     this.root = new Bucket(this.inside, { name: '', merge: undefined, ttl: null, ...settings.defaults })
     node.events.on('forgetting', (keys) => session.forget(keys))
+    node.events.on('refused', ({ key, dot }) => session.refused(key, dot))
     // What is still in memory need not be lost with the disk.
     node.events.on('reborn', () => node.handBack(session.entries()))
     this.forwardEvents()

@@ -207,11 +207,14 @@ export class History {
     const explained = closure(writes, (write) => isLeft(write) || mayBeForgotten(write))
     for (const write of writes) {
       const name = nameOf(key, write.dot)
-      const by = writes.find((later) => later !== write && effective.has(later) && covers(later.context, write.dot))
+      // Who saw what replaced it, has seen it as well.
+      const by = writes.find(
+        (later) => later !== write && (isLeft(later) || later.holders.size > 0) && covers(later.context, write.dot),
+      )
       if (isLeft(write) && by && !write.revived)
         this.violation(
           by.deleted ? 'I2' : 'I5',
-          `${name} is there although ${nameOf(key, by.dot)}, held by ${[...by.holders].join(' and ') || 'a later one'}, ${by.deleted ? 'deleted' : 'replaced'} it`,
+          `${name} is there although ${nameOf(key, by.dot)}, held by ${[...by.holders].join(' and ') || 'the ring'}, ${by.deleted ? 'deleted' : 'replaced'} it`,
         )
       if (write.refused && isLeft(write))
         this.violation('I13', `${name} is there although it was refused for too many siblings`)

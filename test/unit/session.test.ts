@@ -35,6 +35,17 @@ describe('a session', () => {
     expect(session.knows(L)).toBe(false)
   })
 
+  test('shows a refused version no more, and what else it has seen as before', () => {
+    const session = new Session()
+    session.saw(K, version(A, 1))
+    session.saw(K, version(B, 1))
+    session.refused(K, { actor: A, counter: 1 })
+    session.refused(L, { actor: A, counter: 1 })
+    expect(dotsOf(session.saw(K, version(B, 1)))).toEqual([{ actor: B, counter: 1 }])
+    expect(covers(session.contextOf(K), { actor: A, counter: 1 })).toBe(true)
+    expect(session.knows(L)).toBe(false)
+  })
+
   test('lets a write descend from the one before it that is not confirmed yet', () => {
     const session = new Session()
     session.began(K, withDot(EMPTY_CONTEXT, { actor: A, counter: 1 }))

@@ -1,6 +1,7 @@
 /** Where the limit of siblings is reached: what was refused is nowhere, and what is somewhere was not refused. */
 import { expect, test } from 'vitest'
-import { type Ring, type Tab, hintAt, named, nodeOf, openRing } from '../paper/ring.js'
+import { Session } from '../../src/store/session.js'
+import { type Ring, type Tab, hintAt, named, nodeOf, openRing, textsOf } from '../paper/ring.js'
 import type { SimulatedStorage } from '../sim/disk.js'
 import { typeOf } from '../sim/trace.js'
 
@@ -96,6 +97,37 @@ test('what another tab was shown while its put was under way is not refused afte
   await ring.pass(60_000)
   expect(await ring.client(other).get('k', { r: 3 })).toContain('contested')
 })
+
+// Its session went on showing it, and brought it back when the disk was lost (seed 6062).
+test.each([20, 300])(
+  'a refused put that the writer itself was shown after %d ms is not kept by its session',
+  async (ms) => {
+    const ring = await openRing(5, { maxSiblings: LIMIT, readRepair: false, hintedHandoff: false })
+    const [slow, other] = ring.homes('k')
+    const [writer] = ring.others('k') as [Tab]
+    for (let i = 0; i < LIMIT; i++) await ring.client(other).blind('k', `${i}`, { w: 3 })
+    ring.world.network.freeze(slow.id)
+    const { events } = nodeOf(writer)
+    const session = new Session()
+    events.on('refused', ({ key, dot }) => session.refused(key, dot))
+    const put = ring.client(writer).begin('k', 'contested')
+    await ring.pass(ms)
+    const get = async (r: number) => {
+      const { container } = await nodeOf(writer).get(named('k'), { r, strictQuorum: false })
+      session.saw(named('k'), container)
+      return textsOf(container)
+    }
+    // One that is answered at once, and one that waits for what the put is waiting for.
+    const [early, late] = [get(2), get(3)]
+    expect(await ring.await(early)).toContain('contested')
+    ring.world.network.thaw(slow.id)
+    expect((await ring.await(put)).refused).toBe(true)
+    await ring.await(late)
+    const kept = session.entries().flatMap(({ container }) => textsOf(container))
+    expect(kept).not.toContain('contested')
+    expect(kept.length).toBe(LIMIT)
+  },
+)
 
 // The row was chosen for delivery before the put, and read after it: with no limit for hints, a home took what it had refused (seed 4430).
 test('a delivery of hints that is under way takes no put with it that is refused afterwards', async () => {

@@ -218,6 +218,11 @@ export class Clients {
       client.session.forget(keys)
       for (const key of keys) client.shown.delete(key)
     })
+    node.events.on('refused', ({ key, dot }) => {
+      client.session.refused(key, dot)
+      const write = this.world.history.writeOf(key, dot)
+      if (write) client.shown.get(key)?.delete(write)
+    })
     node.events.on('reborn', () => node.handBack(client.session.entries()))
     return client
   }
