@@ -12,7 +12,7 @@ import type { Peers } from '../peers.js'
 import type { Replica } from '../requests/replica.js'
 import type { Routing } from '../requests/routing.js'
 import type { Tuning } from '../tuning.js'
-import { type Container, withStableContextDropped } from '../versions/container.js'
+import { type Container, isLive, withStableContextDropped } from '../versions/container.js'
 import { contextSize } from '../versions/context.js'
 import { digestOf } from '../versions/encoding.js'
 import type { Duties } from './duties.js'
@@ -162,16 +162,10 @@ export class Settling {
 function hasSomethingToForget(container: Container): boolean {
   const size = contextSize(container.context)
   // Many versions need a long context; asking for the rest of it would never end.
-  return (
-    isDeleted(container) || (size > SMALL_CONTEXT && size > contextSize(withStableContextDropped(container).context))
-  )
+  return !isLive(container) || (size > SMALL_CONTEXT && size > contextSize(withStableContextDropped(container).context))
 }
 
 /** Nothing at all of a deleted key; of any other, only what its present versions need. */
 function forgotten(container: Container): Container | undefined {
-  return isDeleted(container) ? undefined : withStableContextDropped(container)
-}
-
-function isDeleted({ siblings }: Container): boolean {
-  return siblings.every((sibling) => sibling.value === undefined)
+  return isLive(container) ? withStableContextDropped(container) : undefined
 }
