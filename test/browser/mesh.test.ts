@@ -346,6 +346,25 @@ test('a page that went into the cache of back and forward is linked again when i
   await Promise.all([a.linked(B), b.linked(A)])
 })
 
+test('a goodbye that the link loses comes through the signaling server', async () => {
+  const [a, b] = await openLinked(A, B)
+  await b.network({ packetLoss: 100 })
+  await b.page.evaluate(() => dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true })))
+  await a.until('node.up.size === 0', 1000)
+})
+
+test('a page that is hidden and shown twice at once dials again each time', async () => {
+  const [a, b] = await openLinked(A, B)
+  const dialed = await b.page.evaluate(() => {
+    const before = node.created.length
+    for (const type of ['pagehide', 'pageshow', 'pagehide', 'pageshow'])
+      dispatchEvent(new PageTransitionEvent(type, { persisted: true }))
+    return node.created.length - before
+  })
+  expect(dialed).toBe(2)
+  await Promise.all([a.linked(B), b.linked(A)])
+})
+
 test('a cut of 8 seconds changes nothing; after one of 45 the link is back within seconds', async () => {
   const [a, b] = await openLinked(A, B)
   await a.network({ packetLoss: 100 })

@@ -90,6 +90,15 @@ export class Dialer {
     }
   }
 
+  /** Tells all linked peers that this page goes away; dials and accepts nothing until it is woken. The links are dropped by the caller. */
+  sleep(): void {
+    for (const peer of this.options.peers.values()) {
+      if (peer.link) this.say(peer, { type: 'bye', link: peer.link.id })
+    }
+    this.active = false
+    this.wokenAt = Number.NEGATIVE_INFINITY
+  }
+
   /** A good moment to try again what failed: the network or the page came back. */
   wake(): void {
     const now = performance.now()
@@ -128,9 +137,16 @@ export class Dialer {
     if (peer.seen.has(signal.n)) return
     peer.seen.add(signal.n)
     if (peer.seen.size > REMEMBERED_SIGNALS) peer.seen.delete(peer.seen.values().next().value as number)
-    peer.gone = false
     const { link } = peer
     const current = link?.id === signal.link
+    if (signal.type === 'bye') {
+      // Otherwise it has come back since.
+      if (!current && signal.link !== peer.lastLink) return
+      peer.gone = true
+      this.drop(peer)
+      return
+    }
+    peer.gone = false
     switch (signal.type) {
       case 'offer':
         this.offered(peer, signal)

@@ -294,7 +294,7 @@ export function createMesh(options: MeshOptions): Mesh {
   /** Says goodbye to everybody. A page that goes into the back/forward cache (it cannot with open links) comes back by `wake`. */
   function sleep(atOnce: boolean): void {
     for (const peer of peers.values()) sendControl(peer, { type: 'bye' })
-    dialer.active = false
+    dialer.sleep()
     for (const peer of [...peers.values()]) {
       dialer.drop(peer, atOnce)
       refresh(peer)

@@ -20,6 +20,8 @@ export type Signal = {
   | { type: 'call' }
   /** No place for this link now. */
   | { type: 'busy' }
+  /** The sender's page goes away. Said on the link as well, where it may get lost with it. */
+  | { type: 'bye' }
 )
 
 const MAX_SDP_LENGTH = 32 * 1024
@@ -30,7 +32,7 @@ export function checkSignal(value: unknown): Signal | undefined {
   const { session, n, link, type, sdp, candidate } = value
   if (!isText(session, 32) || !isText(link, 64) || !Number.isSafeInteger(n)) return undefined
   const head = { session, link, n: n as number }
-  if (type === 'call' || type === 'busy') return { ...head, type }
+  if (type === 'call' || type === 'busy' || type === 'bye') return { ...head, type }
   if (type === 'offer' || type === 'answer') return isText(sdp, MAX_SDP_LENGTH) ? { ...head, type, sdp } : undefined
   if (type !== 'candidate' || !isObject(candidate)) return undefined
   const { candidate: line, sdpMid = null, sdpMLineIndex = null } = candidate
