@@ -38,6 +38,9 @@ const MANY_PUT_OPTIONS = ['w', 'quorum', 'durability', 'signal']
 const PUT_OPTIONS = [...MANY_PUT_OPTIONS, 'context']
 const UPDATE_OPTIONS = [...MANY_PUT_OPTIONS, 'r']
 
+/** Of an update beside which this tab goes on writing the key. */
+const MAX_ATTEMPTS = 10
+
 /** Operations of one putMany or getMany on the way at once. */
 const WINDOW = 256
 
@@ -86,8 +89,9 @@ export class Bucket<V = AnyValue> {
   }
 
   /**
-   * Gets, lets `change` make the next value, and puts it with the context of what was read. Updates of one key in this tab wait for each other,
-   * so `change` must not write the same key itself: an update of it that `change` waits for never ends, and a put of it is a conflict.
+   * Gets, lets `change` make the next value, and puts it with the context of what was read. Updates of one key in this tab wait for each other
+   * and for puts that have begun; where another put of the key begins meanwhile, `change` is called again with what that wrote. So
+   * `change` must not write the same key itself: an update of it that `change` waits for never ends, and a put of it is a conflict.
    * @throws what `get` and `put` throw, what `change` throws, ValueError when that gives undefined
    */
   async update(
@@ -102,11 +106,17 @@ export class Bucket<V = AnyValue> {
     const update = former
       .catch(() => {})
       .then(async () => {
-        const entry = await this.get(key, { r, quorum, signal })
-        const next = await change(entry.value, entry)
-        if (next === undefined)
-          throw new ValueError('update: the function returned undefined. Return the next value, or use delete().')
-        return this.put(key, next, { w, quorum, durability, signal, context: entry.context })
+        const { session } = this.inside
+        for (let attempt = 1; ; attempt++) {
+          await session.allDecided(name)
+          const writes = session.writesOf(name)
+          const entry = await this.get(key, { r, quorum, signal })
+          const next = await change(entry.value, entry)
+          if (next === undefined)
+            throw new ValueError('update: the function returned undefined. Return the next value, or use delete().')
+          if (session.writesOf(name) === writes || attempt === MAX_ATTEMPTS)
+            return this.put(key, next, { w, quorum, durability, signal, context: entry.context })
+        }
       })
     this.updates.set(name, update)
     try {
@@ -257,12 +267,12 @@ export class Bucket<V = AnyValue> {
     const { node, session, wallTime } = this.inside
     const expiresAt = value && this.settings.ttl !== null ? wallTime() + this.settings.ttl : 0
     const { container, outcome } = node.write(name, { value, expiresAt }, context, { w, strictQuorum, durability })
-    session.began(name, container.context)
     const result = outcome.then((reached) => {
       const receipt = this.receipt(key, name, container.context, reached, strictQuorum)
       session.saw(name, container)
       return receipt
     })
+    session.began(name, container.context, result)
     return this.inside.lifetime.whileOpen(result, signal)
   }
 
@@ -280,7 +290,7 @@ export class Bucket<V = AnyValue> {
       throw publicError(error)
     })
     // Another call may have come first meanwhile: its write is part of what this one descends from.
-    session.began(name, own)
+    session.knew(name, own)
     return session.contextOf(name)
   }
 

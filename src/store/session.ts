@@ -11,7 +11,9 @@ const MAX_CONTEXTS = 100_000
 const MAX_BYTES = 16 * 1024 * 1024
 
 export class Session {
-  private readonly contexts = new Map<StoreKey, CausalContext>()
+  /** What was read and written, and how many writes that was. */
+  private readonly contexts = new Map<StoreKey, { context: CausalContext; writes: number }>()
+  private readonly undecided = new Map<StoreKey, Set<Promise<unknown>>>()
   private readonly seen = new Map<StoreKey, { container: Container; bytes: number }>()
   private bytes = 0
 
@@ -20,15 +22,34 @@ export class Session {
   }
 
   contextOf(key: StoreKey): CausalContext {
-    return this.contexts.get(key) ?? EMPTY_CONTEXT
+    return this.contexts.get(key)?.context ?? EMPTY_CONTEXT
+  }
+
+  /** The next write descends from this. */
+  knew(key: StoreKey, context: CausalContext): void {
+    this.note(key, context, this.writesOf(key))
   }
 
   /** A write has begun: the next one descends from it, whether this one has been confirmed yet or not. */
-  began(key: StoreKey, context: CausalContext): void {
-    const joined = joinContexts(this.contextOf(key), context)
-    this.contexts.delete(key)
-    this.contexts.set(key, joined)
-    if (this.contexts.size > MAX_CONTEXTS) for (const [oldest] of this.contexts) return this.forget([oldest])
+  began(key: StoreKey, context: CausalContext, decision: Promise<unknown>): void {
+    this.note(key, context, this.writesOf(key) + 1)
+    const undecided = this.undecided.get(key) ?? new Set()
+    this.undecided.set(key, undecided.add(decision))
+    const decided = () => {
+      undecided.delete(decision)
+      if (undecided.size === 0) this.undecided.delete(key)
+    }
+    decision.then(decided, decided)
+  }
+
+  /** Changes whenever a write of the key begins. */
+  writesOf(key: StoreKey): number {
+    return this.contexts.get(key)?.writes ?? 0
+  }
+
+  /** Resolves once the writes of the key that have begun are decided, in whatever way. */
+  async allDecided(key: StoreKey): Promise<void> {
+    await Promise.allSettled(this.undecided.get(key) ?? [])
   }
 
   /** Versions that the application has seen, or whose write was confirmed to it. @returns these together with all seen before. */
@@ -43,7 +64,7 @@ export class Session {
       if (this.bytes <= MAX_BYTES || oldest === key) break
       this.drop(oldest)
     }
-    this.began(key, merged.context)
+    this.knew(key, merged.context)
     return merged
   }
 
@@ -66,6 +87,13 @@ export class Session {
       this.contexts.delete(key)
       this.drop(key)
     }
+  }
+
+  private note(key: StoreKey, context: CausalContext, writes: number): void {
+    const joined = joinContexts(this.contextOf(key), context)
+    this.contexts.delete(key)
+    this.contexts.set(key, { context: joined, writes })
+    if (this.contexts.size > MAX_CONTEXTS) for (const [oldest] of this.contexts) return this.forget([oldest])
   }
 
   private drop(key: StoreKey): void {

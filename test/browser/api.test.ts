@@ -40,6 +40,79 @@ describe('causality without ceremony', () => {
     })
     expect((await b.get('n')).siblings).toEqual([10])
   })
+
+  test('an update takes in what this tab writes beside it, however that call ends', async () => {
+    const [a, b] = (await world.ring(2)) as [Tab, Tab]
+    const results = await a.evaluate(async (store) => {
+      const more = (n: number | undefined) => (n ?? 0) + 1
+      const slowly = async (n: number | undefined) => {
+        await new Promise((resolve) => setTimeout(resolve, 20))
+        return more(n)
+      }
+      const aborted = (begin: (signal: AbortSignal) => Promise<unknown>, afterMs?: number) => {
+        const end = new AbortController()
+        const call = begin(end.signal).catch(() => {})
+        if (afterMs === undefined) end.abort()
+        else setTimeout(() => end.abort(), afterMs)
+        return call
+      }
+      const sequences: Record<string, (key: string) => Promise<unknown>> = {
+        'a put that nobody waits for': async (key) => {
+          const put = store.put(key, 5)
+          await store.update(key, more)
+          await put
+        },
+        'a put that was given up': async (key) => {
+          await aborted((signal) => store.put(key, 5, { signal }))
+          await store.update(key, more)
+        },
+        'a put after it': async (key) => {
+          const update = store.update(key, slowly)
+          await store.put(key, 5)
+          await update
+        },
+        'a put while it thinks': (key) =>
+          Promise.all([
+            store.update(key, slowly),
+            new Promise((resolve) => setTimeout(resolve, 10)).then(() => store.put(key, 5)),
+          ]),
+        'an update that was given up': async (key) => {
+          for (const ms of [1, 2, 4, 8]) {
+            await aborted((signal) => store.update(key, more, { signal }), ms)
+            await store.update(key, more)
+          }
+        },
+      }
+      const found: Record<string, unknown[][]> = {}
+      for (const [name, sequence] of Object.entries(sequences)) {
+        found[name] = []
+        for (let i = 0; i < 5; i++) {
+          await sequence(`${name} ${i}`)
+          found[name].push((await store.get(`${name} ${i}`)).siblings)
+        }
+      }
+      return found
+    })
+    for (const [name, rounds] of Object.entries(results)) {
+      for (const [i, siblings] of rounds.entries()) {
+        expect(siblings, name).toHaveLength(1)
+        if (name.startsWith('a put')) expect(siblings, name).toEqual([6])
+        expect((await b.get(`${name} ${i}`)).siblings, name).toEqual(siblings)
+      }
+    }
+  })
+
+  test('a change that puts its own key itself ends all the same, and nothing is lost', async () => {
+    const [a] = (await world.ring(1)) as [Tab]
+    const siblings = await a.evaluate(async (store) => {
+      await store.update('k', async () => {
+        await store.put('k', 'inner')
+        return 'outer'
+      })
+      return (await store.get('k')).siblings
+    })
+    expect(siblings.slice().sort()).toEqual(['inner', 'outer'])
+  })
 })
 
 describe('buckets', () => {

@@ -10,6 +10,7 @@ const K = storeKey(3, 'bucket', 'key')
 const L = storeKey(3, 'bucket', 'other')
 const [A, B] = ['node_a____.AAAAAAAA', 'node_b____.BBBBBBBB'] as [ActorId, ActorId]
 const MIB = 1024 * 1024
+const DECIDED = Promise.resolve()
 
 const sibling = (actor: ActorId, counter: number, size = 1): Sibling => ({
   dot: { actor, counter },
@@ -20,6 +21,39 @@ const sibling = (actor: ActorId, counter: number, size = 1): Sibling => ({
 const version = (actor: ActorId, counter: number, after: CausalContext = EMPTY_CONTEXT, size = 1): Container =>
   writtenContainer(after, sibling(actor, counter, size))
 const dotsOf = (container: Container) => container.siblings.map(({ dot }) => dot)
+
+describe('writes that begin', () => {
+  test('are waited for until they are decided, in whatever way', async () => {
+    const session = new Session()
+    await session.allDecided(K)
+    let refuse: () => void = () => {}
+    const refused = new Promise<void>((_, reject) => {
+      refuse = () => reject(new Error('nobody took it'))
+    })
+    session.began(K, EMPTY_CONTEXT, refused)
+    session.began(K, EMPTY_CONTEXT, DECIDED)
+    let decided = false
+    const all = session.allDecided(K).then(() => {
+      decided = true
+    })
+    await session.allDecided(L)
+    expect(decided).toBe(false)
+    refuse()
+    await all
+    await session.allDecided(K)
+  })
+
+  test('are counted by key; what is only read is not', () => {
+    const session = new Session()
+    const before = session.writesOf(K)
+    session.knew(K, withDot(EMPTY_CONTEXT, { actor: A, counter: 1 }))
+    session.saw(K, version(A, 1))
+    session.began(L, EMPTY_CONTEXT, DECIDED)
+    expect(session.writesOf(K)).toBe(before)
+    session.began(K, EMPTY_CONTEXT, DECIDED)
+    expect(session.writesOf(K)).not.toBe(before)
+  })
+})
 
 describe('a session', () => {
   test('knows nothing at first', () => {
@@ -48,15 +82,15 @@ describe('a session', () => {
 
   test('lets a write descend from the one before it that is not confirmed yet', () => {
     const session = new Session()
-    session.began(K, withDot(EMPTY_CONTEXT, { actor: A, counter: 1 }))
-    session.began(K, withDot(EMPTY_CONTEXT, { actor: B, counter: 1 }))
+    session.began(K, withDot(EMPTY_CONTEXT, { actor: A, counter: 1 }), DECIDED)
+    session.began(K, withDot(EMPTY_CONTEXT, { actor: B, counter: 1 }), DECIDED)
     expect(covers(session.contextOf(K), { actor: A, counter: 1 })).toBe(true)
     expect(covers(session.contextOf(K), { actor: B, counter: 1 })).toBe(true)
   })
 
   test('does not show a write that has only begun', () => {
     const session = new Session()
-    session.began(K, withDot(EMPTY_CONTEXT, { actor: A, counter: 1 }))
+    session.began(K, withDot(EMPTY_CONTEXT, { actor: A, counter: 1 }), DECIDED)
     expect(dotsOf(session.saw(K, version(B, 1)))).toEqual([{ actor: B, counter: 1 }])
   })
 
@@ -136,12 +170,12 @@ describe('a session of limited memory', () => {
   test('remembers the contexts of very many keys, and lets go of those unused for longest', () => {
     const session = new Session()
     const context = withDot(EMPTY_CONTEXT, { actor: A, counter: 1 })
-    session.began(K, context)
-    session.began(L, context)
-    for (let i = 0; i < 99_998; i++) session.began(keyOf(i), context)
+    session.began(K, context, DECIDED)
+    session.began(L, context, DECIDED)
+    for (let i = 0; i < 99_998; i++) session.began(keyOf(i), context, DECIDED)
     expect(session.knows(K)).toBe(true)
-    session.began(K, context)
-    session.began(storeKey(3, 'bucket', 'one more'), context)
+    session.began(K, context, DECIDED)
+    session.began(storeKey(3, 'bucket', 'one more'), context, DECIDED)
     expect(session.knows(K)).toBe(true)
     expect(session.knows(L)).toBe(false)
   })

@@ -74,13 +74,13 @@ export class Clients {
     if (step.context === 'session' && !session.knows(key) && !place.node.replica.certainlyAbsent(key)) {
       const own = await this.answer(place, place.node.ownContext(key))
       if (!own || place.lives !== life) return
-      session.began(key, own)
+      session.knew(key, own)
     }
     const began = world.time.now
     const isPromised = this.availability.promised(place, key, step)
     const homes = homesSeenBy(place, key)
     const { write, container, outcome } = this.write(place, key, step, this.contextFor(client, place, step))
-    session.began(key, container.context)
+    session.began(key, container.context, outcome)
     this.keep(place, step, container.context)
     const result = await this.answer(place, outcome)
     if (!result || place.lives !== life) return
