@@ -128,10 +128,10 @@ export class Bucket<V = AnyValue> {
 
   /** Entries in the order of the keys. */
   async getMany(keys: Iterable<string>, options?: GetCallOptions): Promise<Entry<V>[]> {
-    readCall(options, GET_OPTIONS)
+    const { signal } = readCall(options, GET_OPTIONS)
     // A text is an iterable of texts as well, and never meant as one.
     if (typeof keys === 'string' || !isIterable(keys)) throw new OptionError('keys', 'give a list of keys.')
-    return this.many(keys, (key) => this.get(key, options))
+    return this.many(keys, (key) => this.get(key, options), signal)
   }
 
   /** Receipts in the order of the pairs. When one put fails, the others go on; the first failure rejects. */
@@ -139,13 +139,14 @@ export class Bucket<V = AnyValue> {
     pairs: Iterable<readonly [string, V]> | AsyncIterable<readonly [string, V]>,
     options?: Omit<PutCallOptions, 'context'>,
   ): Promise<Receipt[]> {
-    readCall(options, MANY_PUT_OPTIONS)
+    const { signal } = readCall(options, MANY_PUT_OPTIONS)
     if (!isIterable(pairs)) throw new OptionError('pairs', PAIRS)
-    return this.many(pairs, async (pair) => {
+    const write = async (pair: readonly [string, V]) => {
       if (!Array.isArray(pair) || pair.length !== 2) throw new OptionError('pairs', PAIRS)
       const [key, value] = pair as [string, V]
       return this.put(key, value, options)
-    })
+    }
+    return this.many(pairs, write, signal)
   }
 
   /**
@@ -268,7 +269,7 @@ export class Bucket<V = AnyValue> {
     const expiresAt = value && this.settings.ttl !== null ? wallTime() + this.settings.ttl : 0
     const { container, outcome } = node.write(name, { value, expiresAt }, context, { w, strictQuorum, durability })
     const result = outcome.then((reached) => {
-      const receipt = this.receipt(key, name, container.context, reached, strictQuorum)
+      const receipt = this.receipt(key, name, container.context, reached, strictQuorum, value ? 'put' : 'delete')
       session.saw(name, container)
       return receipt
     })
@@ -300,13 +301,14 @@ export class Bucket<V = AnyValue> {
     context: CausalContext,
     reached: PutOutcome,
     strictQuorum: boolean,
+    verb: 'put' | 'delete',
   ): Receipt {
     const { met, sloppy, answers, needed, acks, hintedFor, refused, storageError } = reached
     if (refused) throw new SiblingLimitError(key, this.inside.node.options.tuning.maxSiblings)
     if (storageError !== undefined && !met) throw publicError(storageError)
     if (strictQuorum && !met) {
       throw new QuorumError(
-        `${answers} of ${needed} home nodes confirmed the put of ${JSON.stringify(key)} in time. Its outcome is unknown: it may still take effect.`,
+        `${answers} of ${needed} home nodes confirmed the ${verb} of ${JSON.stringify(key)} in time. Its outcome is unknown: it may still take effect.`,
         answers,
         needed,
         'unknown',
@@ -322,7 +324,22 @@ export class Bucket<V = AnyValue> {
     return given
   }
 
-  private async many<T, R>(items: Iterable<T> | AsyncIterable<T>, work: (item: T) => Promise<R>): Promise<R[]> {
+  /** Ends with the store or the signal, also while the source lets it wait; what the source gives then is not taken any more. */
+  private async many<T, R>(
+    items: Iterable<T> | AsyncIterable<T>,
+    work: (item: T) => Promise<R>,
+    signal: AbortSignal | undefined,
+  ): Promise<R[]> {
+    this.checkOpen()
+    signal?.throwIfAborted()
+    return this.inside.lifetime.whileOpen(this.takeAll(items, work, signal), signal)
+  }
+
+  private async takeAll<T, R>(
+    items: Iterable<T> | AsyncIterable<T>,
+    work: (item: T) => Promise<R>,
+    signal: AbortSignal | undefined,
+  ): Promise<R[]> {
     const results: Promise<R>[] = []
     let running = 0
     let wake: () => void = () => {}
@@ -331,6 +348,7 @@ export class Bucket<V = AnyValue> {
         await new Promise<void>((resolve) => {
           wake = resolve
         })
+      if (signal?.aborted || this.inside.lifetime.isOver) break
       running++
       const result = work(item)
       results.push(result)

@@ -9,6 +9,9 @@ import { ContextError } from './errors.js'
 import type { Merge } from './options.js'
 import { type AnyValue, decodeValue } from './values.js'
 
+/** The name of a node, that is of one tab's disk: 10 characters of base64url. */
+export type NodeId = string
+
 /** An opaque causal context: bytes that may be stored and given back to a put of the same key. */
 export type Context = Uint8Array
 
@@ -42,9 +45,9 @@ export interface Receipt {
   context: Context
   quorum: Quorum
   /** Nodes whose disk holds it at this moment. */
-  acks: string[]
+  acks: NodeId[]
   /** Home nodes that will get it by hinted handoff. */
-  hintedFor: string[]
+  hintedFor: NodeId[]
 }
 
 const expiries = new WeakMap<Entry, number>()

@@ -1,12 +1,15 @@
 /** Every error that applications meet: one class per cause that a caller can act on, with a stable `code`. */
 
 export class TabringError extends Error {
-  /** Stable, for programs; messages are for people and may change. */
-  readonly code: string
-  constructor(code: string, message: string, options?: { cause?: unknown }) {
+  // Literally, here and below: a minifier changes the names of classes.
+  override readonly name: string = 'TabringError'
+  constructor(
+    /** Stable, for programs; messages are for people and may change. */
+    readonly code: string,
+    message: string,
+    options?: { cause?: unknown },
+  ) {
     super(message, options)
-    this.name = new.target.name
-    this.code = code
   }
 }
 
@@ -15,6 +18,7 @@ export class TabringError extends Error {
  * survive and show up later.
  */
 export class QuorumError extends TabringError {
+  override readonly name = 'QuorumError'
   constructor(
     message: string,
     readonly answers: number,
@@ -27,6 +31,7 @@ export class QuorumError extends TabringError {
 
 /** A value that cannot be kept as it is: a function, a class instance, a cycle, … */
 export class ValueError extends TabringError {
+  override readonly name = 'ValueError'
   constructor(message: string, options?: { cause?: unknown }) {
     super('value', message, options)
   }
@@ -34,6 +39,7 @@ export class ValueError extends TabringError {
 
 /** A value of more than 1 MiB when encoded. */
 export class ValueTooLargeError extends TabringError {
+  override readonly name = 'ValueTooLargeError'
   constructor(
     readonly bytes: number,
     readonly limit: number,
@@ -47,6 +53,7 @@ export class ValueTooLargeError extends TabringError {
 
 /** A key or bucket name that is not one: empty, too long, not text. */
 export class KeyError extends TabringError {
+  override readonly name = 'KeyError'
   constructor(message: string) {
     super('key', message)
   }
@@ -54,6 +61,7 @@ export class KeyError extends TabringError {
 
 /** A context of another key or room, or a damaged one. */
 export class ContextError extends TabringError {
+  override readonly name = 'ContextError'
   constructor(message: string, options?: { cause?: unknown }) {
     super('context', message, options)
   }
@@ -61,6 +69,7 @@ export class ContextError extends TabringError {
 
 /** A peer of the same room runs with other room parameters (n, buckets, partitions, protocol): no link to it is possible. */
 export class ConfigMismatchError extends TabringError {
+  override readonly name = 'ConfigMismatchError'
   constructor(message: string) {
     super('config-mismatch', message)
   }
@@ -68,6 +77,7 @@ export class ConfigMismatchError extends TabringError {
 
 /** A key has so many concurrent versions that another one is refused; put with the context of a get to resolve them. */
 export class SiblingLimitError extends TabringError {
+  override readonly name = 'SiblingLimitError'
   constructor(key: string, limit: number) {
     super(
       'sibling-limit',
@@ -76,8 +86,9 @@ export class SiblingLimitError extends TabringError {
   }
 }
 
-/** This tab's disk failed. `reason` says how; `cause` holds the DOMException. */
+/** This tab's disk failed. `reason` says how; `cause` holds the DOMException, if there was one. */
 export class StorageError extends TabringError {
+  override readonly name = 'StorageError'
   constructor(
     readonly reason: 'quota' | 'blocked' | 'corrupt' | 'closed' | 'lost' | 'unavailable' | 'unknown',
     message: string,
@@ -89,6 +100,7 @@ export class StorageError extends TabringError {
 
 /** The store was closed. */
 export class ClosedError extends TabringError {
+  override readonly name = 'ClosedError'
   constructor(message = 'The store is closed.') {
     super('closed', message)
   }
@@ -96,6 +108,7 @@ export class ClosedError extends TabringError {
 
 /** The secret is not usable, or a peer does not know it. */
 export class SecretError extends TabringError {
+  override readonly name = 'SecretError'
   constructor(message: string) {
     super('secret', message)
   }
@@ -103,6 +116,7 @@ export class SecretError extends TabringError {
 
 /** An option that makes no sense. `option` is its path, e.g. 'replication.n'. */
 export class OptionError extends TabringError {
+  override readonly name = 'OptionError'
   constructor(
     readonly option: string,
     message: string,

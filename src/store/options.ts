@@ -110,7 +110,7 @@ function checkSignal(signal: unknown): void {
 }
 
 function typeName(given: unknown): string {
-  return Array.isArray(given) ? 'an array' : given === null ? 'null' : `a ${typeof given}`
+  return Array.isArray(given) ? 'an array' : given === null || given === undefined ? String(given) : `a ${typeof given}`
 }
 
 /** @throws OptionError */

@@ -70,6 +70,7 @@ export class Scan<V = AnyValue> implements AsyncIterable<Entry<V>> {
     this.complete = false
     const scan = this.begin(range)
     if (range.from >= range.to || limit === 0) {
+      await this.whileOpen(Promise.resolve())
       this.complete = true
       return
     }

@@ -5,7 +5,7 @@ import { StorageError } from './errors.js'
 
 const ADVICE: Record<StorageFailure['kind'], string> = {
   quota: 'There is no room left on this device for this site.',
-  blocked: 'Another tab holds the database open in another version.',
+  blocked: 'The database is not usable in this version of tabring, or not now.',
   corrupt: 'The database is damaged.',
   closed: 'The database was closed.',
   lost: 'The database was deleted from outside; what had not reached another node and is not in memory any more is gone.',
@@ -15,7 +15,7 @@ const ADVICE: Record<StorageFailure['kind'], string> = {
 
 export function publicError(error: unknown): unknown {
   if (error instanceof StorageFailure)
-    return new StorageError(error.kind, `${ADVICE[error.kind]} (${error.message})`, { cause: error.cause ?? error })
+    return new StorageError(error.kind, `${ADVICE[error.kind]} (${error.message})`, { cause: error.cause })
   if (error instanceof MalformedError)
     return new StorageError('corrupt', `A record of this tab's disk is damaged: ${error.message}.`, { cause: error })
   return error

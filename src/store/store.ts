@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** The store: one node with the verbs of its unnamed bucket, named buckets, and everything to see how the node fares. */
 
 import type { MetricsSnapshot } from '../core/metrics.js'

@@ -334,6 +334,9 @@ describe('calls', () => {
       'store.flush(S)',
       'store.ready({ peers: 9, ...S })',
       "store.watch('k', S).next()",
+      'store.getMany([], S)',
+      'store.putMany([], S)',
+      'store.scan({ limit: 0, ...S })[Symbol.asyncIterator]().next()',
     ]) {
       const error = await caught(tab, call.replace('S', "{ signal: AbortSignal.abort(new RangeError('enough')) }"))
       expect(error).toMatchObject({ name: 'RangeError', message: 'enough' })
@@ -343,8 +346,41 @@ describe('calls', () => {
     })
   })
 
+  test('a putMany that waits for its source, or never comes to its end, is given up like any other call', async () => {
+    const tab = await offline()
+    const taken = await tab.evaluate(async (store) => {
+      const stalled = async function* (): AsyncGenerator<[string, number]> {
+        yield ['first', 1]
+        await new Promise(() => {})
+      }
+      let given = 0
+      let returned = false
+      const endless = async function* (): AsyncGenerator<[string, number]> {
+        try {
+          for (;;) {
+            yield [`k${given % 50}`, given++]
+            await new Promise((resolve) => setTimeout(resolve, 1))
+          }
+        } finally {
+          returned = true
+        }
+      }
+      const errors: string[] = []
+      for (const source of [stalled(), endless()])
+        await store
+          .putMany(source, { signal: AbortSignal.timeout(50) })
+          .catch((error: Error) => errors.push(error.name))
+      const givenThen = given
+      while (!returned) await new Promise((resolve) => setTimeout(resolve, 1))
+      return { errors, more: given - givenThen, first: (await store.get('first')).value }
+    })
+    expect(taken).toEqual({ errors: ['TimeoutError', 'TimeoutError'], more: expect.any(Number), first: 1 })
+    expect(taken.more).toBeLessThan(2)
+  })
+
   test('after close every verb rejects with ClosedError, what was waiting as well, and closing again is fine', async () => {
     const tab = await offline()
+    const stalled = caught(tab, 'store.putMany((async function* () { await new Promise(() => {}); yield ["k", 1] })())')
     const waiting = caught(tab, 'store.ready({ peers: 1 })')
     const watching = caught(tab, "(async () => { for await (const _ of store.watch('k')); })()")
     await tab.put('k', 1)
@@ -352,7 +388,7 @@ describe('calls', () => {
       await Promise.all([store.close(), store.close()])
       await store.close()
     })
-    for (const error of [await waiting, await watching])
+    for (const error of [await waiting, await watching, await stalled])
       expect(error).toMatchObject({ name: 'ClosedError', code: 'closed', tabring: true })
     for (const call of [
       "store.get('k')",
@@ -361,6 +397,8 @@ describe('calls', () => {
       "store.update('k', () => 1)",
       "store.getMany(['k'])",
       "store.putMany([['k', 1]])",
+      'store.getMany([])',
+      'store.putMany([])',
       "store.watch('k').next()",
       "store.subscribe('k', () => {})",
       'store.scan()',

@@ -1,8 +1,11 @@
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { type Rolldown, build } from 'vite'
 import { describe, expect, test } from 'vitest'
 import manifest from '../../package.json' with { type: 'json' }
 
@@ -44,6 +47,60 @@ test('the built library evaluates no strings, so it works under a strict content
   for (const { target } of entries) {
     expect(await readFile(new URL(target.default, root), 'utf8')).not.toMatch(/\beval\(|new Function\(/)
   }
+})
+
+/** A project of somebody else's, with this file in it. */
+async function inProject(file: string, code: string, work: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'tabring-project-'))
+  try {
+    await mkdir(join(folder, 'node_modules'))
+    await symlink(fileURLToPath(root), join(folder, 'node_modules/tabring'), 'dir')
+    await writeFile(join(folder, file), code)
+    await work(folder)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+test('errors keep their names in an application that is minified', async () => {
+  const code = `import * as tabring from 'tabring'
+    const names = Object.keys(tabring).filter((name) => name.endsWith('Error'))
+    console.log(names.filter((name) => new tabring[name]('a', 'b').name !== name).join() || \`right: \${names.length}\`)`
+  await inProject('application.js', code, async (folder) => {
+    const result = await build({
+      root: folder,
+      configFile: false,
+      logLevel: 'warn',
+      build: {
+        write: false,
+        minify: true,
+        modulePreload: false,
+        rolldownOptions: { input: join(folder, 'application.js') },
+      },
+    })
+    const { output } = result as Rolldown.RolldownOutput
+    expect(output).toHaveLength(1)
+    expect(output[0].code).not.toContain('class KeyError')
+    const bundle = join(folder, 'bundle.mjs')
+    await writeFile(bundle, output[0].code)
+    expect((await run(process.execPath, [bundle])).stdout.trim()).toBe('right: 12')
+  })
+})
+
+test('the types hold in a strict project that has neither the types of Node nor a lib of its own', async () => {
+  const code = `import { type NodeId, QuorumError, openStore } from 'tabring'
+       import { max } from 'tabring/merge'
+       await using store = await openStore({ room: 'types', buckets: { best: { merge: max() } } })
+       export const acks: NodeId[] = (await store.put('key', 1)).acks
+       for await (const { value } of store.watch<number>('key')) value?.toFixed()
+       export { QuorumError }`
+  await inProject('application.ts', code, async (folder) => {
+    const compiler = fileURLToPath(new URL('node_modules/typescript/bin/tsc', root))
+    const options = '--noEmit --strict --target es2022 --module esnext --moduleResolution bundler --types'.split(' ')
+    await run(process.execPath, [compiler, ...options, '', 'application.ts'], { cwd: folder }).catch((error) => {
+      throw new Error(error.stdout)
+    })
+  })
 })
 
 test('the command tabring-signaling is a script that Node runs', async () => {
