@@ -69,13 +69,16 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
   try {
     const device = await deviceOf(registry, random)
     const known = await slotsOf(registry, room)
-    const preferred = lastSlotOfThisTab(room)
-    known.sort(
-      (a, b) => Number(b.slot === preferred) - Number(a.slot === preferred) || b.bytes - a.bytes || a.slot - b.slot,
-    )
+    const own = slotsOfThisTab(room)
+    const rank = ({ slot }: SlotRow) => (own.includes(slot) ? own.indexOf(slot) : own.length)
+    known.sort((a, b) => rank(a) - rank(b) || b.bytes - a.bytes || a.slot - b.slot)
     for (const row of known) {
       const release = await tryLock(lockName(room, row.slot))
-      if (!release) continue
+      if (!release) {
+        // What a duplicated tab was born with is the original's.
+        if (!heldHere.has(lockName(room, row.slot))) noteSlots(room, without(slotsOfThisTab(room), row.slot))
+        continue
+      }
       // It may have been forgotten between the look at the registry and the lock.
       const still = await slotIn(registry, room, row.slot)
       if (still) return slotOf(still, device, release)
@@ -103,7 +106,8 @@ function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
   const { room, slot, node } = row
   /** Under this tab's lock, and not empty yet. */
   const takenOver = new Set<string>()
-  rememberSlot(room, slot)
+  const own = slotsOfThisTab(room)
+  if (!own.includes(slot)) noteSlots(room, [...own, slot])
   return {
     node,
     device,
@@ -210,6 +214,9 @@ function lockName(room: string, slot: number): string {
   return `tabring/${room}/${slot}`
 }
 
+/** The locks that this page has, for one store or another. */
+const heldHere = new Set<string>()
+
 /** @returns a function that gives the lock back, or undefined when somebody else has it. */
 function tryLock(name: string): Promise<(() => void) | undefined> {
   return new Promise((resolve, reject) => {
@@ -219,27 +226,35 @@ function tryLock(name: string): Promise<(() => void) | undefined> {
           resolve(undefined)
           return undefined
         }
-        return new Promise<void>((release) => resolve(release))
+        heldHere.add(name)
+        return new Promise<void>((release) => resolve(release)).finally(() => heldHere.delete(name))
       })
       .catch(reject)
   })
 }
 
-/** A reload claims its old slot: only a preference, the lock decides (a duplicated tab has the same note). */
-function lastSlotOfThisTab(room: string): number | undefined {
+/**
+ * A reload claims its old slots in the order in which it claimed them before: the first store that it opens is the first again. Only a preference,
+ * the lock decides (a duplicated tab has the same note).
+ */
+function slotsOfThisTab(room: string): number[] {
   try {
     const noted = sessionStorage.getItem(lockName(room, -1))
-    return noted === null ? undefined : Number(noted)
+    return noted ? noted.split(',').map(Number) : []
   } catch {
     // Some embeddings forbid sessionStorage; then any free slot will do.
-    return undefined
+    return []
   }
 }
 
-function rememberSlot(room: string, slot: number): void {
+function noteSlots(room: string, slots: number[]): void {
   try {
-    sessionStorage.setItem(lockName(room, -1), String(slot))
+    sessionStorage.setItem(lockName(room, -1), slots.join())
   } catch {
     // As above.
   }
+}
+
+function without(slots: number[], slot: number): number[] {
+  return slots.filter((other) => other !== slot)
 }

@@ -478,6 +478,7 @@ export class Node {
       lacking: () => this.lacking(n),
       partitions: this.duties.partitionsOf(n),
       get: (key) => this.get(key, options),
+      answers: options.r,
       seen: (key, container) => this.keepCopy(key, container, true),
     })
   }

@@ -19,6 +19,7 @@ export function showValue(value: unknown): string {
 
 function show(value: unknown): string {
   if (typeof value === 'bigint') return `${value}n`
+  if (typeof value === 'number') return Object.is(value, -0) ? '-0' : String(value)
   if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'undefined'
   if (value instanceof Date) return `Date ${value.toISOString()}`
   if (value instanceof Uint8Array) return `Bytes ${[...value.subarray(0, 64)].map(hex).join(' ')}`

@@ -367,4 +367,32 @@ describe('coming and going', () => {
     )
     expect(nodes).toEqual([true, true, 'from the other'])
   })
+
+  test('what a closed store of this page has on its disk, a scan finds as a get does, and reopened it is the same node', async () => {
+    const tab = await world.tab()
+    const found = await tab.evaluate(async () => {
+      const open = () => window.tabring.openStore({ room: 'offline', signaling: null })
+      const [first, second] = [await open(), await open()]
+      const nodes = [first.status.node, second.status.node]
+      await first.put('x', 1)
+      await second.put('y', 2)
+      await first.close()
+      const got = (await second.get('x')).value
+      const scanned: unknown[] = []
+      for await (const { key, value } of second.scan()) scanned.push([key, value])
+      await second.close()
+      const again = [await open(), await open()]
+      const sameNodes = again.every((store, i) => store.status.node === nodes[i])
+      for (const store of again) await store.close()
+      return { got, scanned, sameNodes }
+    })
+    expect(found).toEqual({
+      got: 1,
+      scanned: [
+        ['x', 1],
+        ['y', 2],
+      ],
+      sameNodes: true,
+    })
+  })
 })

@@ -32,6 +32,8 @@ export interface ScanContext {
   /** All partitions of the replication class that the range lies in. */
   partitions: Partition[]
   get: (key: StoreKey) => Promise<GetOutcome>
+  /** How many of them a get asks for. */
+  answers: number
   copies: Copies
   forgettings: Forgettings
   /** Is told what all homes that answer agree on. */
@@ -83,7 +85,7 @@ export class Scan {
     const nodes = [routing.self, ...peers.reachable()]
     const streams = await Promise.all(nodes.map((node) => this.open(node)))
     this.complete = this.covers(streams)
-    if (!this.complete) streams.push(await this.open(undefined))
+    if (!this.complete || this.isThin(streams)) streams.push(await this.open(undefined))
     const ahead: Upcoming[] = []
     for (let taken = 0; ; taken++) {
       while (ahead.length <= Math.min(taken, MAX_AHEAD)) {
@@ -207,6 +209,15 @@ export class Scan {
       if (error instanceof MalformedError) return undefined
       throw error
     }
+  }
+
+  /** Fewer homes answer than a get asks for: then it looks for copies on this device, and so must a scan. */
+  private isThin(streams: Stream[]): boolean {
+    const { routing, partitions, answers } = this.context
+    const answering = new Set(streams.filter((stream) => !stream.failed).map((stream) => stream.node))
+    return partitions.some(
+      (partition) => routing.homesOf(partition).filter((home) => answering.has(home)).length < answers,
+    )
   }
 
   private covers(streams: Stream[]): boolean {
