@@ -18,14 +18,17 @@ import { type WatchTarget, readWatchTarget, watch } from './watch.js'
 export interface CallOptions {
   /** sloppy: stand-ins count, and the answer says so. strict: only homes count, and too few reject. Default sloppy. */
   quorum?: 'sloppy' | 'strict'
+  /** Rejects the call with its reason. What was begun may still take effect. */
   signal?: AbortSignal
 }
 
 export interface GetCallOptions extends CallOptions {
+  /** Answers to wait for, 1 to n. Default: the bucket's. */
   r?: number
 }
 
 export interface PutCallOptions extends CallOptions {
+  /** Confirmations to wait for, 1 to n. Default: the bucket's. */
   w?: number
   /** Descends from exactly this; null: from nothing. Left out: from what this handle has read or written. */
   context?: Context | null

@@ -10,8 +10,9 @@ export interface LeaveProgress {
 }
 
 /**
- * Resolves when all partitions and hints are at their new homes. Rejects with QuorumError when there is nobody to hand them to; waits for homes
- * that are away, as long as the signal allows. When it is given up, the node is a member as before, and fetches back what it had handed over.
+ * Resolves when all partitions and hints are at their new homes or, for homes that have been away for a while, at others that stand in for these.
+ * Rejects with QuorumError when there is nobody to hand them to. When it is given up, the node is a member as before, and fetches back what
+ * it had handed over.
  */
 export async function handEverythingOver(
   node: Node,
@@ -47,7 +48,8 @@ async function handOver(
   if (!node.membership.isLeaving(node.options.node)) node.membership.declare({ state: 'leaving' })
   await node.handoff.reroute()
   for (const home of node.replica.hints.homes()) node.handoff.deliverTo(home)
-  const partitionsLeft = await node.transfers.releaseStrays()
+  await node.handoff.passOn((home) => !node.peers.isReachable(home) && !node.transfers.isMissed(home))
+  const partitionsLeft = await node.transfers.releaseStrays(true)
   signal?.throwIfAborted()
   const hintsLeft = node.replica.hints.pending
   progress({ partitionsLeft, hintsLeft })

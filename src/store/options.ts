@@ -21,6 +21,7 @@ export interface Replication {
 export type Merge<V = AnyValue> = (siblings: V[]) => V
 
 export interface BucketOptions<V = AnyValue> extends Partial<Replication> {
+  /** Makes one value of several versions; without it, `entry.value` is the first of them. */
   merge?: Merge<V>
   /** Milliseconds after which a written value expires; null: never. */
   ttl?: number | null
@@ -29,13 +30,17 @@ export interface BucketOptions<V = AnyValue> extends Partial<Replication> {
 export interface OpenOptions {
   /** Peers with the same room form one ring. */
   room: string
+  /** Not supported yet: a SecretError. */
   secret?: string
   /** WebSocket addresses of signaling servers. Default: /signal at the page's own origin. null: never connect. */
   signaling?: string | string[] | null
+  /** STUN and TURN servers for peers behind routers. Default: none, which is enough within one network. */
   iceServers?: RTCIceServer[]
   /** A label that other peers see. */
   name?: string
+  /** Of the unnamed bucket, and of others that say nothing else. Default: n 3, r 2, w 2. All peers of a room must agree on n. */
   replication?: Partial<Replication>
+  /** What named buckets do otherwise. */
   buckets?: Record<string, BucketOptions>
   /** Relative weight in the placement, 0.1 to 10. */
   capacity?: number

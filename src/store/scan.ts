@@ -12,9 +12,11 @@ export interface ScanOptions {
   start?: string
   /** Up to this key, exclusive. */
   end?: string
+  /** So many entries at most. Default: all. */
   limit?: number
   /** From the last key to the first. */
   reverse?: boolean
+  /** Ends the loop with its reason. */
   signal?: AbortSignal
 }
 

@@ -9,7 +9,7 @@ import { type Conflict, Conflicts } from './conflicts.js'
 import type { Entry, Receipt } from './entry.js'
 import { ConfigMismatchError, OptionError } from './errors.js'
 import type { StoreInside } from './inside.js'
-import { handEverythingOver } from './leave.js'
+import { type LeaveProgress, handEverythingOver } from './leave.js'
 import { Lifetime } from './lifetime.js'
 import { type BucketSettings, type Settings, checkBucketName, readCall } from './options.js'
 import type { Scan, ScanOptions } from './scan.js'
@@ -63,6 +63,8 @@ export class Store extends EventTarget {
   /** Of the peers that ran with other parameters when they were met last, and in which life of their page. */
   private readonly mismatches = new Map<string, { session: string | undefined; error: ConfigMismatchError }>()
   private closing: Promise<void> | undefined
+  /** Given up when all who called for it have. */
+  private leaving: { done: Promise<void>; given: AbortController; callers: number } | undefined
 
   /** @internal Use `openStore`. */
   constructor(
@@ -95,15 +97,35 @@ export class Store extends EventTarget {
 
   // --- the verbs of the unnamed bucket
 
+  /**
+   * Reads a key: asks its n homes, answers after r, merges what they say (§4.5). Answers with what can be reached; see `entry.quorum`.
+   * @throws QuorumError (strict), StorageError, KeyError, ClosedError
+   */
   get<V = AnyValue>(key: string, options?: GetCallOptions): Promise<Entry<V>> {
     return this.root.get(key, options)
   }
+  /**
+   * Writes a key. Resolves once it is durable in at least one place; the receipt says which quorum it got. Without a `context` it replaces what
+   * this handle has read or written of the key: of a key that it has done neither with, this is a blind write, beside what is there. To
+   * replace that, `get` it first, or use `update`.
+   * @throws QuorumError (strict; the outcome is unknown), StorageError, ValueError, ValueTooLargeError, KeyError, ContextError, ClosedError
+   */
   put<V = AnyValue>(key: string, value: V, options?: PutCallOptions): Promise<Receipt> {
     return this.root.put(key, value, options)
   }
+  /**
+   * Deletes a key: a version without a value. As `put`, so of a key that this handle has not read or written it deletes nothing that others
+   * wrote: `get` it first, and what it showed is deleted.
+   */
   delete(key: string, options?: PutCallOptions): Promise<Receipt> {
     return this.root.delete(key, options)
   }
+  /**
+   * Gets, lets `change` make the next value, and puts it with the context of what was read. Updates of one key in this tab wait for each other
+   * and for puts that have begun; where another put of the key begins meanwhile, `change` is called again with what that wrote. So
+   * `change` must not write the same key itself.
+   * @throws what `get` and `put` throw, what `change` throws, ValueError when that gives undefined
+   */
   update<V = AnyValue>(
     key: string,
     change: (value: V | undefined, entry: Entry<V>) => V | Promise<V>,
@@ -111,24 +133,33 @@ export class Store extends EventTarget {
   ): Promise<Receipt> {
     return this.root.update(key, change, options)
   }
+  /** Entries in the order of the keys. @throws as `get` */
   getMany<V = AnyValue>(keys: Iterable<string>, options?: GetCallOptions): Promise<Entry<V>[]> {
     return this.root.getMany(keys, options)
   }
+  /** Receipts in the order of the pairs. When one put fails, the others go on; the first failure rejects. @throws as `put` */
   putMany<V = AnyValue>(
     pairs: Iterable<readonly [string, V]> | AsyncIterable<readonly [string, V]>,
     options?: Omit<PutCallOptions, 'context'>,
   ): Promise<Receipt[]> {
     return this.root.putMany(pairs, options)
   }
+  /**
+   * First the present entry (all entries, for a prefix or the whole store), then each change, wherever it was made. Slow readers get the latest
+   * state per key. Ends with `break` or `return()`, also while it waits, or with the reason of the signal.
+   * @throws KeyError, OptionError, ClosedError
+   */
   watch<V = AnyValue>(
     target?: WatchTarget,
     options?: { signal?: AbortSignal },
   ): AsyncGenerator<Entry<V>, void, undefined> {
     return this.root.watch(target, options)
   }
+  /** The callback form of `watch`. @returns a function that ends it. @throws KeyError, OptionError, ClosedError */
   subscribe<V = AnyValue>(target: WatchTarget, listener: (entry: Entry<V>) => void): () => void {
     return this.root.subscribe(target, listener)
   }
+  /** Every live key in order, over the whole ring. `complete` tells, after the loop, whether every partition was reached. @throws OptionError, ClosedError */
   scan<V = AnyValue>(options?: ScanOptions): Scan<V> {
     return this.root.scan(options)
   }
@@ -184,6 +215,7 @@ export class Store extends EventTarget {
     this.statusChanged()
   }
 
+  /** Ends `disconnect`. */
   connect(): void {
     this.lifetime.check()
     this.controls.connect()
@@ -192,10 +224,12 @@ export class Store extends EventTarget {
 
   // --- knowing what goes on
 
+  /** How this node fares just now. A 'status' event follows each change. */
   get status(): Status {
     return statusOf(this.node, this.settings.room, this.controls.isConnected())
   }
 
+  /** Who belongs to the ring, as far as this node knows, itself included. */
   get members(): Member[] {
     return membersOf(this.node, this.settings.defaults.n, this.controls.wallTime())
   }
@@ -229,6 +263,7 @@ export class Store extends EventTarget {
     return { key, ...trace, partition: trace.partition % this.settings.tuning.partitions }
   }
 
+  /** Counters and latencies since this node was opened. */
   metrics(): MetricsSnapshot {
     return this.node.metrics.snapshot()
   }
@@ -236,28 +271,40 @@ export class Store extends EventTarget {
   // --- the end
 
   /**
-   * Hands everything this node holds to the others and forgets the node; the store is closed then. 'handoff' events tell the progress. When
-   * it is aborted or fails, the store stays open and the node a member.
+   * Hands everything this node holds to the others and forgets the node; the store is closed then. Members that have been away for some seconds
+   * are not waited for: others keep for them what is theirs. 'handoff' events tell the progress. When it is aborted or fails, the
+   * store stays open and the node a member.
    * @throws QuorumError when no other member is reachable, ClosedError
    */
   async leave(options?: { signal?: AbortSignal }): Promise<void> {
     this.lifetime.check()
     const { signal } = readCall(options, ['signal'])
-    const progress = ({ partitionsLeft, hintsLeft }: { partitionsLeft: number; hintsLeft: number }) =>
+    signal?.throwIfAborted()
+    this.leaving ??= { ...this.handOver(), callers: 0 }
+    const { leaving } = this
+    leaving.callers++
+    try {
+      await this.lifetime.whileOpen(leaving.done, signal)
+    } catch (error) {
+      if (--leaving.callers === 0) {
+        leaving.given.abort(error)
+        this.leaving = undefined
+      }
+      throw error
+    }
+    await this.end(() => this.controls.forget())
+  }
+
+  private handOver(): { done: Promise<void>; given: AbortController } {
+    const progress = ({ partitionsLeft, hintsLeft }: LeaveProgress) =>
       this.emit('handoff', {
         kind: 'leave',
         node: this.node.options.node,
         keys: this.node.replica.forest.records,
         left: partitionsLeft + hintsLeft,
       })
-    signal?.throwIfAborted()
     const given = new AbortController()
-    const leaving = handEverythingOver(this.node, progress, given.signal)
-    await this.lifetime.whileOpen(leaving, signal).catch((error) => {
-      given.abort(error)
-      throw error
-    })
-    await this.end(() => this.controls.forget())
+    return { done: handEverythingOver(this.node, progress, given.signal), given }
   }
 
   /** Says goodbye and closes. What is acknowledged is durable; what other homes still lack stays in this node's hints. */

@@ -318,6 +318,25 @@ describe('coming and going', () => {
     expect((await d.status()).node).not.toBe(node)
   })
 
+  test('leaving does not wait for tabs that are closed, and what they missed reaches them later', async () => {
+    const [a, b, c] = (await world.ring(3)) as [Tab, Tab, Tab]
+    await c.close()
+    const left = await a.evaluate(async (store) => {
+      await store.putMany(Array.from({ length: 50 }, (_, i) => [`k${i}`, i] as const))
+      const keptFor = store.status.hintsPending
+      await Promise.all([store.leave({ signal: AbortSignal.timeout(60_000) }), store.leave()])
+      return { keptFor, members: store.status.members }
+    })
+    expect(left.keptFor).toBe(50)
+    expect(
+      await b.evaluate(async (store) =>
+        (await store.getMany(Array.from({ length: 50 }, (_, i) => `k${i}`))).map(({ value }) => value),
+      ),
+    ).toEqual(Array.from({ length: 50 }, (_, i) => i))
+    await c.open()
+    await c.waitFor('what it missed', (store) => store.status.keysHeld === 50)
+  })
+
   test('a leave that is given up leaves a member as it was: it has its data back, and may leave later', async () => {
     const [a, b, c] = (await world.ring(3)) as [Tab, Tab, Tab]
     await a.evaluate(async (store) => {

@@ -20,6 +20,9 @@ export interface HandoffEvents {
   delivered: { home: NodeId; keys: number; left: number }
 }
 
+/** A hint on its way. */
+type Given = Entry & { bytes: Uint8Array }
+
 export class Handoff {
   readonly events = new Emitter<HandoffEvents>()
   private readonly busy = new Set<NodeId>()
@@ -95,6 +98,46 @@ export class Handoff {
     if (this.rerouteAgain && !this.stopped) await this.reroute()
   }
 
+  /**
+   * Before this node leaves for good: hints for homes that are away go to others, which keep them as they would those of their own puts, and as
+   * replicas where they are homes of the key.
+   */
+  async passOn(isAway: (home: NodeId) => boolean): Promise<void> {
+    for (const home of this.replica.hints.homes().filter(isAway)) {
+      const keys = this.replica.hints.keysFor(home, this.tuning.batchKeys)
+      const entries = await this.batch(keys)
+      const byHolder = new Map<NodeId, typeof entries>()
+      for (const entry of entries) {
+        const holder = this.routing.targets(entry.key).find(({ node }) => node !== this.routing.self)?.node
+        if (holder !== undefined) byHolder.set(holder, [...(byHolder.get(holder) ?? []), entry])
+      }
+      for (const [holder, given] of byHolder) {
+        await this.background.turn('hints')
+        await this.give(given, holder, home)
+      }
+    }
+  }
+
+  private async give(entries: Given[], holder: NodeId, home: NodeId): Promise<void> {
+    for (const asReplica of [true, false]) {
+      const some = entries.filter(({ key }) => this.routing.homes(key).includes(holder) === asReplica)
+      if (some.length === 0) continue
+      const reply = await this.peers.request(
+        holder,
+        {
+          type: 'Store',
+          entries: some.map(({ key, bytes }) => [key, bytes]),
+          hintFor: asReplica ? [home, holder] : [home],
+          strict: true,
+          fresh: false,
+        },
+        DELIVERY_TIMEOUT_MS,
+        'background',
+      )
+      if (reply?.type === 'Stored') await this.replica.hintDelivered(some, [home])
+    }
+  }
+
   private canReceive(home: NodeId): boolean {
     return home !== this.routing.self && this.routing.isPlaced(home)
   }
@@ -130,12 +173,12 @@ export class Handoff {
     }
   }
 
-  private async batch(keys: StoreKey[]): Promise<(Entry & { bytes: Uint8Array })[]> {
+  private async batch(keys: StoreKey[]): Promise<Given[]> {
     const { hints } = this.replica
     const { withdrawn } = hints
     const rows = await this.replica.storage.getHints(keys)
     if (hints.withdrawn !== withdrawn) return this.batch(keys)
-    const entries: (Entry & { bytes: Uint8Array })[] = []
+    const entries: Given[] = []
     let bytes = 0
     for (let i = 0; i < keys.length; i++) {
       const row = rows[i]

@@ -134,27 +134,42 @@ export class Transfers {
 
   /**
    * Gives up the copies of partitions that belong elsewhere, where every home is reachable and holds exactly the same.
+   * @param leaving homes that have been away for a while are not waited for: those that stand in for them are asked instead.
    * @returns how many partitions stay, for the next time.
    */
-  async releaseStrays(): Promise<number> {
+  async releaseStrays(leaving = false): Promise<number> {
     let left = 0
     for (const partition of this.strays()) {
       await this.background.turn('scrub')
-      if (!(await this.release(partition))) left++
+      const heirs = leaving ? this.presentHeirs(partition) : this.routing.homesOf(partition)
+      if (!(await this.release(partition, heirs))) left++
     }
     return left
   }
 
-  private async release(partition: Partition): Promise<boolean> {
+  /** As many as there are homes, of those that are here; none as long as an absent home may be back in a moment. */
+  private presentHeirs(partition: Partition): readonly NodeId[] {
     const homes = this.routing.homesOf(partition)
-    if (homes.includes(this.routing.self) || !homes.every((home) => this.routing.isReachable(home))) return false
-    for (const home of homes) {
-      const { complete } = await this.exchange.with(home, [partition], 'transfer', false)
+    if (homes.some((home) => this.isMissed(home))) return []
+    const present = this.routing.listOf(partition).filter((node) => this.routing.isReachable(node))
+    return present.slice(0, homes.length)
+  }
+
+  /** It is away, but not for so long that others stand in for it. */
+  isMissed(node: NodeId): boolean {
+    return !this.routing.isReachable(node) && this.membership.silence(node) < this.silentMs
+  }
+
+  private async release(partition: Partition, heirs: readonly NodeId[]): Promise<boolean> {
+    const isHeir = heirs.length === 0 || heirs.includes(this.routing.self)
+    if (isHeir || !heirs.every((heir) => this.routing.isReachable(heir))) return false
+    for (const heir of heirs) {
+      const { complete } = await this.exchange.with(heir, [partition], 'transfer', false)
       if (!complete) return false
     }
     const root = this.replica.forest.root(partition)
-    for (const home of homes) if ((await this.exchange.differing(home, [partition]))?.length !== 0) return false
-    // Nothing was added since the homes were asked: what is removed now is what they hold.
+    for (const heir of heirs) if ((await this.exchange.differing(heir, [partition]))?.length !== 0) return false
+    // Nothing was added since the heirs were asked: what is removed now is what they hold.
     if (!sameDigest(root, this.replica.forest.root(partition)) || this.duties.isHome(partition)) return false
     const containers = this.replica.forest.recordsIn(partition)
     let after: string | undefined

@@ -1,7 +1,7 @@
 /** Tabs join, leave, fall asleep, and do not agree about it (§4.8, §4.9). */
 import { strict as assert } from 'node:assert'
 import type { MemberRecord } from '../../../src/core/membership/records.js'
-import { type Ring, type Tab, named, nodeOf, replicaAt } from '../ring.js'
+import { type Ring, type Tab, containerAt, hintAt, named, nodeOf, replicaAt } from '../ring.js'
 import { typeOf } from '../trace.js'
 import { type Scenario, keys } from './scenario.js'
 
@@ -522,6 +522,43 @@ export const membership: Scenario[] = [
       assert.ok(states().every((state) => state === 'left' || state === undefined))
       await ring.pass(10 * MINUTE)
       assert.deepEqual(states(), [undefined, undefined, undefined, undefined])
+    },
+  },
+  {
+    number: 71,
+    name: 'leave-without-absentees',
+    shows:
+      'a tab leaves while others are closed: it does not wait for them; what it held and kept for them is with those that are left, and reaches them',
+    tabs: 5,
+    tuning: { merkleSync: false, readRepair: false },
+    visits: ['a member left', 'a hint was delivered'],
+    async run(ring) {
+      const names = keys(60)
+      await fill(ring, names, 'before')
+      const [leaver, absent] = [ring.tab(0), [ring.tab(3), ring.tab(4)]]
+      for (const tab of absent) await ring.world.close(tab)
+      const client = ring.client(leaver)
+      for (const key of names) {
+        await client.get(key)
+        await client.put(key, 'meanwhile')
+      }
+      assert.ok(nodeOf(leaver).replica.hints.pending > 0, 'it keeps some for those that are closed')
+      const before = ring.world.time.now
+      await ring.leave(leaver)
+      assert.ok(ring.world.time.now - before < 30_000, 'it did not wait until the others counted as asleep')
+      ring.evict(leaver)
+      for (const key of names) {
+        // As a replica, or as a hint for a home that is closed.
+        const holders = [ring.tab(0), ring.tab(1)].filter(
+          (tab) => containerAt(tab, key).siblings.length > 0 || hintAt(tab, key) !== undefined,
+        )
+        assert.equal(holders.length, 2, `${key} is with both that are left`)
+        assert.deepEqual(await ring.client(ring.tab(1)).get(key, { r: 2 }), ['meanwhile'])
+      }
+      await ring.reopen(...absent)
+      await ring.until('one ring', () => ring.isWhole())
+      await ring.pass(10_000)
+      await expectAll(ring, names, 'meanwhile', absent[0])
     },
   },
 ]
