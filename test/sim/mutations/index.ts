@@ -407,13 +407,30 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/sync/transfers.ts',
-        find: "    for (const home of homes) {\n      const { complete } = await this.exchange.with(home, [partition], 'transfer', false)\n      if (!complete) return false\n    }\n",
+        find: "    for (const heir of heirs) {\n      const { complete } = await this.exchange.with(heir, [partition], 'transfer', false)\n      if (!complete) return false\n    }\n",
         replace: '',
       },
       {
         file: 'src/core/sync/transfers.ts',
-        find: '    for (const home of homes) if ((await this.exchange.differing(home, [partition]))?.length !== 0) return false\n',
+        find: '    for (const heir of heirs) if ((await this.exchange.differing(heir, [partition]))?.length !== 0) return false\n',
         replace: '',
+      },
+    ],
+  },
+  {
+    pitfall: 'P25',
+    name: 'who leaves drops its hints for members that are away',
+    killedBy: 'leave-without-absentees',
+    changes: [
+      {
+        file: 'src/core/requests/handoff.ts',
+        find: "      if (reply?.type === 'Stored') await this.replica.hintDelivered(some, [home])\n",
+        replace: '      await this.replica.hintDelivered(some, [home])\n',
+      },
+      {
+        file: 'src/core/requests/handoff.ts',
+        find: "          type: 'Store',\n          entries: some.map(({ key, bytes }) => [key, bytes]),\n",
+        replace: "          type: 'Store',\n          entries: [],\n",
       },
     ],
   },
