@@ -2,7 +2,7 @@
  * One Dynamo node: wires the parts together and offers what the store builds on. No mechanism lives here. Start order matters: what the disk
  * knows is loaded before the first frame can arrive.
  */
-import { encode } from '@msgpack/msgpack'
+
 import { Background } from './background.js'
 import { Emitter } from './emitter.js'
 import {
@@ -54,6 +54,7 @@ import type { Tuning } from './tuning.js'
 import { type Container, writtenContainer } from './versions/container.js'
 import { type CausalContext, type Dot, EMPTY_CONTEXT, isEmpty, restrict } from './versions/context.js'
 import { checksumOf } from './versions/encoding.js'
+import { encodeMessagePack } from './versions/messagepack.js'
 import { count } from './wire.js'
 
 export interface Environment {
@@ -329,7 +330,7 @@ export class Node {
 
   private async keepIncarnation(): Promise<void> {
     const { incarnation } = this.membership.self
-    await this.environment.storage.commit({ meta: [['incarnation', encode(incarnation)]] }, 'relaxed')
+    await this.environment.storage.commit({ meta: [['incarnation', encodeMessagePack(incarnation)]] }, 'relaxed')
   }
 
   private forwardEvents(): void {

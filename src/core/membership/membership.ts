@@ -5,13 +5,14 @@
  *
  * Invariant: the placement is a pure function of the records in state 'up', hence equal wherever the records are.
  */
-import { encode } from '@msgpack/msgpack'
+
 import { Emitter } from '../emitter.js'
 import type { Clock } from '../environment.js'
 import type { NodeId, ReplicationFactor } from '../ids.js'
 import { members } from '../messages.js'
 import { restored } from '../meta.js'
 import { type Placement, placement } from '../ring/placement.js'
+import { encodeMessagePack } from '../versions/messagepack.js'
 import { type MemberRecord, type MemberState, hashRecords, newerRecord, sameRecord } from './records.js'
 
 /**
@@ -59,7 +60,7 @@ export class Membership {
   }
 
   encoded(): Uint8Array {
-    return encode([...this.records.values()])
+    return encodeMessagePack([...this.records.values()])
   }
 
   all(): MemberRecord[] {

@@ -3,13 +3,14 @@
  * where the placement says so, a stand-in where a home has been unreachable for a while. A new home is 'filling' until it
  * has fetched the partition from somebody who had it whole; until then its "not found" counts for nothing (P11, P16).
  */
-import { encode } from '@msgpack/msgpack'
+
 import type { NodeId, Partition, ReplicationFactor } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
 import { partitions } from '../messages.js'
 import { restored } from '../meta.js'
 import type { Routing } from '../requests/routing.js'
 import { classBase } from '../ring/partitions.js'
+import { encodeMessagePack } from '../versions/messagepack.js'
 
 export class Duties {
   /** Partitions of which this node had all data when it last looked. Kept on disk, so that a restart need not fetch them again. */
@@ -33,7 +34,7 @@ export class Duties {
   }
 
   encoded(): Uint8Array {
-    return encode([...this.whole])
+    return encodeMessagePack([...this.whole])
   }
 
   /** A replication factor that is in use here: its partitions count from now on. */
