@@ -22,16 +22,33 @@ export class VirtualTime {
   }
 
   /** Runs all events of the next `ms` milliseconds. */
-  async advance(ms: number): Promise<void> {
+  advance(ms: number): Promise<void> {
     const end = this.now + ms
+    return new Promise((resolve, reject) => {
+      const step = () => {
+        try {
+          const event = this.next(end)
+          if (event) return settle(event, step)
+          this.now = end
+          resolve()
+        } catch (error) {
+          reject(error)
+        }
+      }
+      step()
+    })
+  }
+
+  /** Runs the next event that is due by `end` and was not called off. */
+  private next(end: number): Event | undefined {
     for (let next = this.heap[0]; next && next.at <= end; next = this.heap[0]) {
       this.pop()
       if (!next.run) continue
       this.now = next.at
       next.run()
-      await settle(next.order)
+      return next
     }
-    this.now = end
+    return undefined
   }
 
   /** Advances until the condition holds. @throws when it does not within `limitMs` of virtual time. */
@@ -77,10 +94,15 @@ function before(a: Event, b: Event): boolean {
 
 const MACROTASK_EVERY = 1000
 
-/** Node runs its next tick only when the queue of microtasks is empty: however long a chain of promises is, it has come to its end. */
-async function settle(order: number): Promise<void> {
+const resolved = Promise.resolve()
+
+/**
+ * Node runs its next tick only when the queue of microtasks is empty: however long a chain of promises is, it has come to its end. Then `step`, as a
+ * microtask, so that what it sets off comes before the tick after it.
+ */
+function settle({ order }: Event, step: () => void): void {
+  const go = () => void resolved.then(step)
   // Now and then the process needs a turn of its own, for its signals and messages.
-  await new Promise<void>((resolve) =>
-    order % MACROTASK_EVERY === 0 ? setImmediate(resolve) : process.nextTick(resolve),
-  )
+  if (order % MACROTASK_EVERY === 0) setImmediate(go)
+  else process.nextTick(go)
 }

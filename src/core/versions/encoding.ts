@@ -141,6 +141,17 @@ export function decodeContext(bytes: Uint8Array): CausalContext {
  * (hash clocks, not encodings: riak_kv#1656).
  */
 export function digestOf(key: string, container: Container): Digest {
+  const known = digests.get(container)
+  if (known?.key === key) return known.digest
+  const digest = digestAnew(key, container)
+  digests.set(container, { key, digest })
+  return digest
+}
+
+/** What is read and compared again and again is hashed once. Containers never change. */
+const digests = new WeakMap<Container, { key: string; digest: Digest }>()
+
+function digestAnew(key: string, container: Container): Digest {
   const [actors, counters, cloud] = contextToWire(container.context)
   let text = `${key}\n`
   for (let i = 0; i < actors.length; i++) text += `${actors[i]}:${counters[i]},`
