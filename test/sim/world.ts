@@ -3,11 +3,12 @@
  * set back; every write goes into the history, every frame into the trace.
  */
 import type { CancelTimer, Clock } from '../../src/core/environment.js'
-import type { DeviceId, NodeId, Partition, ReplicationFactor, StoreKey } from '../../src/core/ids.js'
+import type { DeviceId, NodeId, Partition, ReplicationFactor } from '../../src/core/ids.js'
 import { Node } from '../../src/core/node.js'
 import type { Attic } from '../../src/core/requests/copies.js'
 import { DEFAULT_TUNING, type Tuning } from '../../src/core/tuning.js'
-import { type CausalContext, type Dot, EMPTY_CONTEXT, covers } from '../../src/core/versions/context.js'
+import { type Container, EMPTY_CONTAINER } from '../../src/core/versions/container.js'
+import { covers } from '../../src/core/versions/context.js'
 import { decodeContainer } from '../../src/core/versions/encoding.js'
 import { Disk, SimulatedStorage } from './disk.js'
 import { History, type Write } from './history.js'
@@ -295,16 +296,15 @@ export class World {
   }
 
   /** The writes that are on this disk, or what replaced them. */
-  private writesOn({ disk }: Place): Write[] {
-    return [...new Set([...disk.records.keys(), ...disk.hints.keys()])].flatMap((key) => {
-      const contexts = [contextOn(disk.records.get(key)), contextOn(disk.hints.get(key))]
-      return this.history.writesOf(key).filter(({ dot }) => contexts.some((context) => covers(context, dot)))
-    })
+  private writesOn(place: Place): Write[] {
+    const { records, hints } = place.disk
+    const keys = new Set([...records.keys(), ...hints.keys()])
+    return [...keys].flatMap((key) => this.history.writesOf(key).filter((write) => holds(place, write)))
   }
 
   /** The nodes on whose disks a write is, or what replaced it: as a replica or as a hint. */
-  copiesOf({ key, dot }: { key: StoreKey; dot: Dot }): Set<NodeId> {
-    return new Set(this.places.filter((place) => holds(place, key, dot)).map(({ id }) => id))
+  copiesOf(write: Write): Set<NodeId> {
+    return new Set(this.places.filter((place) => holds(place, write)).map(({ id }) => id))
   }
 
   /** Something was done to a tab from outside. */
@@ -334,7 +334,7 @@ export class World {
         this.history.ended(
           known,
           outcome,
-          (acker) => holds(this.placeOf(acker), known.key, known.dot),
+          (acker) => holds(this.placeOf(acker), known),
           (acker) => this.placeOf(acker).disturbedAt >= start,
           () => this.copiesOf(known),
         ),
@@ -399,17 +399,24 @@ export class World {
 }
 
 /** Whether the place's disk has this version, or one that replaced it. */
-function holds(place: Place, key: StoreKey, dot: Dot): boolean {
-  return covers(contextOn(place.disk.records.get(key)), dot) || covers(contextOn(place.disk.hints.get(key)), dot)
+/**
+ * The write is on the disk, or what replaced it. Not where something is shown that the write itself replaced: there only a later version has come
+ * that was written to replace nothing but it, as the tombstone of an expired value among others is.
+ */
+function holds({ disk }: Place, { key, dot, context }: Write): boolean {
+  return [disk.records.get(key), disk.hints.get(key)].some((row) => {
+    const found = containerOn(row)
+    return covers(found.context, dot) && !found.siblings.some((sibling) => covers(context, sibling.dot))
+  })
 }
 
-function contextOn(row: { container: Uint8Array } | undefined): CausalContext {
-  if (!row) return EMPTY_CONTEXT
+function containerOn(row: { container: Uint8Array } | undefined): Container {
+  if (!row) return EMPTY_CONTAINER
   try {
-    return decodeContainer(row.container).context
+    return decodeContainer(row.container)
   } catch {
     // Bit rot.
-    return EMPTY_CONTEXT
+    return EMPTY_CONTAINER
   }
 }
 

@@ -91,3 +91,23 @@ test('a context that could be shorter is not taken for rest (I8)', async () => {
   grow(100)
   expect(leftovers(ring.world)).toEqual([expect.stringMatching(/^I8: .* keeps 101 entries/)])
 })
+
+// Seed 9518: the tombstone of an expired value, which replaces nothing else, had come to a tab that showed what the expired value had replaced.
+test('a disk that shows what a write has replaced does not hold that write (I5)', async () => {
+  const ring = await ringWith(['k'])
+  const client = ring.client(ring.tab(0))
+  await client.get('k')
+  await client.put('k', 'second', { w: 3 })
+  await ring.pass(3000)
+  const key = named('k')
+  const [first] = ring.world.history.writesOf(key)
+  for (const home of ring.homes('k')) {
+    const row = home.disk.records.get(key) as Row
+    const { context } = decodeContainer(row.container)
+    const former = { siblings: first ? [first.sibling] : [], context }
+    ring.world.changeDisk(home, 'has lost a write and not its dot', () =>
+      home.disk.records.set(key, { ...row, container: encodeContainer(former) }),
+    )
+  }
+  expect(judged(ring, 'k')).toEqual([])
+})
