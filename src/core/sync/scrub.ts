@@ -146,15 +146,13 @@ export class Scrub {
   }
 }
 
-/**
- * The versions that are past their time: a tombstone with this context replaces them and no other. Where there are no others, also what they had
- * replaced: it stays replaced; beside others nobody can tell which of them has replaced what.
- */
-export function expiredContext({ siblings, context }: Container, wallTime: number): CausalContext {
-  const expired = siblings.filter(({ expiresAt, value }) => value && expiresAt > 0 && expiresAt <= wallTime)
-  if (expired.length > 0 && expired.length === siblings.length) return context
+/** Exactly the versions that are past their time: a tombstone with this context replaces them and no other. */
+export function expiredContext(container: Container, wallTime: number): CausalContext {
   const cloud = new Map<ActorId, Set<number>>()
-  for (const { dot } of expired) cloud.set(dot.actor, (cloud.get(dot.actor) ?? new Set()).add(dot.counter))
+  for (const { dot, expiresAt, value } of container.siblings) {
+    if (!value || expiresAt === 0 || expiresAt > wallTime) continue
+    cloud.set(dot.actor, (cloud.get(dot.actor) ?? new Set()).add(dot.counter))
+  }
   return compact(new Map(), cloud)
 }
 
