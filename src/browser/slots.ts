@@ -76,7 +76,11 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
       const release = await tryLock(lockName(room, row.slot))
       if (!release) {
         // What a duplicated tab was born with is the original's.
-        if (!heldHere.has(lockName(room, row.slot))) noteSlots(room, without(slotsOfThisTab(room), row.slot))
+        if (!heldHere.has(lockName(room, row.slot)))
+          noteSlots(
+            room,
+            slotsOfThisTab(room).filter((slot) => slot !== row.slot),
+          )
         continue
       }
       // It may have been forgotten between the look at the registry and the lock.
@@ -253,8 +257,4 @@ function noteSlots(room: string, slots: number[]): void {
   } catch {
     // As above.
   }
-}
-
-function without(slots: number[], slot: number): number[] {
-  return slots.filter((other) => other !== slot)
 }

@@ -2,7 +2,6 @@
  * One Dynamo node: wires the parts together and offers what the store builds on. No mechanism lives here. Start order matters: what the disk
  * knows is loaded before the first frame can arrive.
  */
-
 import { Background } from './background.js'
 import { Emitter } from './emitter.js'
 import {

@@ -48,7 +48,7 @@ async function handOver(
   if (!node.membership.isLeaving(node.options.node)) node.membership.declare({ state: 'leaving' })
   await node.handoff.reroute()
   for (const home of node.replica.hints.homes()) node.handoff.deliverTo(home)
-  await node.handoff.passOn((home) => !node.peers.isReachable(home) && !node.transfers.isMissed(home))
+  await node.handoff.passOn((home) => node.transfers.isAway(home))
   const partitionsLeft = await node.transfers.releaseStrays(true)
   signal?.throwIfAborted()
   const hintsLeft = node.replica.hints.pending

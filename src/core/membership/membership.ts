@@ -5,7 +5,6 @@
  *
  * Invariant: the placement is a pure function of the records in state 'up', hence equal wherever the records are.
  */
-
 import { Emitter } from '../emitter.js'
 import type { Clock } from '../environment.js'
 import type { NodeId, ReplicationFactor } from '../ids.js'

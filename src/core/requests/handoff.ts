@@ -122,20 +122,16 @@ export class Handoff {
     for (const asReplica of [true, false]) {
       const some = entries.filter(({ key }) => this.routing.homes(key).includes(holder) === asReplica)
       if (some.length === 0) continue
-      const reply = await this.peers.request(
-        holder,
-        {
-          type: 'Store',
-          entries: some.map(({ key, bytes }) => [key, bytes]),
-          hintFor: asReplica ? [home, holder] : [home],
-          strict: true,
-          fresh: false,
-        },
-        DELIVERY_TIMEOUT_MS,
-        'background',
-      )
-      if (reply?.type === 'Stored') await this.replica.hintDelivered(some, [home])
+      if (await this.storeAt(holder, some, asReplica ? [home, holder] : [home]))
+        await this.replica.hintDelivered(some, [home])
     }
+  }
+
+  /** Sends hints to where they are to be kept. @returns whether they are on the disk there. */
+  private async storeAt(at: NodeId, hints: Given[], hintFor: NodeId[]): Promise<boolean> {
+    const entries = hints.map(({ key, bytes }): [StoreKey, Uint8Array] => [key, bytes])
+    const message = { type: 'Store', entries, hintFor, strict: true, fresh: false } as const
+    return (await this.peers.request(at, message, DELIVERY_TIMEOUT_MS, 'background'))?.type === 'Stored'
   }
 
   private canReceive(home: NodeId): boolean {
@@ -156,18 +152,8 @@ export class Handoff {
       if (keys.length === 0) return
       await this.background.turn('hints')
       const entries = await this.batch(keys)
-      const message = {
-        type: 'Store',
-        entries: entries.map(({ key, bytes }) => [key, bytes] as [StoreKey, Uint8Array]),
-        hintFor: [],
-        strict: true,
-        fresh: false,
-      } as const
-      const reply =
-        entries.length === 0
-          ? undefined
-          : await this.peers.request(home, { ...message, hintFor: [] }, DELIVERY_TIMEOUT_MS, 'background')
-      if (reply?.type !== 'Stored') return
+      // None: what there is is under way or was damaged.
+      if (entries.length === 0 || !(await this.storeAt(home, entries, []))) return
       await this.replica.hintDelivered(entries, [home])
       this.events.emit('delivered', { home, keys: entries.length, left: this.replica.hints.keysFor(home, 1).length })
     }

@@ -3,7 +3,6 @@
  * where the placement says so, a stand-in where a home has been unreachable for a while. A new home is 'filling' until it
  * has fetched the partition from somebody who had it whole; until then its "not found" counts for nothing (P11, P16).
  */
-
 import type { NodeId, Partition, ReplicationFactor } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
 import { partitions } from '../messages.js'

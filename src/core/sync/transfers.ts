@@ -150,14 +150,14 @@ export class Transfers {
   /** As many as there are homes, of those that are here; none as long as an absent home may be back in a moment. */
   private presentHeirs(partition: Partition): readonly NodeId[] {
     const homes = this.routing.homesOf(partition)
-    if (homes.some((home) => this.isMissed(home))) return []
+    if (homes.some((home) => !this.routing.isReachable(home) && !this.isAway(home))) return []
     const present = this.routing.listOf(partition).filter((node) => this.routing.isReachable(node))
     return present.slice(0, homes.length)
   }
 
-  /** It is away, but not for so long that others stand in for it. */
-  isMissed(node: NodeId): boolean {
-    return !this.routing.isReachable(node) && this.membership.silence(node) < this.silentMs
+  /** Out of reach for so long that others stand in for it. */
+  isAway(node: NodeId): boolean {
+    return !this.routing.isReachable(node) && this.membership.silence(node) >= this.silentMs
   }
 
   private async release(partition: Partition, heirs: readonly NodeId[]): Promise<boolean> {

@@ -424,13 +424,8 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/requests/handoff.ts',
-        find: "      if (reply?.type === 'Stored') await this.replica.hintDelivered(some, [home])\n",
-        replace: '      await this.replica.hintDelivered(some, [home])\n',
-      },
-      {
-        file: 'src/core/requests/handoff.ts',
-        find: "          type: 'Store',\n          entries: some.map(({ key, bytes }) => [key, bytes]),\n",
-        replace: "          type: 'Store',\n          entries: [],\n",
+        find: '      if (await this.storeAt(holder, some, asReplica ? [home, holder] : [home]))\n',
+        replace: '',
       },
     ],
   },
