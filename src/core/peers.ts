@@ -286,7 +286,7 @@ export class Peers {
       return
     }
     const { header } = decoded
-    const message = { type: decoded.type, ...decoded.body } as Message
+    const message = decoded.message as Message
     if (message.type === 'Hello') return this.greeted(from, message, header)
     if (!session && this.linked.has(from) && this.keepEarly(from, frame)) return
     // A frame of an earlier life of that node, or one too many before its Hello: the handshake has to be done again.

@@ -105,7 +105,7 @@ export function encodeFrame(declared: Shape, header: FrameHeader, body: Record<s
 export function decodeFrame(
   shapes: ReadonlyMap<number, { type: string; shape: Shape }>,
   frame: Uint8Array,
-): { type: string; header: FrameHeader; body: Record<string, unknown> } {
+): { header: FrameHeader; message: { type: string } & Record<string, unknown> } {
   let wire: unknown
   try {
     wire = decodeMessagePack(frame)
@@ -116,9 +116,9 @@ export function decodeFrame(
   const declared = shapes.get(wire[0] as number)
   check(declared !== undefined, 'a message of an unknown kind')
   const header = { id: count(wire[1]), incarnation: count(wire[2]), sentAt: real(wire[3]), ttl: real(wire[4]) }
-  const body: Record<string, unknown> = {}
+  const message: { type: string } & Record<string, unknown> = { type: declared.type }
   let at = HEADER_LENGTH
   // Fields that a newer peer appends are ignored; fields that an older one lacks must be optional.
-  for (const name in declared.shape.fields) body[name] = (declared.shape.fields[name] as Field<unknown>)(wire[at++])
-  return { type: declared.type, header, body }
+  for (const name in declared.shape.fields) message[name] = (declared.shape.fields[name] as Field<unknown>)(wire[at++])
+  return { header, message }
 }

@@ -3,7 +3,7 @@
  * put; opaque everywhere else. What would come back different from how it went in is refused, but for what JSON passes
  * over as well: properties without a value or under symbols.
  */
-import { ExtensionCodec, encode } from '@msgpack/msgpack'
+import { Decoder, ExtensionCodec, encode } from '@msgpack/msgpack'
 import { decodeMessagePack } from '../core/versions/messagepack.js'
 import { ValueError, ValueTooLargeError } from './errors.js'
 
@@ -19,7 +19,7 @@ type AllFloats = boolean
 
 const codec = new ExtensionCodec<AllFloats>()
 const options = { extensionCodec: codec, maxDepth: 2 * MAX_DEPTH + 8, context: false }
-const decoding = options as object
+const decoder = new Decoder<AllFloats>(options)
 const encoding = (allFloats: AllFloats) => ({
   ...options,
   context: allFloats,
@@ -34,12 +34,12 @@ codec.register({
 codec.register({
   type: 2,
   encode: (value, allFloats) => (value instanceof Map ? encode([...value], encoding(allFloats)) : null),
-  decode: (bytes) => new Map(decodeMessagePack(bytes, decoding) as [unknown, unknown][]),
+  decode: (bytes) => new Map(decodeMessagePack(bytes, decoder) as [unknown, unknown][]),
 })
 codec.register({
   type: 3,
   encode: (value, allFloats) => (value instanceof Set ? encode([...value], encoding(allFloats)) : null),
-  decode: (bytes) => new Set(decodeMessagePack(bytes, decoding) as unknown[]),
+  decode: (bytes) => new Set(decodeMessagePack(bytes, decoder) as unknown[]),
 })
 
 /** @throws ValueError, ValueTooLargeError */
@@ -55,7 +55,7 @@ export function encodeValue(value: unknown): Uint8Array {
 export function decodeValue(bytes: Uint8Array): unknown {
   try {
     // A copy: byte arrays in the result are views of what is decoded, and belong to the application from here on.
-    return decodeMessagePack(bytes.slice(), decoding)
+    return decodeMessagePack(bytes.slice(), decoder)
   } catch (cause) {
     throw new ValueError('The stored value cannot be read.', { cause })
   }

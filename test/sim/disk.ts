@@ -118,7 +118,8 @@ export class Disk {
         if (this.groups.has(id)) this.put(this.groups, id, emptyGroup(partition, group))
         touched.add(id)
       }
-      for (const row of this.records.values()) if (row.address.partition === partition) this.account(row, 1)
+      for (const row of this.records.values())
+        if (row.address.partition === partition) this.account(row.address, undefined, row)
     }
     for (const id of touched) if (!this.groups.has(id)) touched.delete(id)
     return [...touched].map((id) => this.groups.get(id) as LeafGroup)
@@ -126,30 +127,22 @@ export class Disk {
 
   private write(address: Address, write: Exclude<RecordWrite, 'keep'>): number {
     const { key } = address
-    const former = this.records.get(key)
-    if (former) this.account(former, -1)
     const row: Row | undefined = write === 'remove' ? undefined : { key, address, ...write }
-    if (row) this.account(row, 1)
+    this.account(address, this.records.get(key), row)
     this.put(this.records, key, row)
     return address.partition * GROUPS + Math.floor(address.leaf / LEAVES_PER_GROUP)
   }
 
-  /** A record comes into, or goes out of, the leaf that it belongs to. */
-  private account({ address: { partition, leaf }, digest, live, container }: Row, sign: 1 | -1): void {
+  /** A record takes the place of a former one in the leaf that both belong to. */
+  private account({ partition, leaf }: Address, former: Row | undefined, row: Row | undefined): void {
+    if (!former && !row) return
     const index = Math.floor(leaf / LEAVES_PER_GROUP)
     const id = partition * GROUPS + index
     const known = this.groups.get(id) ?? emptyGroup(partition, index)
-    const digests = known.digests.slice()
-    const at = 2 * (leaf % LEAVES_PER_GROUP)
-    digests[at] = (digests[at] as number) ^ digest.high
-    digests[at + 1] = (digests[at + 1] as number) ^ digest.low
-    this.put(this.groups, id, {
-      ...known,
-      digests,
-      records: known.records + sign,
-      live: known.live + (live ? sign : 0),
-      bytes: known.bytes + sign * container.length,
-    })
+    const group = { ...known, digests: known.digests.slice() }
+    if (former) count(group, leaf, former, -1)
+    if (row) count(group, leaf, row, 1)
+    this.put(this.groups, id, group)
   }
 
   private put<K, V>(map: Map<K, V>, key: K, value: V | undefined): void {
@@ -161,6 +154,15 @@ export class Disk {
     if (value === undefined) map.delete(key)
     else map.set(key, value)
   }
+}
+
+function count(group: LeafGroup, leaf: number, { digest, live, container }: Row, sign: 1 | -1): void {
+  const at = 2 * (leaf % LEAVES_PER_GROUP)
+  group.digests[at] = (group.digests[at] as number) ^ digest.high
+  group.digests[at + 1] = (group.digests[at + 1] as number) ^ digest.low
+  group.records += sign
+  group.live += live ? sign : 0
+  group.bytes += sign * container.length
 }
 
 function emptyGroup(partition: Partition, group: number): LeafGroup {

@@ -239,5 +239,14 @@ function closure(writes: readonly Write[], start: (write: Write) => boolean): Se
 }
 
 export function nameOf(key: StoreKey, { actor, counter }: Dot): string {
-  return `${actor}:${counter} of ${JSON.stringify(key)}`
+  return `${actor}:${counter} of ${quoted(key)}`
+}
+
+/** Every version that is shown is looked up by its name. */
+const QUOTED = new Map<StoreKey, string>()
+
+function quoted(key: StoreKey): string {
+  const text = QUOTED.get(key) ?? JSON.stringify(key)
+  QUOTED.set(key, text)
+  return text
 }

@@ -37,17 +37,26 @@ interface Endpoint {
   told: Set<NodeId>
 }
 
+/** One direction of a link. */
+interface Way {
+  from: NodeId
+  to: NodeId
+  /** When the last frame of each lane that keeps its order arrives. */
+  lastArrival: Record<Lane, number>
+  slow: (SlowLink & { freeAt: Record<Lane, number> }) | undefined
+}
+
 /** Sees every frame that is sent, before chance decides about it. */
 export type Tap = (from: NodeId, to: NodeId, frame: Uint8Array, lane: Lane) => void
 
 export class Network {
   private readonly endpoints = new Map<NodeId, Endpoint>()
-  /** Directions in which nothing arrives: "from>to". */
-  private readonly blocked = new Set<string>()
-  private readonly lastArrival = new Map<string, number>()
+  /** By sender, then by receiver. */
+  private readonly ways = new Map<NodeId, Map<NodeId, Way>>()
+  /** Where nothing arrives. */
+  private readonly blocked = new Set<Way>()
   /** Frozen tabs: what arrives waits here. */
   private readonly frozen = new Map<NodeId, (() => void)[]>()
-  private readonly slow = new Map<string, SlowLink & { freeAt: Record<Lane, number> }>()
   /** Links that were open when signaling went down; others come up only through a common neighbour. */
   private linkedBefore: Set<string> | undefined
   readonly taps: Tap[] = []
@@ -87,7 +96,7 @@ export class Network {
   /** Nothing arrives in this direction any more. */
   block(from: NodeId, to: NodeId): void {
     if (from === to) return
-    this.blocked.add(`${from}>${to}`)
+    this.blocked.add(this.way(from, to))
     this.review(from, to, this.knobs.noticeMs)
   }
 
@@ -98,22 +107,21 @@ export class Network {
 
   /** All cuts end, or those of one node. */
   heal(node?: NodeId): void {
-    const pairs = [...this.blocked].map((pair) => pair.split('>') as [NodeId, NodeId])
-    for (const [a, b] of pairs) {
-      if (node !== undefined && a !== node && b !== node) continue
-      this.blocked.delete(`${a}>${b}`)
-      this.review(a, b, this.random.between(50, 2000))
+    for (const way of [...this.blocked]) {
+      const { from, to } = way
+      if (node !== undefined && from !== node && to !== node) continue
+      this.blocked.delete(way)
+      this.review(from, to, this.random.between(50, 2000))
     }
   }
 
   /** A link becomes slow in one direction, or as fast as any again. */
   setSlow(from: NodeId, to: NodeId, link: SlowLink | undefined): void {
-    if (link) this.slow.set(`${from}>${to}`, { ...link, freeAt: { foreground: 0, background: 0 } })
-    else this.slow.delete(`${from}>${to}`)
+    this.way(from, to).slow = link && { ...link, freeAt: { foreground: 0, background: 0 } }
   }
 
   endSlowness(): void {
-    this.slow.clear()
+    for (const ways of this.ways.values()) for (const way of ways.values()) way.slow = undefined
   }
 
   /** Without signaling, what is linked stays linked; a new link needs a neighbour that carries the offers. */
@@ -171,9 +179,8 @@ export class Network {
   }
 
   private isOpen(a: NodeId, b: NodeId): boolean {
-    return (
-      this.endpoints.has(a) && this.endpoints.has(b) && !this.blocked.has(`${a}>${b}`) && !this.blocked.has(`${b}>${a}`)
-    )
+    const isBlocked = this.blocked.has(this.way(a, b)) || this.blocked.has(this.way(b, a))
+    return this.endpoints.has(a) && this.endpoints.has(b) && !isBlocked
   }
 
   private canSignal(a: NodeId, b: NodeId): boolean {
@@ -186,7 +193,8 @@ export class Network {
   private send(from: NodeId, to: NodeId, frame: Uint8Array, lane: Lane): boolean {
     if (!this.endpoints.get(from)?.told.has(to)) return false
     for (const tap of this.taps) tap(from, to, frame, lane)
-    const slow = this.slow.get(`${from}>${to}`)
+    const way = this.way(from, to)
+    const { slow } = way
     let departure = this.time.now
     if (slow) {
       // A queue for each lane: foreground frames overtake.
@@ -195,31 +203,38 @@ export class Network {
       departure = slow.freeAt[lane] = freeAt + frame.length / slow.bytesPerMs
     }
     const { lossRate, duplicateRate = 0, reorderRate = 0, lose, rewrite } = this.knobs
-    if (this.blocked.has(`${from}>${to}`) || lose?.(from, to, frame) || this.random.chance(lossRate)) return true
+    if (this.blocked.has(way) || lose?.(from, to, frame) || this.random.chance(lossRate)) return true
     const copy = rewrite ? rewrite(from, frame) : frame.slice()
     const copies = duplicateRate > 0 && this.random.chance(duplicateRate) ? 2 : 1
     for (let i = 0; i < copies; i++) {
       const inOrder = i === 0 && !(reorderRate > 0 && this.random.chance(reorderRate))
-      this.deliver(from, to, copy, lane, departure, inOrder)
+      this.deliver(way, copy, lane, departure, inOrder)
     }
     return true
   }
 
-  private deliver(from: NodeId, to: NodeId, frame: Uint8Array, lane: Lane, departure: number, inOrder: boolean): void {
+  private deliver(way: Way, frame: Uint8Array, lane: Lane, departure: number, inOrder: boolean): void {
+    const { from, to } = way
     const { minLatencyMs, maxLatencyMs, latency } = this.knobs
     const target = this.endpoints.get(to)
-    const link = `${from}>${to}>${lane}`
     let arrival = departure + (latency ? latency(from, to, frame) : this.random.between(minLatencyMs, maxLatencyMs))
-    if (inOrder) {
-      arrival = Math.max(arrival, this.lastArrival.get(link) ?? 0)
-      this.lastArrival.set(link, arrival)
-    }
+    if (inOrder) arrival = way.lastArrival[lane] = Math.max(arrival, way.lastArrival[lane])
     this.time.at(arrival - this.time.now, () => {
-      if (this.endpoints.get(to) !== target || !target || this.blocked.has(`${from}>${to}`)) return
+      if (this.endpoints.get(to) !== target || !target || this.blocked.has(way)) return
       this.whenAwake(to, () => {
         if (this.endpoints.get(to) === target && target.told.has(from)) target.handlers.onFrame(from, frame)
       })
     })
+  }
+
+  private way(from: NodeId, to: NodeId): Way {
+    const ways = this.ways.get(from) ?? new Map<NodeId, Way>()
+    if (ways.size === 0) this.ways.set(from, ways)
+    const known = ways.get(to)
+    if (known) return known
+    const way: Way = { from, to, lastArrival: { foreground: 0, background: 0 }, slow: undefined }
+    ways.set(to, way)
+    return way
   }
 
   private whenAwake(node: NodeId, run: () => void): void {

@@ -97,7 +97,7 @@ function expectReadOrRefused(bytesOfFrame: Uint8Array): void {
     expect(error).toBeInstanceOf(MalformedError)
     return
   }
-  expect(open(encodeFrame(shapes[read.type as MessageType], read.header, read.body))).toEqual(read)
+  expect(open(encodeFrame(shapes[read.message.type as MessageType], read.header, read.message))).toEqual(read)
 }
 
 describe('every message', () => {
@@ -105,10 +105,12 @@ describe('every message', () => {
     fc.assert(
       fc.property(header, bodyOf(type), (head, body) => {
         const read = open(encodeFrame(shapes[type], head, body))
-        expect(read.type).toBe(type)
+        expect(read.message.type).toBe(type)
         // An encoder need not tell -0 from 0.
         expect(encode(read.header)).toEqual(encode(head))
-        expect(encode(read.body, { ignoreUndefined: true })).toEqual(encode(body, { ignoreUndefined: true }))
+        expect(encode(read.message, { ignoreUndefined: true })).toEqual(
+          encode({ type, ...body }, { ignoreUndefined: true }),
+        )
       }),
       { numRuns: 30 },
     )
@@ -120,11 +122,11 @@ describe('every message', () => {
 
   test('is read when a newer peer appends fields, and optional fields may be missing', () => {
     const appended = encode([...(decode(frameOf('Ping', { lag: 5 })) as unknown[]), 'of the future'])
-    expect(open(appended).body).toEqual({ lag: 5 })
+    expect(open(appended).message).toEqual({ type: 'Ping', lag: 5 })
     const shortened = encode(
       (decode(frameOf('FetchPartitions', { partitions: [3], after: 'x' })) as unknown[]).slice(0, -1),
     )
-    expect(open(shortened).body).toEqual({ partitions: [3], after: undefined })
+    expect(open(shortened).message).toEqual({ type: 'FetchPartitions', partitions: [3], after: undefined })
   })
 })
 
@@ -194,7 +196,7 @@ describe('the door', () => {
 
   test('lets in members of every capacity that a store may be opened with', () => {
     for (const capacity of [0.1, 1, 10])
-      expect(open(frameOf('Members', { members: [{ ...member, capacity }] })).type).toBe('Members')
+      expect(open(frameOf('Members', { members: [{ ...member, capacity }] })).message.type).toBe('Members')
   })
 
   // With such a record no node could compute a placement any more, and all kept it on their disks.
@@ -209,8 +211,10 @@ describe('the door', () => {
   })
 
   test('lets in what is as large as it may be', () => {
-    expect(open(frameOf('Read', { key: 'k'.repeat(1200), full: true })).type).toBe('Read')
+    expect(open(frameOf('Read', { key: 'k'.repeat(1200), full: true })).message.type).toBe('Read')
     const entry = ['k', new Uint8Array(MAX_CONTAINER_BYTES)]
-    expect(open(frameOf('Store', { entries: [entry], hintFor: [], strict: true, fresh: true })).type).toBe('Store')
+    expect(open(frameOf('Store', { entries: [entry], hintFor: [], strict: true, fresh: true })).message.type).toBe(
+      'Store',
+    )
   })
 })

@@ -3,23 +3,28 @@
  * them, and a decoder makes room for as many: thirty bytes can ask for gigabytes. So the counts are checked first against
  * the bytes there are. Relied on by every decoding of received bytes.
  */
-import { type DecoderOptions, Encoder, decode } from '@msgpack/msgpack'
+import { Decoder, Encoder } from '@msgpack/msgpack'
 
 /** Larger ones are not kept for the next time. */
 const MAX_KEPT_BYTES = 256 * 1024
+// Both are used again: making them costs more than most messages do.
 let encoder = new Encoder()
+const plain = new Decoder()
 
-/** In bytes of their own. The encoder and its buffer are used again: making them costs more than most messages do. */
+/** In bytes of their own. */
 export function encodeMessagePack(value: unknown): Uint8Array {
   const bytes = encoder.encode(value)
   if (bytes.length > MAX_KEPT_BYTES) encoder = new Encoder()
   return bytes
 }
 
-/** @throws when the bytes are not one whole value; for the caller to turn into an error of its own. */
-export function decodeMessagePack(bytes: Uint8Array, options?: DecoderOptions<undefined>): unknown {
+/**
+ * @param decoder of extension types, where there may be some
+ * @throws when the bytes are not one whole value; for the caller to turn into an error of its own.
+ */
+export function decodeMessagePack(bytes: Uint8Array, decoder: { decode(bytes: Uint8Array): unknown } = plain): unknown {
   checkCounts(bytes)
-  return decode(bytes, options)
+  return decoder.decode(bytes)
 }
 
 /** Walks over all items without looking into them: those announced must fit into the bytes that are left, one byte each at least. */

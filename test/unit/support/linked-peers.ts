@@ -123,7 +123,7 @@ export class Link {
 
   carry(from: NodeId, to: NodeId, frame: Uint8Array): void {
     const deliver = () => (to === A ? this.a : this.b).handlers?.onFrame(from, frame)
-    const fate = this.fate(decodeFrame(shapesByCode, frame).type as MessageType, from)
+    const fate = this.fate(decodeFrame(shapesByCode, frame).message.type as MessageType, from)
     if (fate === 'held') this.held.push(deliver)
     else if (fate !== 'lost') this.clock.setTimer(DELAY, deliver)
   }
