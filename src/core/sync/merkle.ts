@@ -7,6 +7,7 @@
  */
 import { type Address, type Digest, GROUPS, LEAVES_PER_GROUP, type LeafGroup } from '../environment.js'
 import type { Partition } from '../ids.js'
+import { readUint32 } from '../versions/encoding.js'
 
 const NOTHING: Digest = { high: 0, low: 0 }
 
@@ -86,11 +87,15 @@ export class MerkleForest {
 }
 
 function groupDigest(group: LeafGroup | undefined): Digest {
-  let sum = NOTHING
-  if (group)
-    for (let i = 0; i < LEAVES_PER_GROUP; i++)
-      sum = xor(sum, { high: group.digests[2 * i] as number, low: group.digests[2 * i + 1] as number })
-  return sum
+  if (!group) return NOTHING
+  const { digests } = group
+  let high = 0
+  let low = 0
+  for (let i = 0; i < digests.length; i += 2) {
+    high ^= digests[i] as number
+    low ^= digests[i + 1] as number
+  }
+  return { high: high >>> 0, low: low >>> 0 }
 }
 
 /** One to one for each partition, and unlike any other's: no change of a root has the same effect in two of them. */
@@ -121,20 +126,17 @@ export function isZero(digest: Digest): boolean {
 }
 
 /** Digests as they travel: 8 bytes each. */
-export function digestsToBytes(digests: Digest[]): Uint8Array {
+export function digestsToBytes(digests: readonly Digest[]): Uint8Array {
   const bytes = new Uint8Array(8 * digests.length)
-  const view = new DataView(bytes.buffer)
-  digests.forEach(({ high, low }, i) => {
-    view.setUint32(8 * i, high)
-    view.setUint32(8 * i + 4, low)
-  })
+  let at = 0
+  for (const { high, low } of digests)
+    for (const word of [high, low]) for (let shift = 24; shift >= 0; shift -= 8) bytes[at++] = word >>> shift
   return bytes
 }
 
 export function digestsFromBytes(bytes: Uint8Array): Digest[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-  return Array.from({ length: Math.floor(bytes.length / 8) }, (_, i) => ({
-    high: view.getUint32(8 * i),
-    low: view.getUint32(8 * i + 4),
-  }))
+  const digests: Digest[] = []
+  for (let at = 0; at + 8 <= bytes.length; at += 8)
+    digests.push({ high: readUint32(bytes, at), low: readUint32(bytes, at + 4) })
+  return digests
 }

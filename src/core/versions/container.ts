@@ -42,7 +42,7 @@ export function writtenContainer(context: CausalContext, sibling: Sibling): Cont
   return { siblings: [sibling], context: withDot(context, sibling.dot) }
 }
 
-/** Keeps what both have, and what one has and the other's context does not cover; nothing else survives. */
+/** Keeps what both have, and what one has and the other's context does not cover; nothing else survives. Gives back the one that has it all, where one does. */
 export function mergeContainers(a: Container, b: Container): Container {
   if (a === b || isBlank(b)) return a
   if (isBlank(a)) return b
@@ -53,8 +53,18 @@ export function mergeContainers(a: Container, b: Container): Container {
   for (const sibling of b.siblings) {
     if (!covers(a.context, sibling.dot)) siblings.push(sibling)
   }
+  for (const one of [a, b]) if (isAllOf(one, siblings, one === a ? b.context : a.context)) return one
   siblings.sort((x, y) => compareDots(x.dot, y.dot))
   return { siblings, context: joinContexts(a.context, b.context) }
+}
+
+/** Whether these merged siblings are those of the container, and its context covers the other one as well. */
+function isAllOf(container: Container, merged: readonly Sibling[], other: CausalContext): boolean {
+  return (
+    merged.length === container.siblings.length &&
+    merged.every((sibling) => hasDot(container, sibling.dot)) &&
+    descends(container.context, other)
+  )
 }
 
 /**
@@ -62,9 +72,7 @@ export function mergeContainers(a: Container, b: Container): Container {
  * two containers that cover the same dots one may have dropped a sibling that the other still shows.
  */
 export function dominates(a: Container, b: Container): boolean {
-  if (!descends(a.context, b.context)) return false
-  const merged = mergeContainers(a, b).siblings
-  return merged.length === a.siblings.length && merged.every((sibling) => hasDot(a, sibling.dot))
+  return mergeContainers(a, b) === a
 }
 
 /** True when the key holds a value: some sibling is neither a tombstone nor expired at `wallTime`. */

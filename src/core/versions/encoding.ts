@@ -77,7 +77,25 @@ function dotFromWire(actors: readonly ActorId[], index: unknown, counter: unknow
   return { actor, counter }
 }
 
+/** Containers and their bytes, both ways: what was decoded need not be encoded again, and the other way round. Neither ever changes. */
+const containers = new WeakMap<Uint8Array, Container>()
+const encoded = new WeakMap<Container, Uint8Array>()
+
+function remember(bytes: Uint8Array, container: Container): void {
+  containers.set(bytes, container)
+  encoded.set(container, bytes)
+}
+
+/** In a buffer of their own: a disk stores the whole buffer behind its bytes. */
 export function encodeContainer(container: Container): Uint8Array {
+  const known = encoded.get(container)
+  if (known && known.length === known.buffer.byteLength) return known
+  const bytes = known?.slice() ?? encodeAnew(container)
+  remember(bytes, container)
+  return bytes
+}
+
+function encodeAnew(container: Container): Uint8Array {
   const context = contextToWire(container.context)
   const siblings = container.siblings.map((sibling): WireSibling => {
     const { dot, expiresAt, checksum, value } = sibling
@@ -90,15 +108,12 @@ export function encodeContainer(container: Container): Uint8Array {
   return bytes
 }
 
-/** Containers by the very bytes that they were decoded from: what lies in a cache of rows is read many times. Neither ever changes. */
-const decoded = new WeakMap<Uint8Array, Container>()
-
 /** @throws MalformedError also when a bit has flipped since it was encoded: a wrong dot would be a version that nobody wrote. */
 export function decodeContainer(bytes: Uint8Array): Container {
-  const known = decoded.get(bytes)
+  const known = containers.get(bytes)
   if (known) return known
   const container = decodeAnew(bytes)
-  decoded.set(bytes, container)
+  remember(bytes, container)
   return container
 }
 
