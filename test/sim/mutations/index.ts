@@ -68,9 +68,15 @@ export const mutations: Mutation[] = [
     killedBy: 'huge-context',
     changes: [
       {
-        file: 'src/core/versions/container.ts',
-        find: '  return { siblings, context: joinContexts(a.context, b.context) }\n',
-        replace: '  return withStableContextDropped({ siblings, context: joinContexts(a.context, b.context) })\n',
+        file: 'src/core/requests/replica.ts',
+        find: '  mergeContainers,\n} from',
+        replace: '  mergeContainers,\n  withStableContextDropped,\n} from',
+      },
+      {
+        file: 'src/core/requests/replica.ts',
+        find: 'function written(key: StoreKey, container: Container): { container: Uint8Array; digest: Digest; live: boolean } {\n',
+        replace:
+          'function written(key: StoreKey, whole: Container): { container: Uint8Array; digest: Digest; live: boolean } {\n  const container = withStableContextDropped(whole)\n',
       },
     ],
   },

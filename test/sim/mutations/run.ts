@@ -63,7 +63,7 @@ async function killerOf(
   buildSimulator: BuildSimulator,
   faultOf: (name: string, seed: number) => Promise<string | undefined>,
 ): Promise<string | undefined> {
-  const outDir = resolve('out/sim/mutations', `${mutation.pitfall}-${mutation.killedBy}`)
+  const outDir = resolve('out/sim/mutations', `${mutations.indexOf(mutation)}`)
   const left = new Set(mutation.changes)
   await buildSimulator(outDir, [
     {
