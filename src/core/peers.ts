@@ -67,8 +67,14 @@ interface Pending {
 export interface PeerEvents {
   /** A peer's own record, with its Hello: comes before `up`. */
   greeted: MemberRecord
+  /** It answers: it was greeted, or is no longer suspected. */
   up: NodeId
+  /** It is suspected, or its session has ended. */
   down: NodeId
+  /** Its session has ended, and what it has told with it. One that is only suspected still hears, and does not tell anew. */
+  ended: NodeId
+  /** Its session with this node had ended, which this node did not notice: what it was told is lost. */
+  renewed: NodeId
   mismatch: { node: NodeId; theirs: string }
   malformed: NodeId
   /** This tab stood still for so many milliseconds: frozen, or asleep with its machine. Comes before the first frame is read. */
@@ -263,6 +269,7 @@ export class Peers {
     this.detector.forget(node)
     for (const pending of [...this.pending.values()]) if (pending.to === node) pending.finish(undefined)
     if (session.reachable) this.events.emit('down', node)
+    this.events.emit('ended', node)
   }
 
   /** Called by whatever runs first after a pause. */
@@ -356,7 +363,10 @@ export class Peers {
     // Another life of that node, also with a lower number: it may have lost its bookkeeping and count anew.
     if (known && (known.incarnation !== hello.incarnation || known.life !== hello.life)) this.endSession(from)
     if (hello.answer) this.sayHello(from, false)
-    if (this.sessions.has(from)) return
+    if (this.sessions.has(from)) {
+      if (hello.answer) this.events.emit('renewed', from)
+      return
+    }
     const now = this.clock.now()
     const offset = now - header.sentAt
     const session: Session = {

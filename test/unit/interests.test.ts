@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { type StoreKey, storeKey } from '../../src/core/ids.js'
 import type { Interest } from '../../src/core/requests/interests.js'
-import { type Tab, nodeOf, openRing } from '../paper/ring.js'
+import { type Ring, type Tab, nodeOf, openRing } from '../paper/ring.js'
 
 const named = (key: string) => storeKey(3, '', key)
 
@@ -71,4 +71,25 @@ test.each<[what: string, interest: (i: number) => Interest]>([
     await ring.pass(100)
   })
   expect(after.filter(({ type, to }) => type === 'Changed' && to === stranger.id)).toEqual([])
+})
+
+// Peers dropped the interests of a tab that they only suspected, or that had said goodbye before it was frozen; and that one, which had never lost them, did not tell anew.
+test.each<[what: string, pause: (ring: Ring, tab: Tab) => void, resume: (ring: Ring, tab: Tab) => void]>([
+  ['that stood still for a while', ({ world }, tab) => world.freeze(tab), ({ world }, tab) => world.thaw(tab)],
+  ['that was suspended and goes on', (_, tab) => nodeOf(tab).peers.suspend(), () => {}],
+])('a tab %s hears of what it watches as before', async (_, pause, resume) => {
+  const ring = await openRing(5)
+  const [home] = ring.homes('a')
+  const [stranger] = ring.others('a')
+  const heard = heardBy(stranger)
+  watch(stranger, { key: named('a') })
+  await ring.pass(100)
+  pause(ring, stranger)
+  await ring.pass(8000)
+  resume(ring, stranger)
+  await ring.pass(8000)
+  heard.clear()
+  await ring.client(home).put('a', '1')
+  await ring.pass(100)
+  expect([...heard]).toEqual([named('a')])
 })

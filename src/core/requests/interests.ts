@@ -68,12 +68,14 @@ export class Interests {
       }
       return undefined
     })
-    peers.events.on('up', (node) => {
-      if (this.own.size === 0) return
-      peers.notify(node, this.message(), 'foreground')
-      this.events.emit('missed', { peer: node })
-    })
-    peers.events.on('down', (node) => {
+    for (const type of ['up', 'renewed'] as const) {
+      peers.events.on(type, (node) => {
+        if (this.own.size === 0) return
+        peers.notify(node, this.message(), 'foreground')
+        this.events.emit('missed', { peer: node })
+      })
+    }
+    peers.events.on('ended', (node) => {
       this.theirs.delete(node)
       this.outbox.delete(node)
     })
