@@ -4,7 +4,7 @@
  * slower these run; at rest there is no waiting. A class that waited long enough comes first whatever its rank, so
  * nothing starves.
  */
-import type { CancelTimer, Clock } from './environment.js'
+import { type CancelTimer, type Clock, StorageFailure } from './environment.js'
 
 export type BackgroundKind = 'hints' | 'transfer' | 'sync' | 'scrub' | 'reap'
 
@@ -21,6 +21,7 @@ interface Waiter {
   kind: BackgroundKind
   since: number
   go: () => void
+  giveUp: (failure: StorageFailure) => void
 }
 
 export class Background {
@@ -36,10 +37,10 @@ export class Background {
 
   constructor(private readonly clock: Clock) {}
 
-  /** Resolves when one batch of this kind may run. */
+  /** Resolves when one batch of this kind may run. @throws StorageFailure 'closed' once the node has stopped: whoever waits holds something, as an adopter does a lock. */
   turn(kind: BackgroundKind): Promise<void> {
-    return new Promise((resolve) => {
-      this.waiting.push({ kind, since: this.clock.now(), go: resolve })
+    return new Promise((resolve, reject) => {
+      this.waiting.push({ kind, since: this.clock.now(), go: resolve, giveUp: reject })
       this.pump()
     })
   }
@@ -64,6 +65,8 @@ export class Background {
   stop(): void {
     this.stopped = true
     this.timer?.()
+    this.timer = undefined
+    this.pump()
   }
 
   private gap(): number {
@@ -73,7 +76,9 @@ export class Background {
   }
 
   private pump(): void {
-    if (this.stopped || this.timer) return
+    if (this.stopped)
+      for (const { giveUp } of this.waiting.splice(0)) giveUp(new StorageFailure('closed', 'the node has stopped'))
+    if (this.timer) return
     while (this.waiting.length > 0) {
       const now = this.clock.now()
       if (now < this.nextTurn) {

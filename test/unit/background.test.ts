@@ -10,10 +10,14 @@ class Scene {
   readonly background = new Background(this.clock)
   /** Which kinds got their turns, and when. */
   readonly turns: { kind: BackgroundKind; at: number }[] = []
+  readonly failures: unknown[] = []
 
   ask(kind: BackgroundKind, times = 1): void {
     for (let i = 0; i < times; i++)
-      void this.background.turn(kind).then(() => this.turns.push({ kind, at: this.clock.now() }))
+      void this.background.turn(kind).then(
+        () => this.turns.push({ kind, at: this.clock.now() }),
+        (error) => this.failures.push(error),
+      )
   }
 
   /** A worker that asks for the next turn as soon as it had one. */
@@ -136,7 +140,7 @@ describe('background work', () => {
     expect(scene.turns).toHaveLength(10)
   })
 
-  test('gets no turn after the node has stopped', async () => {
+  test('gets no turn after the node has stopped, and is told so at once', async () => {
     const scene = new Scene()
     await scene.busy(5, 10)
     scene.strain()
@@ -147,5 +151,7 @@ describe('background work', () => {
     scene.ask('hints')
     await scene.clock.advance(10_000)
     expect(scene.turns).toHaveLength(before)
+    expect(scene.turns.length + scene.failures.length).toBe(11)
+    expect(scene.failures).toContainEqual(expect.objectContaining({ name: 'StorageFailure', kind: 'closed' }))
   })
 })
