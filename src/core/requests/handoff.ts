@@ -9,6 +9,7 @@ import { type CancelTimer, type Clock, StorageFailure } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import type { Peers } from '../peers.js'
 import type { Tuning } from '../tuning.js'
+import type { Container } from '../versions/container.js'
 import { decodeContainer, ifPossible } from '../versions/encoding.js'
 import type { Entry, Replica } from './replica.js'
 import type { Routing } from './routing.js'
@@ -83,14 +84,11 @@ export class Handoff {
         if (this.replica.hints.homesOf(key).every((home) => homes.includes(home) && home !== this.routing.self))
           continue
         // A record is in the Merkle tree, for all to see. What is just being taken out of the row is looked at again with the next round.
-        if (homes.includes(this.routing.self)) {
-          if (!this.replica.hints.mayBeShown(key)) continue
-          await this.keepAsRecord(key)
-        }
-        await this.replica.retargetHint(
-          key,
-          homes.filter((home) => home !== this.routing.self),
-        )
+        const isHome = homes.includes(this.routing.self)
+        if (isHome && !this.replica.hints.mayBeShown(key)) continue
+        const kept = isHome ? await this.keepAsRecord(key) : undefined
+        const others = homes.filter((home) => home !== this.routing.self)
+        await this.replica.retargetHint(key, others, kept)
       }
     } finally {
       this.rerouting = false
@@ -138,12 +136,14 @@ export class Handoff {
     return home !== this.routing.self && this.routing.isPlaced(home)
   }
 
-  private async keepAsRecord(key: StoreKey): Promise<void> {
+  /** @returns what is in the record now, of what was in the row. */
+  private async keepAsRecord(key: StoreKey): Promise<Container | undefined> {
     const [row] = await this.replica.storage.getHints([key])
     const container = row && ifPossible(() => decodeContainer(row.container))
-    if (!container) return
+    if (!container) return undefined
     const entry = { key, container }
     await this.replica.store([entry], { asRecord: true, hintFor: [], own: false, durability: 'strict', maxSiblings: 0 })
+    return container
   }
 
   private async deliver(home: NodeId): Promise<void> {

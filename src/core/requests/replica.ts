@@ -165,11 +165,17 @@ export class Replica {
     return this.hints.unseen(key, () => this.commit([], [hint], 'strict'))
   }
 
-  /** Gives a hint row other targets (its home left for good): re-routed, not dropped (P25). */
-  async retargetHint(key: StoreKey, homes: readonly NodeId[]): Promise<void> {
+  /**
+   * Gives a hint row other targets (its home left for good): re-routed, not dropped (P25).
+   * @param kept what is elsewhere on this disk: a row without targets goes, unless it says more by now.
+   */
+  async retargetHint(key: StoreKey, homes: readonly NodeId[], kept = EMPTY_CONTAINER): Promise<void> {
     const hint = this.hints.tracked({
       key,
-      apply: (current) => (current && homes.length > 0 ? { ...current, homes: [...homes] } : undefined),
+      apply: (current) => {
+        if (current && homes.length > 0) return { ...current, homes: [...homes] }
+        return current && !dominates(kept, decodeIfPossible(current.container)) ? current : undefined
+      },
     })
     await this.commit([], [hint], 'relaxed')
   }
