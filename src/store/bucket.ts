@@ -265,10 +265,13 @@ export class Bucket<V = AnyValue> {
     if (!['strict', 'relaxed', 'all'].includes(durability))
       throw new OptionError('durability', "give 'strict', 'relaxed' or 'all'.")
     signal?.throwIfAborted()
-    const known = this.knownContext(name, given)
-    // Awaited only where the disk has to be asked: otherwise the dot is minted in the caller's own turn, in the order of the calls.
-    const context = known ?? (await this.ownContext(name))
-    const { node, session, wallTime } = this.inside
+    const { node, session, wallTime, lifetime } = this.inside
+    let context: CausalContext
+    do {
+      if (lifetime.holdsWrites) await lifetime.writable(signal)
+      // Awaited only where the disk has to be asked: otherwise the dot is minted in the caller's own turn, in the order of the calls.
+      context = this.knownContext(name, given) ?? (await this.ownContext(name))
+    } while (lifetime.holdsWrites)
     const expiresAt = value && this.settings.ttl !== null ? wallTime() + this.settings.ttl : 0
     const { container, outcome } = node.write(name, { value, expiresAt }, context, { w, strictQuorum, durability })
     const result = outcome.then((reached) => {
@@ -277,7 +280,7 @@ export class Bucket<V = AnyValue> {
       return receipt
     })
     session.began(name, container.context, result)
-    return this.inside.lifetime.whileOpen(result, signal)
+    return lifetime.whileOpen(result, signal)
   }
 
   private knownContext(name: StoreKey, given: Context | null | undefined): CausalContext | undefined {
@@ -308,7 +311,8 @@ export class Bucket<V = AnyValue> {
   ): Receipt {
     const { met, sloppy, answers, needed, acks, hintedFor, refused, storageError } = reached
     if (refused) throw new SiblingLimitError(key, this.inside.node.options.tuning.maxSiblings)
-    if (storageError !== undefined && !met) throw publicError(storageError)
+    // In one place at least it is durable, if only at a peer.
+    if (storageError !== undefined && acks.length === 0) throw publicError(storageError)
     if (strictQuorum && !met) {
       throw new QuorumError(
         `${answers} of ${needed} home nodes confirmed the ${verb} of ${JSON.stringify(key)} in time. Its outcome is unknown: it may still take effect.`,

@@ -1,9 +1,11 @@
-/** How long a store is open. Everything that waits on behalf of an application stops waiting when the store closes or its signal aborts. */
+/** How long a store is open, and takes writes. Everything that waits on behalf of an application stops waiting when the store closes or its signal aborts. */
 import { ClosedError } from './errors.js'
 
 export class Lifetime {
   private ended = false
   private readonly waiting = new Set<() => void>()
+  private held: Promise<void> | undefined
+  private release: (() => void) | undefined
 
   get isOver(): boolean {
     return this.ended
@@ -18,6 +20,26 @@ export class Lifetime {
   /** @throws ClosedError */
   check(): void {
     if (this.ended) throw new ClosedError()
+  }
+
+  get holdsWrites(): boolean {
+    return this.held !== undefined
+  }
+
+  /** Resolves when writes may go on. */
+  writable(signal?: AbortSignal): Promise<void> {
+    return this.whileOpen(this.held ?? Promise.resolve(), signal)
+  }
+
+  /** A node that leaves would never come to an end with what is written all the time: new writes wait until it has left or stays. */
+  holdWrites(isHeld: boolean): void {
+    if (!isHeld) {
+      this.held = undefined
+      this.release?.()
+    } else
+      this.held ??= new Promise((resolve) => {
+        this.release = resolve
+      })
   }
 
   /** Calls back once, at the end. @returns a function that takes it back. */

@@ -304,7 +304,8 @@ export class Store extends EventTarget {
         left: partitionsLeft + hintsLeft,
       })
     const given = new AbortController()
-    return { done: handEverythingOver(this.node, progress, given.signal), given }
+    const holdWrites = (isHeld: boolean) => this.lifetime.holdWrites(isHeld)
+    return { done: handEverythingOver(this.node, { progress, holdWrites, signal: given.signal }), given }
   }
 
   /** Says goodbye and closes. What is acknowledged is durable; what other homes still lack stays in this node's hints. */

@@ -337,6 +337,43 @@ describe('coming and going', () => {
     await c.waitFor('what it missed', (store) => store.status.keysHeld === 50)
   })
 
+  // Each of its puts made a hint, as it was a home of nothing any more: there was always one left.
+  test('leaving comes to an end while this tab goes on writing, and nothing that was confirmed is lost', async () => {
+    const [a, , c] = (await world.ring(3)) as [Tab, Tab, Tab]
+    const confirmed = await c.evaluate(async (store) => {
+      const written: [string, number][] = []
+      const writing = (async () => {
+        for (let i = 0; ; i++) {
+          await store.put(`k${i % 50}`, i)
+          written.push([`k${i % 50}`, i])
+        }
+      })().catch((error) => error.name)
+      await store.leave()
+      const latest = [...new Map(written)]
+      return { latest, end: await writing }
+    })
+    expect(confirmed.end).toBe('ClosedError')
+    const shown = await a.evaluate(
+      async (store, keys) => (await store.getMany(keys)).map(({ value }) => value),
+      confirmed.latest.map(([key]) => key),
+    )
+    for (const [i, [key, value]] of confirmed.latest.entries())
+      expect(shown[i], `${key} was ${value} at least`).toBeGreaterThanOrEqual(value)
+  })
+
+  test('a tab that cannot tell anybody does not leave, also when it has nothing', async () => {
+    const [a, b] = (await world.ring(2)) as [Tab, Tab]
+    const refused = await b.evaluate(async (store) => {
+      store.disconnect()
+      return store.leave().catch((error) => error.name)
+    })
+    expect(refused).toBe('QuorumError')
+    await b.evaluate((store) => {
+      store.connect()
+    })
+    await a.ready(1)
+  })
+
   test('a leave that is given up leaves a member as it was: it has its data back, and may leave later', async () => {
     const [a, b, c] = (await world.ring(3)) as [Tab, Tab, Tab]
     await a.evaluate(async (store) => {

@@ -89,6 +89,20 @@ test('a full disk alone: the put that does not fit rejects, what was acknowledge
   expect((await tab.get('later')).value).toBe(1)
 })
 
+// It rejected whenever the quorum was not met, although a peer had the value, and nobody took it back.
+test('a full disk and one peer with room: a put resolves with what the peer confirms', async () => {
+  const { tab: limited } = await limitedTab(3_000_000)
+  const peer = await world.tab({ name: 'peer' })
+  await Promise.all([limited, peer].map((tab) => tab.ready(1)))
+  const acknowledged = await fill(limited, 'k', 110)
+  expect(await unreadable(peer, acknowledged)).toEqual([])
+  const { node } = await limited.status()
+  const receipt = await limited.put('last', new Uint8Array(VALUE_BYTES))
+  expect(receipt.acks).toEqual([(await peer.status()).node])
+  expect(receipt.acks).not.toContain(node)
+  expect(receipt.quorum).toMatchObject({ met: false, answers: 1, needed: 2 })
+})
+
 test('a full disk in a ring: it refuses by grades and says so, others take its place, and it catches up with more room', async () => {
   const { tab: limited, lift } = await limitedTab(3_000_000)
   const [a, b, c] = (await Promise.all(['a', 'b', 'c'].map((name) => world.tab({ name })))) as [Tab, Tab, Tab]

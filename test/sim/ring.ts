@@ -118,7 +118,7 @@ export class Ring {
   }
 
   async leave(tab: Tab): Promise<void> {
-    await this.await(handEverythingOver(nodeOf(tab), () => {}, undefined))
+    await this.await(handEverythingOver(nodeOf(tab)))
   }
 
   /** An open tab takes over what a closed one left behind. */

@@ -80,10 +80,10 @@ export class Gossip {
     }
   }
 
-  /** Tells everybody who is reachable. True when all of these have every record that this node has. */
+  /** Tells everybody who is reachable. True when all of these have every record that this node has, and somebody does, if there is anybody else. */
   async tellAll(): Promise<boolean> {
     const known = await Promise.all(this.peers.reachable().map((peer) => this.exchange(peer)))
-    return known.every((complete) => complete)
+    return known.every((complete) => complete) && (known.length > 0 || this.membership.placed().length === 0)
   }
 
   /** Resolves once anybody has told what changed, if anybody does. */

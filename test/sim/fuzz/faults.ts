@@ -230,7 +230,7 @@ export class Faults {
     if (!node || this.isLeaving(place)) return
     const life = place.lives
     this.leaving.set(place, life)
-    handEverythingOver(node, () => {}, undefined).then(
+    handEverythingOver(node).then(
       () => {
         if (place.lives !== life) return
         this.world.kill(place)
