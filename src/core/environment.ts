@@ -167,6 +167,9 @@ export class StorageFailure extends Error {
   }
 }
 
+/** What a transport carries in one piece. */
+export const MAX_FRAME_BYTES = 16 * 1024 * 1024
+
 /** Foreground frames overtake background frames on the wire. */
 export type Lane = 'foreground' | 'background'
 

@@ -2,6 +2,7 @@
  * Every message between two nodes, declared once: its code on the wire, its fields with their limits, and by that its type.
  * Containers travel as the bytes that are stored.
  */
+import { MAX_FRAME_BYTES } from './environment.js'
 import type { DeviceId, NodeId, Partition, StoreKey } from './ids.js'
 import {
   type Body,
@@ -20,8 +21,8 @@ import {
   text,
 } from './wire.js'
 
-/** Frames hold at most 4 MiB; a container of many large siblings comes close. */
-export const MAX_CONTAINER_BYTES = 3_900_000
+/** A container of many large siblings, and a little room in its frame for the rest. */
+export const MAX_CONTAINER_BYTES = MAX_FRAME_BYTES - 256 * 1024
 /** More than the smallest containers of one batch. */
 const MAX_ENTRIES = 16_384
 const MAX_PARTITIONS = 65_536

@@ -6,7 +6,7 @@
  * frame that waited past its deadline (a thawed tab's backlog is dropped, not executed).
  */
 import { Emitter } from './emitter.js'
-import type { CancelTimer, Clock, Lane, Moving, Transport } from './environment.js'
+import { type CancelTimer, type Clock, type Lane, MAX_FRAME_BYTES, type Moving, type Transport } from './environment.js'
 import type { DeviceId, NodeId } from './ids.js'
 import { FailureDetector } from './membership/failure-detector.js'
 import type { MemberRecord } from './membership/records.js'
@@ -187,7 +187,7 @@ export class Peers {
   }
 
   /**
-   * Sends a request. Resolves with the reply, or with undefined when there is none: no link, a full queue, the link lost,
+   * Sends a request. Resolves with the reply, or with undefined when there is none: no link, a full queue, a frame that is too large, the link lost,
    * or no answer within `timeoutMs`, where the time during which a slow link is busy with that node does not count. Never rejects: without an answer the outcome is unknown, and the caller decides.
    */
   request(to: NodeId, message: Message, timeoutMs: number, lane: Lane = 'foreground'): Promise<Message | undefined> {
@@ -232,7 +232,7 @@ export class Peers {
     const now = this.clock.now()
     const header: FrameHeader = { id, incarnation: this.self.incarnation, sentAt: now, ttl: Math.min(ttl, MAX_TTL_MS) }
     const frame = encodeFrame(shapes[message.type], header, message)
-    return this.transport.send(to, frame, lane, lifeOf(frame, ttl))
+    return frame.length <= MAX_FRAME_BYTES && this.transport.send(to, frame, lane, lifeOf(frame, ttl))
   }
 
   private sayHello(node: NodeId, answer: boolean): void {
@@ -340,7 +340,7 @@ export class Peers {
     }
     try {
       const result = handler(message as never, from)
-      if (result instanceof Promise) result.then(answer, this.onHandlerError)
+      if (result instanceof Promise) result.then(answer).catch(this.onHandlerError)
       else answer(result)
     } catch (error) {
       this.onHandlerError(error)

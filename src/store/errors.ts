@@ -75,13 +75,13 @@ export class ConfigMismatchError extends TabringError {
   }
 }
 
-/** A key has so many concurrent versions that another one is refused; put with the context of a get to resolve them. */
+/** A key has so many concurrent versions, or so large ones, that another one is refused; put with the context of a get to resolve them. */
 export class SiblingLimitError extends TabringError {
   override readonly name = 'SiblingLimitError'
   constructor(key: string, limit: number) {
     super(
       'sibling-limit',
-      `The key ${JSON.stringify(key)} has ${limit} unresolved versions. Get it and put the merged value.`,
+      `The key ${JSON.stringify(key)} has ${limit} unresolved versions, or 8 MB of them. Get it and put the merged value.`,
     )
   }
 }

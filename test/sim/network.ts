@@ -3,7 +3,7 @@
  * get lost, come twice or overtake each other (more than any channel does to us, less than a protocol may rely on), slow links with a
  * finite send buffer, cuts in one or both directions that are noticed only after a while, and no signaling.
  */
-import type { Lane, Transport, TransportHandlers } from '../../src/core/environment.js'
+import { type Lane, MAX_FRAME_BYTES, type Transport, type TransportHandlers } from '../../src/core/environment.js'
 import type { NodeId } from '../../src/core/ids.js'
 import type { SeededRandom } from './random.js'
 import type { VirtualTime } from './virtual-time.js'
@@ -191,6 +191,7 @@ export class Network {
   }
 
   private send(from: NodeId, to: NodeId, frame: Uint8Array, lane: Lane): boolean {
+    if (frame.length > MAX_FRAME_BYTES) throw new Error(`a frame of ${frame.length} bytes`)
     if (!this.endpoints.get(from)?.told.has(to)) return false
     for (const tap of this.taps) tap(from, to, frame, lane)
     const way = this.way(from, to)

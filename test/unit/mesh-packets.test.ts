@@ -7,12 +7,12 @@ import {
   CONTROL,
   FOREGROUND,
   type LinkLane,
-  MAX_FRAME_BYTES,
   PACKET_BYTES,
   PacketReader,
 } from '../../src/browser/mesh/packets.js'
 import { decodeControl, encodeControl, unwrapRelayed, wrapRelayed } from '../../src/browser/mesh/relay.js'
 import { checkSignal } from '../../src/browser/mesh/signals.js'
+import { MAX_FRAME_BYTES } from '../../src/core/environment.js'
 import type { NodeId } from '../../src/core/ids.js'
 
 interface Frame {
@@ -103,7 +103,7 @@ describe('packets', () => {
     )
   })
 
-  test('a frame of 4 MiB comes out whole', () => {
+  test('the largest frame comes out whole', () => {
     const wire = new Wire().open()
     const frame = bytesOf(MAX_FRAME_BYTES, 3)
     wire.flow.push(FOREGROUND, frame, false)

@@ -199,3 +199,36 @@ test('a disk that failed may have taken what all others refuse', async () => {
   expect(standIn.disk.hints.has(named('k'))).toBe(true)
   expect(refused).toBe(false)
 })
+
+// Together they were larger than a frame: no home that lacked one ever got it, hints behind it waited for ever, and a read threw.
+test('large versions of both sides of a cut meet, also at a newcomer; and there is an end to them', async () => {
+  const ring = await openRing(4, { batchBytes: 262_144 })
+  const sides = [ring.tabs.slice(0, 2), ring.tabs.slice(2)] as [Tab[], Tab[]]
+  const blind = async (tab: Tab, name: string, bytes: number) => {
+    const client = ring.client(tab)
+    client.forget('k')
+    return (await ring.await(client.begin('k', name.padEnd(bytes, '.')))).refused
+  }
+  ring.partition(...sides)
+  await ring.pass(5000)
+  for (const [i, [tab]] of sides.entries())
+    for (let j = 0; j < 7; j++) expect(await blind(tab as Tab, `${i} ${j} `, 1_000_000)).toBe(false)
+  await ring.client(ring.tab(0)).put('behind it', 'value')
+  ring.heal()
+  await ring.until('one ring', () => ring.isWhole())
+  await ring.pass(60_000)
+  const newcomer = await ring.join()
+  await ring.until('the newcomer', () => ring.isWhole())
+  for (const tab of [...ring.tabs, newcomer]) {
+    const found = await ring.client(tab).get('k', { r: 3 })
+    expect(found.map((text) => text.slice(0, 4)).toSorted()).toEqual(
+      [0, 1].flatMap((i) => Array.from({ length: 7 }, (_, j) => `${i} ${j} `)).toSorted(),
+    )
+    expect(nodeOf(tab).replica.hints.pending).toBe(0)
+  }
+  expect(await blind(newcomer, 'one more', 1_000_000)).toBe(true)
+  const client = ring.client(newcomer)
+  await client.get('k')
+  await client.put('k', 'resolved', { w: 3 })
+  expect(await ring.client(ring.tab(0)).get('k')).toEqual(['resolved'])
+})

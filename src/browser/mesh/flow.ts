@@ -38,7 +38,8 @@ class FrameQueue {
   constructor(readonly limit: number) {}
 
   push(frame: Outgoing): boolean {
-    if (this.bytes + frame.bytes.length > this.limit) return false
+    // One frame goes always: it may be larger than all that may wait.
+    if (this.bytes > 0 && this.bytes + frame.bytes.length > this.limit) return false
     this.bytes += frame.bytes.length
     this.frames.push(frame)
     return true

@@ -6,14 +6,14 @@
  * Invariant: frames of one lane from one node arrive in order and at most once, whatever path they take: paths are
  * numbered by their sender, and what comes late on a former path is dropped.
  */
-import type { Lane, Transport, TransportHandlers } from '../../core/environment.js'
+import { type Lane, MAX_FRAME_BYTES, type Transport, type TransportHandlers } from '../../core/environment.js'
 import type { NodeId } from '../../core/ids.js'
 import { invariant } from '../../core/invariant.js'
 import type { Signaling } from '../signaling-client.js'
 import { isChosen } from './choice.js'
 import { Dialer } from './dialer.js'
 import { type QueueBytes, defaultQueueBytes } from './flow.js'
-import { BACKGROUND, CONTROL, FOREGROUND, type LinkLane, MAX_FRAME_BYTES } from './packets.js'
+import { BACKGROUND, CONTROL, FOREGROUND, type LinkLane } from './packets.js'
 import { Peer } from './peer.js'
 import { type Control, Neighbours, decodeControl, encodeControl, isId, unwrapRelayed, wrapRelayed } from './relay.js'
 import type { Signal } from './signals.js'

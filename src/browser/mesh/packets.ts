@@ -8,6 +8,7 @@
  * Relied on by flow and link. Invariant: the reader holds at most one unfinished frame per lane, of bounded size, and
  * never throws for what a peer sent.
  */
+import { MAX_FRAME_BYTES } from '../../core/environment.js'
 
 /** Lanes in order of precedence. Control is for the mesh itself (neighbour lists, carried signaling), outside the credit window. */
 export const CONTROL = 0
@@ -32,8 +33,6 @@ const TOTAL_BYTES = 4
 export const PACKET_BYTES = 16 * 1024
 /** Pieces smaller than this are not cut off: they cost more than they bring. */
 const MIN_PIECE_BYTES = 1024
-/** What the transport promises to its users. */
-export const MAX_FRAME_BYTES = 4 * 1024 * 1024
 const MAX_RELAY_HEADER_BYTES = 256
 export const MAX_CONTROL_BYTES = 128 * 1024
 

@@ -6,6 +6,7 @@ import { Emitter } from '../emitter.js'
 import type { Address, Clock, Digest, Durability, HintUpdate, RecordUpdate, Storage } from '../environment.js'
 import type { NodeId, Partition, StoreKey } from '../ids.js'
 import { invariant } from '../invariant.js'
+import { MAX_CONTAINER_BYTES } from '../messages.js'
 import { Pressure } from '../pressure.js'
 import { MerkleForest, sameDigest } from '../sync/merkle.js'
 import {
@@ -38,7 +39,7 @@ export interface StoreOptions {
   /** They contain writes issued at this node. */
   own: boolean
   durability: Durability
-  /** Refuse a key that would get more siblings than this; 0 is no limit. */
+  /** Refuse a key that would get more siblings than this, or more bytes of them than may travel; 0 is no limit. */
   maxSiblings: number
 }
 
@@ -311,5 +312,16 @@ function hintUpdate(
 
 function isTooMany(former: Container, merged: Container, maxSiblings: number): boolean {
   const { length } = merged.siblings
-  return maxSiblings > 0 && length > maxSiblings && length > former.siblings.length
+  if (maxSiblings === 0 || length === 1) return false
+  const bytes = bytesOf(merged)
+  return (
+    (length > maxSiblings && length > former.siblings.length) || (bytes > MAX_FRESH_BYTES && bytes > bytesOf(former))
+  )
+}
+
+/** Of all versions of a key together. What two sides of a cut have taken, each up to this, still travels as one. */
+const MAX_FRESH_BYTES = MAX_CONTAINER_BYTES / 2
+
+function bytesOf({ siblings }: Container): number {
+  return siblings.reduce((sum, { value }) => sum + (value?.length ?? 0), 0)
 }
