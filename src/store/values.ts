@@ -41,12 +41,17 @@ codec.register({
   encode: (value, allFloats) => (value instanceof Set ? encode([...value], encoding(allFloats)) : null),
   decode: (bytes) => new Set(decodeMessagePack(bytes, decoder) as unknown[]),
 })
+codec.register({
+  type: 4,
+  encode: (value) => (value instanceof MarkedText ? new TextEncoder().encode(value.text) : null),
+  decode: (bytes) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes),
+})
 
 /** @throws ValueError, ValueTooLargeError */
 export function encodeValue(value: unknown): Uint8Array {
-  foundNegativeZero = false
+  foundNegativeZero = foundMark = false
   validate(value, 'the value', 0)
-  const bytes = encode(value, encoding(foundNegativeZero))
+  const bytes = encodeOrThrow(foundMark ? withMarks(value) : value, encoding(foundNegativeZero))
   if (bytes.length > MAX_VALUE_BYTES) throw new ValueTooLargeError(bytes.length, MAX_VALUE_BYTES)
   return bytes
 }
@@ -61,14 +66,43 @@ export function decodeValue(bytes: Uint8Array): unknown {
   }
 }
 
+function encodeOrThrow(value: unknown, how: ReturnType<typeof encoding>): Uint8Array {
+  try {
+    return encode(value, how)
+  } catch (cause) {
+    throw new ValueError('The value cannot be stored.', { cause })
+  }
+}
+
+/** The decoder of long texts takes a byte order mark off that they begin with. */
+const MARK = '\uFEFF'
+/** In characters: up to 200 bytes it leaves them as they are. */
+const MAX_MARKED_NAME = 66
+
+/** A text that begins with one. */
+class MarkedText {
+  constructor(readonly text: string) {}
+}
+
+function withMarks(value: unknown): unknown {
+  if (typeof value === 'string') return value.startsWith(MARK) ? new MarkedText(value) : value
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array || value instanceof Date) return value
+  if (Array.isArray(value)) return value.map(withMarks)
+  if (value instanceof Set) return new Set([...value].map(withMarks))
+  if (value instanceof Map) return new Map([...value].map(([key, item]) => [withMarks(key), withMarks(item)]))
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, withMarks(item)]))
+}
+
 /** By the last validation. */
 let foundNegativeZero = false
+let foundMark = false
 
 function validate(value: unknown, path: string, depth: number): void {
   if (depth > MAX_DEPTH)
     throw new ValueError(`${path} is nested more than ${MAX_DEPTH} levels deep (or contains itself).`)
   switch (typeof value) {
     case 'string':
+      foundMark ||= value.startsWith(MARK)
       return checkText(value, path)
     case 'number':
       foundNegativeZero ||= Object.is(value, -0)
@@ -113,14 +147,20 @@ function validateObject(value: object, path: string, depth: number): void {
   }
   const prototype: unknown = Object.getPrototypeOf(value)
   // By its own prototype's absence, not by identity: objects may come from another realm (an iframe).
-  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
-    throw new ValueError(
-      `${path} is a ${value.constructor?.name ?? 'class instance'}; only plain objects can be stored.`,
-    )
+  const isPlain = prototype === null || Object.getPrototypeOf(prototype) === null
+  // Math, JSON and the arguments of a function are told by their names only.
+  const kind = Object.prototype.toString.call(value)
+  if (!isPlain || kind !== '[object Object]') {
+    const name = isPlain ? kind.slice('[object '.length, -1) : (value.constructor?.name ?? 'class instance')
+    throw new ValueError(`${path} is a ${name}; only plain objects can be stored.`)
   }
   for (const [name, item] of Object.entries(value)) {
     if (name === '__proto__') throw new ValueError(`${path} has a property named __proto__, which cannot be stored.`)
     checkText(name, `a property name of ${path}`)
+    if (name.startsWith(MARK) && name.length > MAX_MARKED_NAME)
+      throw new ValueError(
+        `${path} has a long property name that begins with a byte order mark, which cannot be stored.`,
+      )
     // As in JSON: a property without a value is no property.
     if (item !== undefined) validate(item, `${path}.${name}`, depth + 1)
   }

@@ -93,6 +93,40 @@ describe('a value', () => {
     expect(encodeValue([0, 1])).toHaveLength(3)
   })
 
+  // A decoder of long texts took it for no part of the text.
+  test('keeps a byte order mark that a text begins with, however long it is', () => {
+    for (const length of [1, 198, 199, 5000]) {
+      const file = `\uFEFF${'x'.repeat(length)}`
+      const given = {
+        file,
+        list: [file, -0],
+        map: new Map<unknown, unknown>([[file, new Set([file])]]),
+        at: new Date(7),
+      }
+      expect(through(file)).toBe(file)
+      expect(through(given)).toEqual(given)
+    }
+    expect(() => encodeValue({ [`\uFEFF${'x'.repeat(199)}`]: 1 })).toThrow(/byte order mark/)
+  })
+
+  test('that only looks like a plain object, or has lost its bytes, is refused', () => {
+    const given = (function () {
+      // biome-ignore lint/complexity/noArguments: it is what is looked at.
+      return arguments
+    })()
+    const moved = new Uint8Array([1, 2, 3])
+    structuredClone(moved, { transfer: [moved.buffer] })
+    for (const [value, name] of [
+      [Math, 'Math'],
+      [JSON, 'JSON'],
+      [given, 'Arguments'],
+    ] as const)
+      expect(() => encodeValue({ value })).toThrow(
+        new ValueError(`the value.value is a ${name}; only plain objects can be stored.`),
+      )
+    expect(() => encodeValue({ moved })).toThrow(ValueError)
+  })
+
   test('belongs to the application: its bytes are no view of what is stored', () => {
     const stored = encodeValue(Uint8Array.of(1, 2, 3))
     ;(decodeValue(stored) as Uint8Array)[0] = 9
