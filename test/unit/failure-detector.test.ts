@@ -103,6 +103,20 @@ describe('the failure detector', () => {
     expect(await scene.patience(PEER)).toBeLessThan(30 * INTERVAL)
   })
 
+  // After four outages of some seconds each, the fifth was seen after nine seconds instead of three.
+  test('notices the next outage as soon as the first', async () => {
+    const scene = new Scene()
+    await scene.beating(PEER, 50)
+    const first = await scene.patience(PEER)
+    for (let i = 0; i < 6; i++) {
+      for (const silence of [10, 1, 1, 1, 1, 1]) {
+        await scene.clock.advance(silence * INTERVAL)
+        scene.detector.heard(PEER)
+      }
+    }
+    expect(await scene.patience(PEER)).toBeLessThan(1.7 * first)
+  })
+
   test('needs two unanswered requests and a missed beat, less than silence alone would need', async () => {
     const scene = new Scene()
     await scene.beating(PEER, 50)

@@ -16,7 +16,8 @@ function version(counter: number) {
 test('a hint that has become a record goes, and what was added to it meanwhile stays', async () => {
   const ring = await openRing(4)
   const [, away] = ring.homes('k')
-  const { replica } = nodeOf(ring.others('k')[0] as never)
+  const [stranger] = ring.others('k')
+  const { replica } = nodeOf(stranger)
   const hint = { asRecord: false, hintFor: [away.id], own: true, durability: 'strict', maxSiblings: 0 } as const
   await ring.await(replica.store([{ key: KEY, container: version(1) }], hint))
   await ring.await(replica.store([{ key: KEY, container: version(2) }], hint))
@@ -25,4 +26,15 @@ test('a hint that has become a record goes, and what was added to it meanwhile s
   const [container] = await ring.await(replica.read([KEY]))
   await ring.await(replica.retargetHint(KEY, [], container))
   expect(replica.hints.has(KEY)).toBe(false)
+})
+
+// All homes stood in the receipt: the outbox of a tab that is no home has a hint for each.
+test('a receipt names the homes that need a hint, and none that the put itself is on its way to', async () => {
+  const ring = await openRing(4)
+  const [stranger] = ring.others('k')
+  const [, , third] = ring.homes('k')
+  expect((await ring.client(stranger).put('k', '1', { w: 2 })).hintedFor).toEqual([])
+  ring.crash(third)
+  await ring.until('its absence to be seen', () => !nodeOf(stranger).peers.isReachable(third.id))
+  expect((await ring.client(stranger).put('k', '2', { w: 2 })).hintedFor).toEqual([third.id])
 })

@@ -8,6 +8,8 @@ import type { Clock } from '../environment.js'
 import type { NodeId } from '../ids.js'
 
 const WINDOW = 32
+/** A longer silence is an outage, and not what is to be expected: each would make the next one notice later. In intervals. */
+const MAX_LEARNT = 3
 /** Two requests in a row without an answer or any other sign of life. */
 const MISSES_TO_SUSPECT = 2
 
@@ -48,7 +50,7 @@ export class FailureDetector {
     const interval = now - health.lastHeard
     // Bursts say nothing about how long silence may last; only heartbeat-like gaps are learnt from.
     if (interval > this.intervalMs / 4) {
-      health.intervals.push(Math.min(interval, 10 * this.intervalMs))
+      health.intervals.push(Math.min(interval, MAX_LEARNT * this.intervalMs))
       if (health.intervals.length > WINDOW) health.intervals.shift()
     }
     health.lastHeard = now

@@ -75,6 +75,8 @@ class Put {
   private readonly standIns = new Map<NodeId, NodeId>()
   private readonly asked = new Set<NodeId>()
   private readonly hinted = new Set<NodeId>()
+  /** Nodes that the write is on its way to. */
+  private readonly awaited = new Set<NodeId>()
   private outstanding = 0
   private localDone = false
   private storageError: unknown
@@ -115,7 +117,10 @@ class Put {
     for (const { node, standsFor } of targets) if (node !== routing.self) this.send(node, standsFor, bytes)
     this.timers.push(
       clock.setTimer(this.patience(), () => this.escalate(bytes, 1)),
-      clock.setTimer(tuning.requestTimeoutMs, () => void this.conclude()),
+      clock.setTimer(tuning.requestTimeoutMs, () => {
+        this.awaited.clear()
+        void this.conclude()
+      }),
     )
     return decided
   }
@@ -171,7 +176,9 @@ class Put {
       fresh: true,
     }
     this.outstanding++
+    this.awaited.add(node)
     void peers.request(node, message, tuning.requestTimeoutMs).then((reply) => {
+      this.awaited.delete(node)
       if (isCertain(reply)) this.uncertain.delete(node)
       else this.uncertain.add(node)
       if (reply?.type === 'Stored' && reply.refused.length === 0) {
@@ -296,7 +303,8 @@ class Put {
       answers,
       needed: this.options.w,
       acks: [...this.acks],
-      hintedFor: this.homes.filter((home) => this.hinted.has(home) && !this.acks.has(home)),
+      // Who may still confirm it gets it by this put, and only otherwise by a hint.
+      hintedFor: this.homes.filter((home) => this.hinted.has(home) && !this.acks.has(home) && !this.awaited.has(home)),
       refused,
       storageError: this.storageError,
     })
