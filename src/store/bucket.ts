@@ -66,9 +66,7 @@ export class Bucket<V = AnyValue> {
    */
   async get(key: string, options?: GetCallOptions): Promise<Entry<V>> {
     const name = this.key(key)
-    const { r: answers, quorum, signal } = readCall(options, GET_OPTIONS)
-    const r = this.quorumSize(answers, this.settings.r, 'r')
-    const strictQuorum = readQuorumMode(quorum)
+    const { r, strictQuorum, signal } = this.getOptions(options, GET_OPTIONS)
     signal?.throwIfAborted()
     return this.inside.lifetime.whileOpen(this.read(name, r, strictQuorum), signal)
   }
@@ -103,7 +101,9 @@ export class Bucket<V = AnyValue> {
     options?: GetCallOptions & Omit<PutCallOptions, 'context'>,
   ): Promise<Receipt> {
     const name = this.key(key)
-    const { r, w, quorum, durability, signal } = readCall(options, UPDATE_OPTIONS)
+    this.getOptions(options, UPDATE_OPTIONS)
+    this.putOptions(options, UPDATE_OPTIONS)
+    const { r, w, quorum, durability, signal } = options ?? {}
     if (typeof change !== 'function') throw new OptionError('change', 'give a function that makes the next value.')
     const former = this.updates.get(name) ?? Promise.resolve()
     const update = former
@@ -131,7 +131,7 @@ export class Bucket<V = AnyValue> {
 
   /** Entries in the order of the keys. */
   async getMany(keys: Iterable<string>, options?: GetCallOptions): Promise<Entry<V>[]> {
-    const { signal } = readCall(options, GET_OPTIONS)
+    const { signal } = this.getOptions(options, GET_OPTIONS)
     // A text is an iterable of texts as well, and never meant as one.
     if (typeof keys === 'string' || !isIterable(keys)) throw new OptionError('keys', 'give a list of keys.')
     return this.many(keys, (key) => this.get(key, options), signal)
@@ -142,7 +142,7 @@ export class Bucket<V = AnyValue> {
     pairs: Iterable<readonly [string, V]> | AsyncIterable<readonly [string, V]>,
     options?: Omit<PutCallOptions, 'context'>,
   ): Promise<Receipt[]> {
-    const { signal } = readCall(options, MANY_PUT_OPTIONS)
+    const { signal } = this.putOptions(options, MANY_PUT_OPTIONS)
     if (!isIterable(pairs)) throw new OptionError('pairs', PAIRS)
     const write = async (pair: readonly [string, V]) => {
       if (!Array.isArray(pair) || pair.length !== 2) throw new OptionError('pairs', PAIRS)
@@ -184,7 +184,8 @@ export class Bucket<V = AnyValue> {
     const run = async () => {
       for await (const entry of entries) {
         try {
-          listener(entry)
+          // It may be an async function, whatever its type says.
+          Promise.resolve(listener(entry)).catch((error) => this.inside.onError(error))
         } catch (error) {
           this.inside.onError(error)
         }
@@ -229,7 +230,9 @@ export class Bucket<V = AnyValue> {
   }
 
   private async read(name: StoreKey, r: number, strictQuorum: boolean): Promise<Entry<V>> {
-    const { node, session, room, wallTime, conflicts } = this.inside
+    const { node, session, room, wallTime, conflicts, turns } = this.inside
+    const breath = turns.breath()
+    if (breath !== undefined) await breath
     const outcome = await node.get(name, { r, strictQuorum }).catch((error) => {
       throw publicError(error)
     })
@@ -259,11 +262,7 @@ export class Bucket<V = AnyValue> {
     options: PutCallOptions | undefined,
   ): Promise<Receipt> {
     const name = this.key(key)
-    const { w: confirmations, quorum, durability = 'strict', signal, context: given } = readCall(options, PUT_OPTIONS)
-    const w = this.quorumSize(confirmations, this.settings.w, 'w')
-    const strictQuorum = readQuorumMode(quorum)
-    if (!['strict', 'relaxed', 'all'].includes(durability))
-      throw new OptionError('durability', "give 'strict', 'relaxed' or 'all'.")
+    const { w, strictQuorum, durability, signal, context: given } = this.putOptions(options, PUT_OPTIONS)
     signal?.throwIfAborted()
     const { node, session, wallTime, lifetime } = this.inside
     let context: CausalContext
@@ -323,6 +322,24 @@ export class Bucket<V = AnyValue> {
     }
     const quorum: Quorum = { met, sloppy, answers, needed, cached: false }
     return { key, context: encodeToken(this.inside.room, name, context), quorum, acks, hintedFor }
+  }
+
+  private getOptions(options: GetCallOptions | undefined, known: readonly string[]) {
+    const { r, quorum, signal } = readCall(options, known)
+    return { r: this.quorumSize(r, this.settings.r, 'r'), strictQuorum: readQuorumMode(quorum), signal }
+  }
+
+  private putOptions(options: PutCallOptions | undefined, known: readonly string[]) {
+    const { w, quorum, durability = 'strict', signal, context } = readCall(options, known)
+    if (!['strict', 'relaxed', 'all'].includes(durability))
+      throw new OptionError('durability', "give 'strict', 'relaxed' or 'all'.")
+    return {
+      w: this.quorumSize(w, this.settings.w, 'w'),
+      strictQuorum: readQuorumMode(quorum),
+      durability,
+      signal,
+      context,
+    }
   }
 
   private quorumSize(given: unknown, byDefault: number, name: string): number {

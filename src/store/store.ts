@@ -1,6 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** The store: one node with the verbs of its unnamed bucket, named buckets, and everything to see how the node fares. */
 
+import { parseStoreKey } from '../core/ids.js'
 import type { MetricsSnapshot } from '../core/metrics.js'
 import type { Node } from '../core/node.js'
 import { type Trace, traceKey } from '../core/requests/trace.js'
@@ -16,6 +17,7 @@ import type { Scan, ScanOptions } from './scan.js'
 import { Session } from './session.js'
 import { type Member, type Status, memberOf, membersOf, statusOf } from './status.js'
 import { publicError } from './storage-errors.js'
+import { Turns } from './turns.js'
 import type { AnyValue } from './values.js'
 import { type VerifyReport, verifyNode } from './verify.js'
 import type { WatchTarget } from './watch.js'
@@ -31,7 +33,7 @@ export interface StoreEvents {
    */
   handoff: { kind: 'hints' | 'transfer' | 'leave' | 'adoption'; node: string; keys: number; left: number }
   /** A read found stale homes and brought them up to date. */
-  repair: { key: string; nodes: string[] }
+  repair: { bucket: string; key: string; nodes: string[] }
   /** A Merkle comparison moved something. */
   sync: { node: string; pulled: number; pushed: number }
   /** Something went wrong that no call of the application was waiting for. */
@@ -79,6 +81,7 @@ export class Store extends EventTarget {
       room: settings.room,
       session,
       lifetime: this.lifetime,
+      turns: new Turns(),
       wallTime: () => controls.wallTime(),
       conflicts: new Conflicts(
         () => controls.wallTime(),
@@ -350,7 +353,6 @@ export class Store extends EventTarget {
 
   private forwardEvents(): void {
     const { events, replica } = this.node
-    const storeKeyOf = (key: string) => key.slice(key.indexOf('\0') + 1)
     events.on('status', () => this.statusChanged())
     replica.events.on('changed', ({ key, container }) => {
       this.inside.conflicts.look(key, container)
@@ -364,7 +366,10 @@ export class Store extends EventTarget {
     events.on('transfer', ({ node, keys, left }) => {
       if (keys > 0 || left === 0) this.emit('handoff', { kind: 'transfer', node, keys, left })
     })
-    events.on('repair', ({ key, nodes }) => this.emit('repair', { key: storeKeyOf(key), nodes }))
+    events.on('repair', ({ key, nodes }) => {
+      const name = parseStoreKey(key)
+      if (name) this.emit('repair', { bucket: name.bucket, key: name.key, nodes })
+    })
     events.on('sync', ({ peer, pulled, pushed }) => this.emit('sync', { node: peer, pulled, pushed }))
     events.on('error', (error) => this.emit('error', publicError(error)))
     events.on('mismatch', ({ node, theirs }) => {

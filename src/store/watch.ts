@@ -6,7 +6,7 @@ import type { StoreKey } from '../core/ids.js'
 import type { Interest } from '../core/requests/interests.js'
 import { type Entry, expiryOf } from './entry.js'
 import type { StoreInside } from './inside.js'
-import { MAX_TIMER_MS, checkKey, checkKeyPart } from './options.js'
+import { MAX_TIMER_MS, checkKey, checkKeyPart, readCall } from './options.js'
 
 /** One key, or all keys with a prefix. */
 export type WatchTarget = string | { prefix: string }
@@ -22,6 +22,7 @@ export interface WatchContext {
 /** @throws KeyError, OptionError */
 export function readWatchTarget(target: WatchTarget): { key?: string; prefix: string } {
   if (typeof target === 'object' && target !== null) {
+    readCall(target, ['prefix'])
     checkKeyPart('prefix', target.prefix)
     return { prefix: target.prefix }
   }

@@ -203,6 +203,34 @@ describe('many', () => {
   })
 })
 
+// They are chains of microtasks: no timer, frame or click came through.
+test('a loop of gets that this tab answers from memory lets the rest of the page live', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  const ticks = await tab.evaluate(async (store) => {
+    await store.put('k', 1)
+    let count = 0
+    const timer = setInterval(() => count++, 10)
+    for (const end = performance.now() + 1000; performance.now() < end; ) await store.get('k')
+    clearInterval(timer)
+    return count
+  })
+  expect(ticks).toBeGreaterThan(10)
+})
+
+test('an error of an async listener is an error event as well', async () => {
+  const tab = await world.tab()
+  const told = await tab.evaluate(async (store) => {
+    const error = new Promise((resolve) => {
+      store.addEventListener('error', ({ detail }) => resolve((detail as Error).message), { once: true })
+    })
+    store.subscribe('k', async () => {
+      throw new Error('of the listener')
+    })
+    return error
+  })
+  expect(told).toBe('of the listener')
+})
+
 describe('knowing what goes on', () => {
   test('status, members, trace and metrics have the shapes of the contract', async () => {
     const [a] = (await world.ring(3)) as [Tab]
