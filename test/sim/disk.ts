@@ -174,10 +174,19 @@ export interface DiskTiming {
   schedule(work: () => void): void
 }
 
+interface Job {
+  batch: Batch
+  durability: Durability
+  resolve: (groups: LeafGroup[]) => void
+  reject: (error: unknown) => void
+}
+
 export class SimulatedStorage implements Storage {
   closed = false
   /** How many commits it was asked for. */
   commits = 0
+  private readonly waiting: Job[] = []
+  private committing = false
   private killed = false
   /** All commits fail so, until it is undefined again. */
   failing: StorageFailure['kind'] | undefined
@@ -218,18 +227,47 @@ export class SimulatedStorage implements Storage {
     }))
   }
 
+  /** As in the tab, what comes while a commit is under way waits and then goes together; a read does not wait for what waits. */
   commit(batch: Batch, durability: Durability): Promise<LeafGroup[]> {
     this.commits++
-    return this.later(() => {
-      const failure = this.failing ?? this.failingOnce
-      this.failingOnce = undefined
-      if (failure) throw new StorageFailure(failure, 'simulated')
-      const groups = this.disk.apply(batch)
-      if (durability === 'strict') this.disk.flush()
-      if (!this.loseOutcome) return groups
-      this.closed = true
-      throw new StorageFailure('unknown', 'simulated: the connection was lost')
+    return new Promise((resolve, reject) => {
+      this.waiting.push({ batch, durability, resolve, reject })
+      if (this.committing) return
+      this.committing = true
+      // Once the present turn is over: what else it wants to write goes with it.
+      void Promise.resolve().then(() => this.commitAll())
     })
+  }
+
+  private async commitAll(): Promise<void> {
+    while (this.waiting.length > 0) {
+      const jobs = this.waiting.splice(0)
+      try {
+        for (const settle of await this.later(() => this.commitTogether(jobs))) settle()
+      } catch (error) {
+        for (const { reject } of jobs) reject(error)
+      }
+    }
+    this.committing = false
+  }
+
+  /** @returns how each of these ends. @throws StorageFailure when all fail. */
+  private commitTogether(jobs: readonly Job[]): (() => void)[] {
+    const failure = this.failing ?? this.failingOnce
+    this.failingOnce = undefined
+    if (failure) throw new StorageFailure(failure, 'simulated')
+    const ends = jobs.map(({ batch, resolve, reject }) => {
+      try {
+        const groups = this.disk.apply(batch)
+        return () => resolve(groups)
+      } catch (error) {
+        return () => reject(error)
+      }
+    })
+    if (jobs.some(({ durability }) => durability === 'strict')) this.disk.flush()
+    if (!this.loseOutcome) return ends
+    this.closed = true
+    throw new StorageFailure('unknown', 'simulated: the connection was lost')
   }
 
   get(addresses: Address[]) {

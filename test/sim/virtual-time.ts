@@ -35,7 +35,8 @@ export class VirtualTime {
           reject(error)
         }
       }
-      step()
+      // As a microtask from the first one on: outside of any, a tick would come before those that wait already.
+      void resolved.then(step)
     })
   }
 
