@@ -2,7 +2,7 @@
  * Every message between two nodes, declared once: its code on the wire, its fields with their limits, and by that its type.
  * Containers travel as the bytes that are stored.
  */
-import type { DeviceId, NodeId, Partition, StoreKey } from './ids.js'
+import { type DeviceId, type NodeId, type Partition, type StoreKey, parseStoreKey } from './ids.js'
 import {
   type Body,
   type Shape,
@@ -18,6 +18,7 @@ import {
   record,
   shape,
   text,
+  where,
 } from './wire.js'
 
 /** Frames hold at most 4 MiB; a container of many large siblings comes close. */
@@ -30,7 +31,8 @@ const MAX_MEMBERS = 65_536
 
 const node = text<NodeId>(16)
 const device = text<DeviceId>(16)
-const key = text<StoreKey>(1200)
+/** Whatever else it might be has no place in the ring, and would be found out only by whoever has to send it there. */
+const key = where(text<StoreKey>(1200), (read) => parseStoreKey(read) !== undefined, 'not a store key')
 const container = bytes(MAX_CONTAINER_BYTES)
 const digest = bytes(8)
 const partition = count as (value: unknown) => Partition

@@ -144,7 +144,9 @@ export class Node {
     const incarnation = (restored(state.meta.get('incarnation'), count) ?? 0) + 1
     const node = new Node(options, environment, incarnation)
     node.replica.forest.update(state.leafGroups)
-    for (const { key, homes, own } of state.hints) node.replica.hints.set(key, { homes, own })
+    // Earlier versions took hints for what is no key. They belong nowhere, and would be in the way of the others.
+    const hints = state.hints.filter(({ key }) => parseStoreKey(key))
+    for (const { key, homes, own } of hints) node.replica.hints.set(key, { homes, own })
     node.copies.restore(state.copies)
     node.membership.restore(state.meta.get('members'))
     node.duties.restore(state.meta.get('complete'))

@@ -9,7 +9,7 @@
  */
 import type { Background } from '../background.js'
 import { type Storage, StorageFailure, type StoredRecord } from '../environment.js'
-import type { DeviceId, NodeId, Partition, StoreKey } from '../ids.js'
+import { type DeviceId, type NodeId, type Partition, type StoreKey, parseStoreKey } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
 import { restored } from '../meta.js'
 import type { Peers } from '../peers.js'
@@ -181,8 +181,11 @@ class Adopting {
   }
 }
 
-/** What cannot be read any more is not worth keeping: whatever it was, its other copies are at other homes. */
+/**
+ * What cannot be read any more is not worth keeping: whatever it was, its other copies are at other homes. Nor is what has no home: a hint for what is no
+ * key, which earlier versions took.
+ */
 function read(key: StoreKey, bytes: Uint8Array | undefined, own: boolean): Found[] {
   const container = bytes && ifPossible(() => decodeContainer(bytes))
-  return container && !isEmpty(container.context) ? [{ key, container, own }] : []
+  return container && !isEmpty(container.context) && parseStoreKey(key) ? [{ key, container, own }] : []
 }

@@ -6,7 +6,7 @@
  * Invariant: no copy outlives the tombstone of its key (see Settling), so none can bring a deleted value back.
  */
 import type { Address, CancelTimer, Clock, Digest, Storage } from '../environment.js'
-import type { StoreKey } from '../ids.js'
+import { type StoreKey, parseStoreKey } from '../ids.js'
 import { sameDigest } from '../sync/merkle.js'
 import { type Container, EMPTY_CONTAINER, mergeContainers } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
@@ -81,7 +81,8 @@ export class Copies {
   async keysIn(from: string, to: string): Promise<StoreKey[]> {
     const above = (await this.attic?.keysIn(from, to)) ?? []
     const here = [...this.copies.keys(), ...this.unwritten.keys()].filter((key) => key >= from && key < to)
-    return [...new Set([...here, ...above])].sort()
+    // Among the hints of a closed tab there may be some for what is no key, which earlier versions took.
+    return [...new Set([...here, ...above.filter((key) => parseStoreKey(key))])].sort()
   }
 
   /** What this device has of a key that nobody else can tell: its copy, and what closed tabs have left. @throws StorageFailure */
