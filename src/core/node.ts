@@ -194,7 +194,7 @@ export class Node {
     const member = () => this.membership.self
     this.peers = new Peers(identity, clock, transport, { heartbeatIntervalMs, suspicionPhi, member }, onError)
     // Before anything else hears that the peer is up: whoever is connected is a member.
-    this.peers.events.on('greeted', (record) => this.membership.absorb([record]))
+    this.peers.events.on('greeted', (record) => this.membership.absorb([record], record.node))
     this.replica = new Replica(storage, address, clock)
     // As nobody relies on them, a disk that refuses them is no news.
     this.copies = new Copies(storage, clock, tuning.maxCopiesBytes, environment.attic, () => {})

@@ -29,6 +29,38 @@ test('an orphan that holds a hint for what is no key is adopted all the same', a
   await ring.until('one ring', () => ring.isWhole())
 })
 
+// It was banned for ever, also after it was opened again, and its own list of members did not pass its own check.
+test('one message cannot ban a member: it stays placed, also when it is opened again, and it can leave', async () => {
+  const ring = await openRing(4)
+  const [liar, victim, ...others] = ring.tabs as [Tab, Tab, ...Tab[]]
+  const { self } = nodeOf(victim).membership
+  const members = [{ ...self, incarnation: 2 ** 48, state: 'left' as const }]
+  for (const { id } of [victim, ...others]) nodeOf(liar).peers.notify(id, { type: 'Members', members }, 'foreground')
+  await ring.pass(5000)
+  expect(ring.isWhole()).toBe(true)
+  await ring.world.close(victim)
+  await ring.reopen(victim)
+  await ring.until('one ring', () => ring.isWhole())
+  await ring.leave(victim)
+  await ring.until('it has left', () => others.every((tab) => !nodeOf(tab).membership.placed().includes(victim.id)))
+})
+
+test('a newcomer that was told so believes the member itself', async () => {
+  const ring = await openRing(3)
+  const [liar, victim] = ring.tabs as [Tab, Tab]
+  const newcomer = ring.world.addPlace()
+  ring.partition([victim, ring.tab(2)], [newcomer])
+  const { self } = nodeOf(victim).membership
+  nodeOf(liar).peers.events.on('up', (node) => {
+    const members = [{ ...self, incarnation: 2 ** 48, state: 'left' as const }]
+    nodeOf(liar).peers.notify(node, { type: 'Members', members }, 'foreground')
+  })
+  await ring.reopen(newcomer)
+  await ring.pass(3000)
+  ring.heal()
+  await ring.until('one ring', () => ring.isWhole())
+})
+
 /** Any container that is on a disk. */
 function anyContainer({ tabs }: Ring): Uint8Array {
   for (const { disk } of tabs) for (const { container } of disk.records.values()) return container

@@ -11,6 +11,7 @@ import type { Background } from '../background.js'
 import { type Storage, StorageFailure, type StoredRecord } from '../environment.js'
 import { type DeviceId, type NodeId, type Partition, type StoreKey, parseStoreKey } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
+import { members } from '../messages.js'
 import { restored } from '../meta.js'
 import type { Peers } from '../peers.js'
 import { digestsFromBytes, sameDigest } from '../sync/merkle.js'
@@ -69,7 +70,7 @@ class Adopting {
     const { membership } = this.context
     const state = await storage.load()
     // It may have known a ring that this node has not met yet.
-    membership.restore(state.meta.get('members'))
+    membership.absorb(restored(state.meta.get('members'), members) ?? [])
     const lives = restored(state.meta.get('incarnation'), count) ?? 0
     const known = membership.get(this.orphan.node)
     if (known?.state !== 'leaving' && known?.state !== 'left')
