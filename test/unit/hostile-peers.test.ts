@@ -1,6 +1,7 @@
 /** What no honest peer sends: it costs the sender, and nobody's disk, memory or place in the ring. */
 import { expect, test } from 'vitest'
-import type { StoreKey } from '../../src/core/ids.js'
+import type { Partition, StoreKey } from '../../src/core/ids.js'
+import type { Message } from '../../src/core/messages.js'
 import { type Ring, type Tab, nodeOf, openRing } from '../paper/ring.js'
 
 // It could not be placed: whoever held it failed at each change of the placement, and could not leave.
@@ -59,6 +60,19 @@ test('a newcomer that was told so believes the member itself', async () => {
   await ring.pass(3000)
   ring.heal()
   await ring.until('one ring', () => ring.isWhole())
+})
+
+// It was remembered until the link went down, for any number that a frame can hold.
+test('what a peer lacks of partitions that this node has no part in is not remembered', async () => {
+  const ring = await openRing(2)
+  const [tab, peer] = ring.tabs as [Tab, Tab]
+  const { duties, transfers } = nodeOf(tab)
+  const [own] = duties.held() as [Partition]
+  const foreign = (50 * 16) as Partition
+  const message: Message = { type: 'AskComplete', partitions: [own, foreign] }
+  const reply = await ring.await(nodeOf(peer).peers.request(tab.id, message, 1000))
+  expect(reply).toEqual({ type: 'Complete', partitions: [own] })
+  expect([own, foreign].map((partition) => transfers.isMoving(peer.id, partition))).toEqual([true, false])
 })
 
 /** Any container that is on a disk. */

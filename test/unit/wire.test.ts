@@ -22,7 +22,8 @@ const key = fc
   .map(([n, rest]) => storeKey(n, 'bucket', `${rest}.`))
 const entries = list(fc.tuple(key, bytes))
 const keyDigests = list(fc.tuple(key, digest))
-const places = list(fc.tuple(count, count))
+const partition = fc.nat(100 * 4096 - 1)
+const partitions = list(partition)
 const member = fc.record({
   node: id,
   device: id,
@@ -58,22 +59,22 @@ const bodies: Bodies = {
   Fetch: { keys: list(key) },
   Entries: { entries, cursor: optional(text(1300)) },
   Scan: { from: text(1300), to: text(1300), limit: count, reverse: flag },
-  ScanPage: { entries, more: flag, lacking: list(count) },
+  ScanPage: { entries, more: flag, lacking: partitions },
   Gossip: { digests: list(fc.tuple(id, count)), heard: list(real), hash: digest },
   GossipReply: { members, wanted: list(id) },
   Members: { members },
-  CompareRoots: { partitions: list(count), digest },
+  CompareRoots: { partitions, digest },
   Roots: { roots: bytes },
-  CompareGroups: { partitions: list(count) },
-  CompareLeaves: { groups: places },
+  CompareGroups: { partitions },
+  CompareLeaves: { groups: list(fc.tuple(partition, fc.nat(15))) },
   Digests: { digests: bytes },
-  ListLeaves: { leaves: places },
+  ListLeaves: { leaves: list(fc.tuple(partition, fc.nat(255))) },
   KeyDigests: { entries: keyDigests, whole: flag },
   CheckKeys: { keys: list(key) },
-  OfferPartitions: { partitions: list(count) },
-  FetchPartitions: { partitions: list(count), after: optional(text(1300)) },
-  AskComplete: { partitions: list(count) },
-  Complete: { partitions: list(count) },
+  OfferPartitions: { partitions },
+  FetchPartitions: { partitions, after: optional(text(1300)) },
+  AskComplete: { partitions },
+  Complete: { partitions },
   Settle: { entries: keyDigests, commit: flag },
   Settled: { agreed: list(key) },
   Interest: { keys: list(key), prefixes: list(text(1300)), added: flag },
@@ -197,6 +198,14 @@ describe('the door', () => {
     ],
     ['a state that no member has', frameOf('Members', { members: [{ state: 'resting' }] })],
     ['a partition that is no whole number', frameOf('AskComplete', { partitions: [0.5] })],
+    ['a partition of no replication class', frameOf('AskComplete', { partitions: [100 * 4096] })],
+    ['a leaf that is not in the tree', frameOf('ListLeaves', { leaves: [[0, 256]] })],
+    ['a group that is not in the tree', frameOf('CompareLeaves', { groups: [[0, 16]] })],
+    // A frame of 128 KiB was answered with 8 MiB.
+    ['partitions for a million digests', frameOf('CompareGroups', { partitions: new Array(1000).fill(0) })],
+    ['groups for as many', frameOf('CompareLeaves', { groups: new Array(4000).fill([0, 0]) })],
+    // Each was a transaction, all at once.
+    ['thousands of leaves', frameOf('ListLeaves', { leaves: new Array(1000).fill([0, 0]) })],
   ])('refuses %s', (_, bytesOfFrame) => {
     expect(() => open(bytesOfFrame)).toThrow(MalformedError)
   })

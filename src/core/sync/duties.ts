@@ -8,7 +8,7 @@ import type { Membership } from '../membership/membership.js'
 import { partitions } from '../messages.js'
 import { restored } from '../meta.js'
 import type { Routing } from '../requests/routing.js'
-import { classBase } from '../ring/partitions.js'
+import { classBase, replicationOf } from '../ring/partitions.js'
 import { encodeMessagePack } from '../versions/messagepack.js'
 
 export class Duties {
@@ -80,6 +80,12 @@ export class Duties {
     for (const partition of partitions)
       if (!this.standIns.has(partition) && !this.homes.has(partition)) this.whole.delete(partition)
     this.standIns = partitions
+  }
+
+  /** It belongs to a replication class that is in use here. */
+  isInUse(partition: Partition): boolean {
+    const n = replicationOf(partition, this.partitions)
+    return n !== undefined && this.classes.has(n)
   }
 
   isHome(partition: Partition): boolean {

@@ -61,6 +61,7 @@ export class Transfers {
       const lacking = this.lackingAt.get(from) ?? new Map<Partition, number>()
       this.lackingAt.set(from, lacking)
       for (const partition of partitions) {
+        if (!duties.isInUse(partition)) continue
         const since = lacking.get(partition)
         // One that is stuck is not to be kept from sync.
         if (since === undefined || now - since > STUCK_MS) lacking.set(partition, now)
