@@ -197,7 +197,7 @@ export class Node {
     this.peers.events.on('greeted', (record) => this.membership.absorb([record], record.node))
     this.replica = new Replica(storage, address, clock)
     // As nobody relies on them, a disk that refuses them is no news.
-    this.copies = new Copies(storage, clock, tuning.maxCopiesBytes, environment.attic, () => {})
+    this.copies = new Copies(storage, clock, tuning.maxCopiesBytes, environment.attic, () => {}, onError)
     this.routing = new Routing(node, this.membership, this.peers, address, tuning.partitions)
     this.duties = new Duties(
       node,

@@ -65,6 +65,20 @@ test.each<[what: string, keys: string[], reverse: boolean]>([
   expect(asked).toBeLessThanOrEqual(2)
 })
 
+// Another tab deletes the database of a closed one while this one looks into it: the application's scan was what failed.
+test('a scan goes on without what closed tabs have left when that cannot be read, and with its own copies', async () => {
+  const atticError = new Error('the database is gone')
+  const ring = await openRing(5, {}, { knobs: { atticError }, quiet: false })
+  const key = KEYS.find((name) => !ring.homes(name).includes(ring.tab(0))) as string
+  await ring.client(ring.tab(0)).put(key, 'there', { w: 3 })
+  await ring.pass(1000)
+  ring.crash(...ring.tabs.slice(1))
+  await ring.pass(10_000)
+  const { keys, complete } = await scan(ring, ring.tab(0))
+  expect({ keys, complete }).toEqual({ keys: [named(key)], complete: false })
+  expect(ring.world.errors).toContain(atticError)
+})
+
 test('keys on which homes differ are read several at a time', async () => {
   const ring = await openRing(4, { hintedHandoff: false, merkleSync: false, readRepair: false })
   const reader = ring.tab(0)

@@ -55,6 +55,7 @@ export class Copies {
     private readonly maxBytes: number,
     private readonly attic: Attic | undefined,
     private readonly onError: (error: unknown) => void,
+    private readonly onAtticError: (error: unknown) => void,
   ) {}
 
   /** @param rows names of the rows on disk, in their order. */
@@ -79,7 +80,7 @@ export class Copies {
 
   /** In key order; those that lie in the attic as well. */
   async keysIn(from: string, to: string): Promise<StoreKey[]> {
-    const above = (await this.attic?.keysIn(from, to)) ?? []
+    const above = await this.inAttic((attic) => attic.keysIn(from, to))
     const here = [...this.copies.keys(), ...this.unwritten.keys()].filter((key) => key >= from && key < to)
     // Among the hints of a closed tab there may be some for what is no key, which earlier versions took.
     return [...new Set([...here, ...above.filter((key) => parseStoreKey(key))])].sort()
@@ -88,8 +89,18 @@ export class Copies {
   /** What this device has of a key that nobody else can tell: its copy, and what closed tabs have left. @throws StorageFailure */
   async find(address: Address): Promise<Container> {
     const copy = await this.read(address.key)
-    const above = (await this.attic?.read(address)) ?? []
+    const above = await this.inAttic((attic) => attic.read(address))
     return above.reduce((merged, bytes) => mergeContainers(merged, decodeOrEmpty(bytes)), copy)
+  }
+
+  /** Another tab may delete a closed one's database at any time: what is here is there all the same. */
+  private async inAttic<T>(ask: (attic: Attic) => Promise<T[]>): Promise<T[]> {
+    try {
+      return this.attic ? await ask(this.attic) : []
+    } catch (error) {
+      this.onAtticError(error)
+      return []
+    }
   }
 
   /** Remembers what was read or written. */
