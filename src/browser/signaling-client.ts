@@ -4,9 +4,9 @@
  * the protocol of `signaling/protocol.ts`.
  *
  * Invariant: a lost connection changes nothing that is known. Presence is corrected when a server answers again, so a
- * dead server does not make peers disappear.
+ * dead server does not make peers disappear. And whatever a server sends, it can neither throw here nor fill the memory.
  */
-import type { ServerMessage } from '../../signaling/protocol.js'
+import type { Refusal, ServerMessage } from '../../signaling/protocol.js'
 import type { NodeId } from '../core/ids.js'
 
 const FIRST_DELAY_MS = 500
@@ -15,6 +15,8 @@ const MAX_DELAY_MS = 30_000
 const GOOD_AFTER_MS = 5000
 const CONNECT_TIMEOUT_MS = 10_000
 const FORMER_MS = 3000
+/** Several times the servers' default for a room: each is looked at whenever any of them comes or goes. */
+const MAX_PRESENT = 1000
 
 export interface SignalingHandlers {
   /** The node is in the room; called again when it comes with a new connection. */
@@ -64,6 +66,35 @@ interface Server {
   timer: ReturnType<typeof setTimeout> | undefined
 }
 
+/** A message of a server, checked. */
+type FromServer =
+  | { type: 'peers'; ids: Set<NodeId> }
+  | { type: 'joined' | 'left'; id: NodeId }
+  | { type: 'signal'; from: NodeId; data: string }
+  | { type: 'error'; code: Refusal; message: string }
+
+/** What the server says, as far as it makes sense; undefined for anything else. */
+function read(sent: unknown): FromServer | undefined {
+  if (typeof sent !== 'object' || sent === null) return undefined
+  const { type, ids, id, from, data, code, message } = sent as { type: ServerMessage['type'] } & Record<string, unknown>
+  switch (type) {
+    case 'peers':
+      return Array.isArray(ids) ? { type, ids: new Set(ids.filter(isNode)) } : undefined
+    case 'joined':
+    case 'left':
+      return isNode(id) ? { type, id } : undefined
+    case 'signal':
+      return isNode(from) && typeof data === 'string' ? { type, from, data } : undefined
+    case 'error':
+      return typeof message === 'string' ? { type, code: code as Refusal, message } : undefined
+  }
+}
+
+/** As in the messages between nodes: whoever has another name could not speak to anybody. */
+function isNode(id: unknown): id is NodeId {
+  return typeof id === 'string' && /^[\w-]{1,16}$/.test(id)
+}
+
 /** @throws TypeError for a URL that is none */
 export function createSignalingClient(options: SignalingClientOptions): Signaling {
   const { room, self, onWarning = () => {}, WebSocket: Socket = globalThis.WebSocket } = options
@@ -91,7 +122,7 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
     servers.filter((server) => server.socket?.readyState === 1 && server.present.has(node))
 
   function appears(server: Server, node: NodeId): void {
-    if (node === self) return
+    if (node === self || (server.present.size >= MAX_PRESENT && !server.present.has(node))) return
     server.present.add(node)
     handlers?.onPresent(node)
   }
@@ -100,25 +131,25 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
     if (server.present.delete(node) && !isPresent(node)) handlers?.onAbsent(node)
   }
 
-  function receive(server: Server, message: ServerMessage): void {
+  function receive(server: Server, message: FromServer): void {
     switch (message.type) {
       case 'peers': {
-        const ids = message.ids as NodeId[]
-        for (const node of [...server.present]) if (!ids.includes(node)) disappears(server, node)
+        const { ids } = message
+        for (const node of [...server.present]) if (!ids.has(node)) disappears(server, node)
         handlers?.onOpen()
         for (const node of ids) appears(server, node)
         break
       }
       case 'joined':
-        appears(server, message.id as NodeId)
+        appears(server, message.id)
         return
       case 'left':
-        disappears(server, message.id as NodeId)
+        disappears(server, message.id)
         return
       case 'signal': {
-        const from = message.from as NodeId
+        const { from, data } = message
         receiving = receiving
-          .then(() => open(message.data, from))
+          .then(() => open(data, from))
           .then((payload) => handlers?.onMessage(from, payload))
           .catch((error) => onWarning(`a signaling message of ${from} could not be opened: ${error}`))
         break
@@ -147,13 +178,14 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
     socket.onopen = () => socket.send(JSON.stringify({ type: 'join', room, id: self }))
     socket.onmessage = ({ data }) => {
       if (!handlers) return
-      let message: ServerMessage
+      let message: FromServer | undefined
       try {
-        message = JSON.parse(data)
+        message = read(JSON.parse(data))
       } catch {
         onWarning(`the signaling server ${server.url} sent something that is not JSON`)
         return
       }
+      if (!message) return
       if (message.type === 'peers' && socket === server.next) joined(server, socket)
       // What was on its way to the former connection still counts, but for presence.
       if (socket === server.socket || message.type === 'signal') receive(server, message)

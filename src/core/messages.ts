@@ -2,10 +2,12 @@
  * Every message between two nodes, declared once: its code on the wire, its fields with their limits, and by that its type.
  * Containers travel as the bytes that are stored.
  */
-import { MAX_FRAME_BYTES } from './environment.js'
-import type { DeviceId, NodeId, Partition, StoreKey } from './ids.js'
+import { GROUPS, LEAVES, LEAVES_PER_GROUP, MAX_FRAME_BYTES } from './environment.js'
+import { type DeviceId, type NodeId, type Partition, type StoreKey, parseStoreKey } from './ids.js'
+import { PARTITION_BOUND } from './ring/partitions.js'
 import {
   type Body,
+  type Field,
   type Shape,
   between,
   bytes,
@@ -19,6 +21,7 @@ import {
   record,
   shape,
   text,
+  where,
 } from './wire.js'
 
 /** A container of many large siblings, and a little room in its frame for the rest. */
@@ -26,15 +29,22 @@ export const MAX_CONTAINER_BYTES = MAX_FRAME_BYTES - 256 * 1024
 /** More than the smallest containers of one batch. */
 const MAX_ENTRIES = 16_384
 const MAX_PARTITIONS = 65_536
+/** Several times what one step of a descent asks for (see Exchange): each of these costs the asked one more than who asks. */
+const MAX_COMPARED_PARTITIONS = 128
+const MAX_COMPARED_GROUPS = 2048
+const MAX_LISTED_LEAVES = 512
+const DIGEST_BYTES = 8
 /** With all that sleep. */
 const MAX_MEMBERS = 65_536
 
 const node = text<NodeId>(16)
 const device = text<DeviceId>(16)
-const key = text<StoreKey>(1200)
+/** Whatever else it might be has no place in the ring, and would be found out only by whoever has to send it there. */
+const key = where(text<StoreKey>(1200), (read) => parseStoreKey(read) !== undefined, 'not a store key')
 const container = bytes(MAX_CONTAINER_BYTES)
-const digest = bytes(8)
-const partition = count as (value: unknown) => Partition
+const digest = bytes(DIGEST_BYTES)
+const below = (bound: number) => where(count, (read) => read < bound, 'not in its range')
+const partition = below(PARTITION_BOUND) as Field<Partition>
 const entries = list(pair(key, container), MAX_ENTRIES)
 const keyDigests = list(pair(key, digest), MAX_ENTRIES)
 export const partitions = list(partition, MAX_PARTITIONS)
@@ -113,12 +123,12 @@ export const shapes = {
   /** `digest`: XOR of the roots of these partitions. */
   CompareRoots: shape(30, { partitions, digest }),
   /** 8 bytes a partition; empty when all are equal. */
-  Roots: shape(31, { roots: bytes(8 * MAX_PARTITIONS) }),
-  /** Asks for group digests (`groups` empty) of some partitions, or for the leaves of (partition, group) pairs. */
-  CompareGroups: shape(32, { partitions }),
-  CompareLeaves: shape(33, { groups: list(pair(partition, count), MAX_ENTRIES) }),
-  Digests: shape(34, { digests: bytes(2_000_000) }),
-  ListLeaves: shape(35, { leaves: list(pair(partition, count), MAX_ENTRIES) }),
+  Roots: shape(31, { roots: bytes(DIGEST_BYTES * MAX_PARTITIONS) }),
+  /** Asks for the group digests of some partitions, or for the leaf digests of (partition, group) pairs. */
+  CompareGroups: shape(32, { partitions: list(partition, MAX_COMPARED_PARTITIONS) }),
+  CompareLeaves: shape(33, { groups: list(pair(partition, below(GROUPS)), MAX_COMPARED_GROUPS) }),
+  Digests: shape(34, { digests: bytes(DIGEST_BYTES * LEAVES_PER_GROUP * MAX_COMPARED_GROUPS) }),
+  ListLeaves: shape(35, { leaves: list(pair(partition, below(LEAVES)), MAX_LISTED_LEAVES) }),
   KeyDigests: shape(36, { entries: keyDigests, /** False when the list was cut. */ whole: flag }),
   CheckKeys: shape(37, { keys: list(key, MAX_ENTRIES) }),
   /** The sender holds these partitions and the receiver is now a home of them: come and get them (§4.9). */

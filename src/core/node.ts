@@ -144,7 +144,9 @@ export class Node {
     const incarnation = (restored(state.meta.get('incarnation'), count) ?? 0) + 1
     const node = new Node(options, environment, incarnation)
     node.replica.forest.update(state.leafGroups)
-    for (const { key, homes, own } of state.hints) node.replica.hints.set(key, { homes, own })
+    // Earlier versions took hints for what is no key. They belong nowhere, and would be in the way of the others.
+    const hints = state.hints.filter(({ key }) => parseStoreKey(key))
+    for (const { key, homes, own } of hints) node.replica.hints.set(key, { homes, own })
     node.copies.restore(state.copies)
     node.membership.restore(state.meta.get('members'))
     node.duties.restore(state.meta.get('complete'))
@@ -192,10 +194,10 @@ export class Node {
     const member = () => this.membership.self
     this.peers = new Peers(identity, clock, transport, { heartbeatIntervalMs, suspicionPhi, member }, onError)
     // Before anything else hears that the peer is up: whoever is connected is a member.
-    this.peers.events.on('greeted', (record) => this.membership.absorb([record]))
+    this.peers.events.on('greeted', (record) => this.membership.absorb([record], record.node))
     this.replica = new Replica(storage, address, clock)
     // As nobody relies on them, a disk that refuses them is no news.
-    this.copies = new Copies(storage, clock, tuning.maxCopiesBytes, environment.attic, () => {})
+    this.copies = new Copies(storage, clock, tuning.maxCopiesBytes, environment.attic, () => {}, onError)
     this.routing = new Routing(node, this.membership, this.peers, address, tuning.partitions)
     this.duties = new Duties(
       node,

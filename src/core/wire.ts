@@ -78,6 +78,14 @@ export function record<F extends Fields>(fields: F): Field<Body<Shape<F>>> {
     return result as Body<Shape<F>>
   }
 }
+/** Also checks what the type of a value does not say. */
+export function where<T>(field: Field<T>, holds: (value: T) => boolean, what: string): Field<T> {
+  return (value) => {
+    const read = field(value)
+    check(holds(read), what)
+    return read
+  }
+}
 /** null on the wire stands for undefined. */
 export function optional<T>(field: Field<T>): Field<T | undefined> {
   return (value) => (value === null || value === undefined ? undefined : field(value))

@@ -97,9 +97,11 @@ async function* follow(
     if (expiresAt === undefined) expiries.delete(key)
     else expiries.set(key, expiresAt)
     // A key that was never there is shown once, when it alone is watched; under a prefix only keys that are, or were, there.
-    if (yielded.get(key) === state || (interest.key === undefined && entry.siblings.length === 0 && !yielded.has(key)))
-      return
-    yielded.set(key, state)
+    const isDeleted = interest.key === undefined && entry.siblings.length === 0
+    if (yielded.get(key) === state || (isDeleted && !yielded.has(key))) return
+    // Once its deletion is shown, a key is as one that was never there: nothing is kept of it, and it is not asked for again.
+    if (isDeleted) yielded.delete(key)
+    else yielded.set(key, state)
     yield entry
   }
 

@@ -29,7 +29,7 @@ export class VirtualTime {
         try {
           const event = this.next(end)
           if (event) return settle(event, step)
-          this.now = end
+          this.now = Math.max(this.now, end)
           resolve()
         } catch (error) {
           reject(error)

@@ -27,6 +27,8 @@ export interface WorldKnobs extends NetworkKnobs {
   diskTime?: () => number
   /** How long it takes to look for what closed tabs have left. */
   atticMs?: number
+  /** What it ends with instead of an answer. */
+  atticError?: Error
   replication?: ReplicationFactor[]
   /** In which order a thawed tab finds its timers and its frames; by chance where it is not given. */
   timersFirst?: boolean
@@ -345,9 +347,11 @@ export class World {
 
   /** Empty, but to look there takes its time. */
   private attic(place: Place, life: number): Attic {
-    const { atticMs = 0 } = this.knobs
+    const { atticMs = 0, atticError } = this.knobs
     const look = () =>
-      new Promise<[]>((resolve) => this.time.at(atticMs, () => this.whenAwake(place, life, () => resolve([]))))
+      new Promise<[]>((resolve, reject) =>
+        this.time.at(atticMs, () => this.whenAwake(place, life, () => (atticError ? reject(atticError) : resolve([])))),
+      )
     return { read: look, keysIn: look }
   }
 

@@ -144,6 +144,61 @@ describe('a node of which others are wrong', () => {
   })
 })
 
+// One message with the greatest incarnation that there is banned a node for ever: it could not raise its own above it.
+describe('an incarnation that no node counts up to', () => {
+  const BANNED = { incarnation: 2 ** 48, state: 'left' } as const
+  const FAR = 2 ** 32
+
+  test('is not believed, neither by the node itself nor by others', () => {
+    const { members, replaced } = new Scene()
+    members.absorb([recordOf(OTHER)])
+    expect(members.absorb([recordOf(SELF, BANNED), recordOf(OTHER, BANNED)], THIRD)).toBe(false)
+    expect([members.self, members.get(OTHER)]).toEqual([recordOf(SELF), recordOf(OTHER)])
+    expect(replaced).toEqual([])
+    const after = new Scene().members
+    after.restore(members.encoded())
+    expect(after.get(OTHER)).toEqual(recordOf(OTHER))
+  })
+
+  test('is not reached step by step in one message', () => {
+    const { members } = new Scene()
+    const steps = Array.from({ length: 100 }, (_, i) => recordOf(SELF, { incarnation: 1 + 2 ** 30 * i }))
+    members.absorb(steps, THIRD)
+    expect(members.self.incarnation).toBeLessThan(FAR)
+  })
+
+  test('is believed of whoever says it of itself, and so is the far lower one of a node of which others were told it', () => {
+    const { members, placements } = new Scene()
+    members.absorb([recordOf(OTHER)])
+    members.absorb([recordOf(OTHER, { incarnation: FAR })], OTHER)
+    expect(members.get(OTHER)?.incarnation).toBe(FAR)
+    // Of a node that is not known yet, any word counts.
+    members.absorb([recordOf(THIRD, BANNED)], OTHER)
+    expect(members.placed()).not.toContain(THIRD)
+    members.absorb([recordOf(THIRD)], OTHER)
+    expect(members.placed()).not.toContain(THIRD)
+    members.absorb([recordOf(THIRD)], THIRD)
+    expect(members.get(THIRD)).toEqual(recordOf(THIRD))
+    expect(placements.at(-1)).toEqual({ joined: [THIRD], gone: [] })
+  })
+
+  test('outlasts a restart of the node that had to count so far', () => {
+    const before = new Scene().members
+    for (let i = 1; i <= 10; i++) before.absorb([recordOf(SELF, { incarnation: i * 2 ** 30, state: 'left' })], OTHER)
+    expect(before.self.incarnation).toBeGreaterThan(FAR)
+    const after = new Scene().members
+    after.restore(before.encoded())
+    expect(after.self.incarnation).toBeGreaterThan(before.self.incarnation)
+  })
+
+  test('adoption is believed, though it goes a million beyond', () => {
+    const { members } = new Scene()
+    members.absorb([recordOf(OTHER)])
+    members.absorb([recordOf(OTHER, { incarnation: 10_000_000, state: 'left' })], THIRD)
+    expect(members.placed()).toEqual([SELF])
+  })
+})
+
 describe('silent members', () => {
   test('are put to sleep when the time has passed, not before, and this node never', async () => {
     const scene = new Scene()

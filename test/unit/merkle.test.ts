@@ -55,6 +55,15 @@ const sum = (digests: readonly Digest[]) => digests.reduce(xor, NOTHING)
 const PARTITIONS = [0, 1, 2] as Partition[]
 
 describe('a forest', () => {
+  test('remembers nothing of partitions that it was only asked for', () => {
+    const forest = forestOf([recordWith(1)])
+    const asked = Array.from({ length: 1000 }, (_, i) => i as Partition)
+    forest.combinedRoot(asked)
+    // What it keeps shows in nothing but its memory.
+    const { roots } = forest as unknown as { roots: Map<Partition, Digest> }
+    expect([...roots.keys()]).toEqual([2])
+  })
+
   test('that followed single changes is the same as one that is computed from all records', () => {
     fc.assert(
       fc.property(fc.array(record, { maxLength: 40 }), (records) => {

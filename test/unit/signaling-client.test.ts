@@ -2,7 +2,7 @@
 import { type Server, createServer } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
-import { WebSocket } from 'ws'
+import { WebSocket, WebSocketServer } from 'ws'
 import { type Signaling as Attached, attachSignaling } from '../../signaling/index.js'
 import {
   type Signaling,
@@ -167,6 +167,63 @@ test('no message is lost while a connection takes the place of the former one', 
   const messages = () => b.events.filter((event) => event.startsWith('a: ')).map((event) => Number(event.slice(3)))
   await expect.poll(() => messages().length).toBe(300)
   expect([...a.warnings, ...b.warnings]).toEqual([])
+})
+
+/** A server that answers each join with these frames. */
+async function hostileServer(frames: string[]): Promise<string> {
+  const sockets = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+  await new Promise((resolve) => sockets.once('listening', resolve))
+  sockets.on('connection', (socket) => {
+    socket.once('message', () => {
+      for (const frame of frames) socket.send(frame)
+    })
+  })
+  ends.push(() => {
+    for (const socket of sockets.clients) socket.terminate()
+    return new Promise((resolve) => sockets.close(resolve))
+  })
+  return `ws://127.0.0.1:${(sockets.address() as AddressInfo).port}`
+}
+
+// `null` was an uncaught TypeError, and each id, whatever it was, a peer that is never forgotten.
+test('what makes no sense of what a server says is passed over, and the rest counts', async () => {
+  const odd = [null, true, 1, 'peers', [], {}, { type: 'peers' }, { type: 'peers', ids: 'abc' }, { type: 'joined' }]
+  const ids = [null, 7, {}, '', 'a'.repeat(17), 'with space', '<b>', 'b', 'b']
+  const url = await hostileServer([
+    ...odd.map((message) => JSON.stringify(message)),
+    JSON.stringify({ type: 'peers', ids }),
+    ...odd.map((message) => JSON.stringify(message)),
+    'no JSON',
+    JSON.stringify({ type: 'joined', id: { toString: 1 } }),
+    JSON.stringify({ type: 'left', id: 5 }),
+    JSON.stringify({ type: 'signal', from: {}, data: '1' }),
+    JSON.stringify({ type: 'signal', from: 'b', data: { toString: 1 } }),
+    JSON.stringify({ type: 'error', code: 'idle', message: { toString: 1 } }),
+    JSON.stringify({ type: 'of the future' }),
+    JSON.stringify({ type: 'signal', from: 'b', data: '"hello"' }),
+    JSON.stringify({ type: 'joined', id: 'c' }),
+  ])
+  const { events, warnings } = client(A, url)
+  await expect.poll(() => events.length).toBe(4)
+  expect([...events].sort()).toEqual(['b: "hello"', 'open', 'present b', 'present c'])
+  expect(warnings).toHaveLength(1)
+})
+
+// Ten thousand froze the tab.
+test('no more peers are present than a room may have', async () => {
+  const ids = Array.from({ length: 10_000 }, (_, i) => `peer-${i}`)
+  const late = Array.from({ length: 100 }, (_, i) => JSON.stringify({ type: 'joined', id: `late-${i}` }))
+  const url = await hostileServer([
+    JSON.stringify({ type: 'peers', ids }),
+    ...late,
+    JSON.stringify({ type: 'left', id: 'peer-0' }),
+    JSON.stringify({ type: 'joined', id: 'last' }),
+  ])
+  const { events } = client(A, url)
+  await expect.poll(() => events.at(-1)).toBe('present last')
+  const present = events.filter((event) => event.startsWith('present'))
+  expect(present.length).toBe(1000 + 1)
+  expect(events).not.toContain('present late-0')
 })
 
 test('null never connects, and a URL that is none is refused at once', () => {

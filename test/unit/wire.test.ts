@@ -2,6 +2,7 @@
 import { decode, encode } from '@msgpack/msgpack'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { storeKey } from '../../src/core/ids.js'
 import { MAX_CONTAINER_BYTES, type MessageType, shapes, shapesByCode } from '../../src/core/messages.js'
 import { MalformedError } from '../../src/core/versions/encoding.js'
 import { type FrameHeader, decodeFrame, encodeFrame } from '../../src/core/wire.js'
@@ -16,9 +17,13 @@ const digest = fc.uint8Array({ maxLength: 8 })
 const id = text(16)
 const list = <T>(of: fc.Arbitrary<T>) => fc.array(of, { maxLength: 5 })
 const optional = <T>(of: fc.Arbitrary<T>) => fc.option(of, { nil: undefined })
-const entries = list(fc.tuple(text(1200), bytes))
-const keyDigests = list(fc.tuple(text(1200), digest))
-const places = list(fc.tuple(count, count))
+const key = fc
+  .tuple(fc.constantFrom(1, 3, 99, 'all' as const), text(1190))
+  .map(([n, rest]) => storeKey(n, 'bucket', `${rest}.`))
+const entries = list(fc.tuple(key, bytes))
+const keyDigests = list(fc.tuple(key, digest))
+const partition = fc.nat(100 * 4096 - 1)
+const partitions = list(partition)
 const member = fc.record({
   node: id,
   device: id,
@@ -47,37 +52,39 @@ const bodies: Bodies = {
   Ping: { lag: real },
   Pong: { lag: real },
   Store: { entries, hintFor: list(id), strict: flag, fresh: flag },
-  Stored: { refused: list(text(1200)) },
-  Read: { key: text(1200), full: flag },
+  Stored: { refused: list(key) },
+  Read: { key, full: flag },
   ReadResult: { digest, container: optional(bytes), complete: flag },
   Failed: { kind: id },
-  Fetch: { keys: list(text(1200)) },
+  Fetch: { keys: list(key) },
   Entries: { entries, cursor: optional(text(1300)) },
   Scan: { from: text(1300), to: text(1300), limit: count, reverse: flag },
-  ScanPage: { entries, more: flag, lacking: list(count) },
+  ScanPage: { entries, more: flag, lacking: partitions },
   Gossip: { digests: list(fc.tuple(id, count)), heard: list(real), hash: digest },
   GossipReply: { members, wanted: list(id) },
   Members: { members },
-  CompareRoots: { partitions: list(count), digest },
+  CompareRoots: { partitions, digest },
   Roots: { roots: bytes },
-  CompareGroups: { partitions: list(count) },
-  CompareLeaves: { groups: places },
+  CompareGroups: { partitions },
+  CompareLeaves: { groups: list(fc.tuple(partition, fc.nat(15))) },
   Digests: { digests: bytes },
-  ListLeaves: { leaves: places },
+  ListLeaves: { leaves: list(fc.tuple(partition, fc.nat(255))) },
   KeyDigests: { entries: keyDigests, whole: flag },
-  CheckKeys: { keys: list(text(1200)) },
-  OfferPartitions: { partitions: list(count) },
-  FetchPartitions: { partitions: list(count), after: optional(text(1300)) },
-  AskComplete: { partitions: list(count) },
-  Complete: { partitions: list(count) },
+  CheckKeys: { keys: list(key) },
+  OfferPartitions: { partitions },
+  FetchPartitions: { partitions, after: optional(text(1300)) },
+  AskComplete: { partitions },
+  Complete: { partitions },
   Settle: { entries: keyDigests, commit: flag },
-  Settled: { agreed: list(text(1200)) },
-  Interest: { keys: list(text(1200)), prefixes: list(text(1300)), added: flag },
+  Settled: { agreed: list(key) },
+  Interest: { keys: list(key), prefixes: list(text(1300)), added: flag },
   Changed: { entries: keyDigests },
 }
 
 const types = Object.keys(shapes) as MessageType[]
 const header: fc.Arbitrary<FrameHeader> = fc.record({ id: count, incarnation: count, sentAt: real, ttl: real })
+const KEY = storeKey(3, '', 'k')
+const STORE = { entries: [], hintFor: [], strict: true, fresh: true }
 const HEADER: FrameHeader = { id: 1, incarnation: 1, sentAt: 0, ttl: 1000 }
 
 const bodyOf = (type: MessageType) => fc.record(bodies[type] as Record<string, fc.Arbitrary<unknown>>)
@@ -177,20 +184,52 @@ describe('the door', () => {
     ['a time that is none', encode([3, 1, 1, Number.NaN, 1000, 5])],
     ['a time to live without end', encode([3, 1, 1, 0, Number.POSITIVE_INFINITY, 5])],
     ['a missing field', encode([3, 1, 1, 0, 1000])],
-    ['a key that is too long', frameOf('Read', { key: 'k'.repeat(1201), full: true })],
+    ['a key that is too long', frameOf('Read', { key: KEY.padEnd(1201, 'k'), full: true })],
     ['a digest that is too long', frameOf('ReadResult', { digest: new Uint8Array(9), complete: true })],
     ['a pair of three', frameOf('Hello', { protocol: [1, 1, 1] })],
-    ['too many keys', frameOf('Fetch', { keys: new Array(65_537).fill('k') })],
+    ['too many keys', frameOf('Fetch', { keys: new Array(65_537).fill(KEY) })],
     [
       'too many partitions',
       frameOf('CompareRoots', { partitions: new Array(65_537).fill(0), digest: new Uint8Array(8) }),
     ],
-    ['a container that is too large', frameOf('Store', { entries: [['k', new Uint8Array(MAX_CONTAINER_BYTES + 1)]] })],
+    [
+      'a container that is too large',
+      frameOf('Store', { ...STORE, entries: [[KEY, new Uint8Array(MAX_CONTAINER_BYTES + 1)]] }),
+    ],
     ['a state that no member has', frameOf('Members', { members: [{ state: 'resting' }] })],
     ['a partition that is no whole number', frameOf('AskComplete', { partitions: [0.5] })],
+    ['a partition of no replication class', frameOf('AskComplete', { partitions: [100 * 4096] })],
+    ['a leaf that is not in the tree', frameOf('ListLeaves', { leaves: [[0, 256]] })],
+    ['a group that is not in the tree', frameOf('CompareLeaves', { groups: [[0, 16]] })],
+    // A frame of 128 KiB was answered with 8 MiB.
+    ['partitions for a million digests', frameOf('CompareGroups', { partitions: new Array(1000).fill(0) })],
+    ['groups for as many', frameOf('CompareLeaves', { groups: new Array(4000).fill([0, 0]) })],
+    // Each was a transaction, all at once.
+    ['thousands of leaves', frameOf('ListLeaves', { leaves: new Array(1000).fill([0, 0]) })],
   ])('refuses %s', (_, bytesOfFrame) => {
     expect(() => open(bytesOfFrame)).toThrow(MalformedError)
   })
+
+  // It has no place in the ring: as a hint it lay on a disk for good, and everything for its home waited behind it.
+  test.each(['garbage', '3/bucket', '3/bucket\0', '0/bucket\0key', '', `3/\0${'k'.repeat(1200)}`])(
+    'refuses %j in the place of a key, in every message',
+    (odd) => {
+      for (const body of [
+        { type: 'Store', ...STORE, entries: [[odd, new Uint8Array(1)]], hintFor: ['node______'] },
+        { type: 'Stored', refused: [odd] },
+        { type: 'Read', key: odd, full: true },
+        { type: 'Fetch', keys: [odd] },
+        { type: 'ScanPage', entries: [[odd, new Uint8Array(1)]], more: false, lacking: [] },
+        { type: 'CheckKeys', keys: [odd] },
+        { type: 'KeyDigests', entries: [[odd, new Uint8Array(8)]], whole: true },
+        { type: 'Settle', entries: [[odd, new Uint8Array(8)]], commit: false },
+        { type: 'Settled', agreed: [odd] },
+        { type: 'Interest', keys: [odd], prefixes: [], added: false },
+        { type: 'Changed', entries: [[odd, new Uint8Array(8)]] },
+      ])
+        expect(() => open(frameOf(body.type as MessageType, body)), body.type).toThrow(MalformedError)
+    },
+  )
 
   const member = { node: 'node______', device: 'device____', incarnation: 1, state: 'up', capacity: 1, name: '' }
 
@@ -211,10 +250,8 @@ describe('the door', () => {
   })
 
   test('lets in what is as large as it may be', () => {
-    expect(open(frameOf('Read', { key: 'k'.repeat(1200), full: true })).message.type).toBe('Read')
-    const entry = ['k', new Uint8Array(MAX_CONTAINER_BYTES)]
-    expect(open(frameOf('Store', { entries: [entry], hintFor: [], strict: true, fresh: true })).message.type).toBe(
-      'Store',
-    )
+    expect(open(frameOf('Read', { key: KEY.padEnd(1200, 'k'), full: true })).message.type).toBe('Read')
+    const entry = [KEY, new Uint8Array(MAX_CONTAINER_BYTES)]
+    expect(open(frameOf('Store', { ...STORE, entries: [entry] })).message.type).toBe('Store')
   })
 })

@@ -29,8 +29,8 @@ export class Gossip {
       this.hashes.set(from, message.hash)
       return this.answer(message)
     })
-    peers.handle('Members', (message) => {
-      membership.absorb(message.members)
+    peers.handle('Members', (message, from) => {
+      membership.absorb(message.members, from)
       return undefined
     })
     // A new session is the fastest moment to learn: do not wait for the dice.
@@ -107,7 +107,7 @@ export class Gossip {
     if (reply?.type !== 'GossipReply') return false
     const wanted = reply.wanted.flatMap((node) => this.membership.get(node) ?? [])
     if (wanted.length > 0) this.peers.notify(peer, { type: 'Members', members: wanted }, 'foreground')
-    this.membership.absorb(reply.members)
+    this.membership.absorb(reply.members, peer)
     return wanted.length === 0
   }
 

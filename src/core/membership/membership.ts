@@ -19,6 +19,11 @@ import { type MemberRecord, type MemberState, hashRecords, newerRecord, sameReco
  * not heard; it would be placed, not answer, and sleep as well.
  */
 const MAX_LEFT = 1000
+/**
+ * No node gets so far ahead of what others know of it, adopted a thousand times or not. Who believed it could be told the greatest incarnation that there
+ * is, and no refutation lies above that.
+ */
+const MAX_AHEAD = 2 ** 30
 
 export interface MembershipEvents {
   /** Some record changed; persist and show it. */
@@ -55,7 +60,7 @@ export class Membership {
 
   /** Takes up what an earlier life of this node knew. */
   restore(stored: Uint8Array | undefined): void {
-    this.absorb(restored(stored, members) ?? [])
+    this.merge(restored(stored, members) ?? [])
   }
 
   encoded(): Uint8Array {
@@ -101,8 +106,17 @@ export class Membership {
     return found
   }
 
-  /** Merges records from gossip or disk. Says so when others are wrong about this node (§4.8.1; refutation: SWIM). */
-  absorb(incoming: MemberRecord[]): boolean {
+  /**
+   * Merges records from gossip. Says so when others are wrong about this node (§4.8.1; refutation: SWIM).
+   * @param from who tells: of itself, it is believed however far its incarnation is from what others have told.
+   */
+  absorb(incoming: MemberRecord[], from?: NodeId): boolean {
+    const isCredible = ({ node, incarnation }: MemberRecord) =>
+      node === from || incarnation <= (this.records.get(node)?.incarnation ?? incarnation) + MAX_AHEAD
+    return this.merge(incoming.filter(isCredible), from)
+  }
+
+  private merge(incoming: MemberRecord[], from?: NodeId): boolean {
     const before = this.weights()
     const changed: MemberRecord[] = []
     let replaced: MemberState | undefined
@@ -117,7 +131,8 @@ export class Membership {
         continue
       }
       const known = this.records.get(record.node)
-      const winner = known ? newerRecord(known, record) : record
+      const isOverstated = record.node === from && known && known.incarnation > record.incarnation + MAX_AHEAD
+      const winner = known && !isOverstated ? newerRecord(known, record) : record
       if (known && sameRecord(known, winner)) continue
       this.records.set(record.node, winner)
       this.leftSince.delete(record.node)

@@ -9,8 +9,9 @@
  */
 import type { Background } from '../background.js'
 import { type Storage, StorageFailure, type StoredRecord } from '../environment.js'
-import type { DeviceId, NodeId, Partition, StoreKey } from '../ids.js'
+import { type DeviceId, type NodeId, type Partition, type StoreKey, parseStoreKey } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
+import { members } from '../messages.js'
 import { restored } from '../meta.js'
 import type { Peers } from '../peers.js'
 import { digestsFromBytes, sameDigest } from '../sync/merkle.js'
@@ -69,7 +70,7 @@ class Adopting {
     const { membership } = this.context
     const state = await storage.load()
     // It may have known a ring that this node has not met yet.
-    membership.restore(state.meta.get('members'))
+    membership.absorb(restored(state.meta.get('members'), members) ?? [])
     const lives = restored(state.meta.get('incarnation'), count) ?? 0
     const known = membership.get(this.orphan.node)
     if (known?.state !== 'leaving' && known?.state !== 'left')
@@ -181,8 +182,11 @@ class Adopting {
   }
 }
 
-/** What cannot be read any more is not worth keeping: whatever it was, its other copies are at other homes. */
+/**
+ * What cannot be read any more is not worth keeping: whatever it was, its other copies are at other homes. Nor is what has no home: a hint for what is no
+ * key, which earlier versions took.
+ */
 function read(key: StoreKey, bytes: Uint8Array | undefined, own: boolean): Found[] {
   const container = bytes && ifPossible(() => decodeContainer(bytes))
-  return container && !isEmpty(container.context) ? [{ key, container, own }] : []
+  return container && !isEmpty(container.context) && parseStoreKey(key) ? [{ key, container, own }] : []
 }

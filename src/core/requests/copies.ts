@@ -6,7 +6,7 @@
  * Invariant: no copy outlives the tombstone of its key (see Settling), so none can bring a deleted value back.
  */
 import type { Address, CancelTimer, Clock, Digest, Storage } from '../environment.js'
-import type { StoreKey } from '../ids.js'
+import { type StoreKey, parseStoreKey } from '../ids.js'
 import { sameDigest } from '../sync/merkle.js'
 import { type Container, EMPTY_CONTAINER, mergeContainers } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
@@ -28,9 +28,11 @@ export interface Attic {
 }
 
 interface Copy {
+  key: StoreKey
   /** Of its row on disk: number, size and key, so that order and sizes are known without reading the rows. */
   row: string
   bytes: number
+  /** undefined: not known; whatever it is, it is written again. */
   digest: Digest | undefined
 }
 
@@ -45,6 +47,8 @@ export class Copies {
   private readonly copies = new Map<StoreKey, Copy>()
   private readonly unwritten = new Map<StoreKey, Kept>()
   private bytes = 0
+  /** Another number for each disk. */
+  private disk = 0
   private nextNumber = 0
   private timer: CancelTimer | undefined
   private writing: Promise<void> = Promise.resolve()
@@ -55,6 +59,7 @@ export class Copies {
     private readonly maxBytes: number,
     private readonly attic: Attic | undefined,
     private readonly onError: (error: unknown) => void,
+    private readonly onAtticError: (error: unknown) => void,
   ) {}
 
   /** @param rows names of the rows on disk, in their order. */
@@ -63,8 +68,7 @@ export class Copies {
       const key = row.slice(NUMBER_DIGITS + SIZE_DIGITS) as StoreKey
       const bytes = Number.parseInt(row.slice(NUMBER_DIGITS, NUMBER_DIGITS + SIZE_DIGITS), 36)
       this.forget(key)
-      this.copies.set(key, { row, bytes, digest: undefined })
-      this.bytes += bytes
+      this.add({ key, row, bytes, digest: undefined })
       this.nextNumber = Number.parseInt(row.slice(0, NUMBER_DIGITS), 36) + 1
     }
   }
@@ -79,16 +83,27 @@ export class Copies {
 
   /** In key order; those that lie in the attic as well. */
   async keysIn(from: string, to: string): Promise<StoreKey[]> {
-    const above = (await this.attic?.keysIn(from, to)) ?? []
+    const above = await this.inAttic((attic) => attic.keysIn(from, to))
     const here = [...this.copies.keys(), ...this.unwritten.keys()].filter((key) => key >= from && key < to)
-    return [...new Set([...here, ...above])].sort()
+    // Among the hints of a closed tab there may be some for what is no key, which earlier versions took.
+    return [...new Set([...here, ...above.filter((key) => parseStoreKey(key))])].sort()
   }
 
   /** What this device has of a key that nobody else can tell: its copy, and what closed tabs have left. @throws StorageFailure */
   async find(address: Address): Promise<Container> {
     const copy = await this.read(address.key)
-    const above = (await this.attic?.read(address)) ?? []
+    const above = await this.inAttic((attic) => attic.read(address))
     return above.reduce((merged, bytes) => mergeContainers(merged, decodeOrEmpty(bytes)), copy)
+  }
+
+  /** Another tab may delete a closed one's database at any time: what is here is there all the same. */
+  private async inAttic<T>(ask: (attic: Attic) => Promise<T[]>): Promise<T[]> {
+    try {
+      return this.attic ? await ask(this.attic) : []
+    } catch (error) {
+      this.onAtticError(error)
+      return []
+    }
   }
 
   /** Remembers what was read or written. */
@@ -123,19 +138,15 @@ export class Copies {
 
   /** Their deletion is about to be forgotten. Resolves when it is certain that they do not come back, unless the power fails. */
   async drop(keys: StoreKey[]): Promise<void> {
-    const rows: [string, undefined][] = []
+    const dropped: Copy[] = []
     for (const key of keys) {
       this.unwritten.delete(key)
-      const copy = this.forget(key)
-      if (copy) rows.push([copy.row, undefined])
+      dropped.push(...this.forget(key))
     }
     // What is being written at this moment may hold them as well.
     await this.writing.catch(() => {})
-    for (const key of keys) {
-      const copy = this.forget(key)
-      if (copy) rows.push([copy.row, undefined])
-    }
-    if (rows.length > 0) await this.storage.commit({ copies: rows }, 'relaxed')
+    for (const key of keys) dropped.push(...this.forget(key))
+    await this.commit([], [], dropped)
   }
 
   /** Gives all their room back. */
@@ -145,6 +156,7 @@ export class Copies {
 
   /** The disk is another one, and empty. */
   lost(): void {
+    this.disk++
     this.copies.clear()
     this.bytes = 0
   }
@@ -172,8 +184,8 @@ export class Copies {
         const found = await this.storage.getCopies(partial)
         for (const [i, row] of partial.entries()) former.set(row, found[i])
       }
-      const rows: [string, Uint8Array | undefined][] = []
-      const written: { key: StoreKey; copy: Copy }[] = []
+      const rows: [string, Uint8Array][] = []
+      const written: Copy[] = []
       for (const [key, kept] of batch) {
         // Dropped meanwhile, or seen once more: then it is written with the next.
         if (this.unwritten.get(key) !== kept) continue
@@ -182,29 +194,40 @@ export class Copies {
         const known = this.copies.get(key)
         const container = mergeContainers(kept.container, decodeOrEmpty(known && former.get(known.row)))
         const bytes = encodeContainer(container)
-        if (known) rows.push([known.row, undefined])
         const row = this.nameOf(key, bytes.length)
         rows.push([row, bytes])
-        written.push({ key, copy: { row, bytes: bytes.length, digest: digestOf(key, container) } })
+        written.push({ key, row, bytes: bytes.length, digest: digestOf(key, container) })
       }
-      for (const { key, copy } of written) {
-        this.forget(key)
-        this.copies.set(key, copy)
-        this.bytes += copy.bytes
-      }
-      rows.push(...this.surplus())
-      if (rows.length > 0) await this.storage.commit({ copies: rows }, 'relaxed')
+      const replaced = written.flatMap(({ key }) => this.forget(key))
+      for (const copy of written) this.add(copy)
+      await this.commit(rows, written, [...replaced, ...this.surplus()])
     }
   }
 
-  private surplus(): [string, undefined][] {
-    const rows: [string, undefined][] = []
-    for (const [key, { row }] of this.copies) {
-      if (this.bytes <= this.maxBytes && this.copies.size <= MAX_COPIES) break
-      this.forget(key)
-      rows.push([row, undefined])
+  /** Takes place on the disk after it has in memory: if the disk refuses, what was written is not there, and what was given up still is. */
+  private async commit(rows: [string, Uint8Array][], written: Copy[], givenUp: Copy[]): Promise<void> {
+    if (rows.length === 0 && givenUp.length === 0) return
+    const { disk } = this
+    const removals = givenUp.map(({ row }): [string, undefined] => [row, undefined])
+    try {
+      await this.storage.commit({ copies: [...rows, ...removals] }, 'relaxed')
+    } catch (error) {
+      if (disk === this.disk) {
+        for (const copy of written) if (this.copies.get(copy.key) === copy) this.forget(copy.key)
+        for (const copy of givenUp)
+          if (!written.includes(copy) && !this.copies.has(copy.key)) this.add({ ...copy, digest: undefined })
+      }
+      throw error
     }
-    return rows
+  }
+
+  private surplus(): Copy[] {
+    const surplus: Copy[] = []
+    for (const key of this.copies.keys()) {
+      if (this.bytes <= this.maxBytes && this.copies.size <= MAX_COPIES) break
+      surplus.push(...this.forget(key))
+    }
+    return surplus
   }
 
   private nameOf(key: StoreKey, bytes: number): string {
@@ -212,13 +235,18 @@ export class Copies {
     return digits(this.nextNumber++, NUMBER_DIGITS) + digits(bytes, SIZE_DIGITS) + key
   }
 
-  private forget(key: StoreKey): Copy | undefined {
+  private add(copy: Copy): void {
+    this.copies.set(copy.key, copy)
+    this.bytes += copy.bytes
+  }
+
+  /** @returns the copy, if there was one */
+  private forget(key: StoreKey): Copy[] {
     const copy = this.copies.get(key)
-    if (copy) {
-      this.copies.delete(key)
-      this.bytes -= copy.bytes
-    }
-    return copy
+    if (!copy) return []
+    this.copies.delete(key)
+    this.bytes -= copy.bytes
+    return [copy]
   }
 }
 

@@ -4,6 +4,7 @@
  * stale version slips through. What could not be covered is said (P40), never passed over.
  */
 import type { NodeId, Partition, StoreKey } from '../ids.js'
+import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
 import type { Forgettings } from '../sync/forgettings.js'
 import { sameDigest } from '../sync/merkle.js'
@@ -137,7 +138,7 @@ export class Scan {
       return true
     }
     stream.entries = page.entries
-    stream.more = page.more && page.entries.length > 0
+    stream.more = page.more
     // What an earlier page lacked is not in a later one either.
     for (const partition of page.lacking) stream.lacking.add(partition)
     this.positions.set(stream, page.entries.at(-1)?.[0])
@@ -152,6 +153,7 @@ export class Scan {
     return this.range.reverse ? { to: last } : { from: `${last}\0` }
   }
 
+  /** undefined: no answer. */
   private async page(node: NodeId | undefined, range: ScanRange & { limit: number }) {
     const { routing, peers, replica, copies, tuning, lacking } = this.context
     if (node === undefined) {
@@ -162,7 +164,7 @@ export class Scan {
     }
     if (node === routing.self) return { ...(await scanHere(replica, range, tuning.batchBytes)), lacking: lacking() }
     const reply = await peers.request(node, { type: 'Scan', ...range }, tuning.requestTimeoutMs)
-    return reply?.type === 'ScanPage' ? reply : undefined
+    return reply?.type === 'ScanPage' && isPageOf(range, reply) ? reply : undefined
   }
 
   private nextKey(streams: Stream[]): StoreKey | undefined {
@@ -230,4 +232,13 @@ export class Scan {
       }),
     )
   }
+}
+
+/** A peer may send anything: keys that do not go on in the range would be yielded, and a scan of pages that do not go on would never end. */
+function isPageOf({ from, to, reverse }: ScanRange, { entries, more }: MessageOf<'ScanPage'>): boolean {
+  const goesOn = ([key]: [StoreKey, Uint8Array], i: number) => {
+    const former = entries[i - 1]?.[0]
+    return key >= from && key < to && (former === undefined || (reverse ? key < former : key > former))
+  }
+  return (entries.length > 0 || !more) && entries.every(goesOn)
 }

@@ -13,6 +13,8 @@ import { invariant } from '../invariant.js'
 export const MAX_PARTITIONS = 4096
 /** The largest n that a store key can carry. */
 const MAX_CLASS = 99
+/** No partition of any room reaches this number. */
+export const PARTITION_BOUND = (MAX_CLASS + 1) * MAX_PARTITIONS
 
 /** Q must be a power of two from 1 to {@link MAX_PARTITIONS}, equal on all nodes of a room. */
 export function isPartitionCount(Q: number): boolean {

@@ -8,7 +8,7 @@ import type { Membership } from '../membership/membership.js'
 import { partitions } from '../messages.js'
 import { restored } from '../meta.js'
 import type { Routing } from '../requests/routing.js'
-import { classBase } from '../ring/partitions.js'
+import { classBase, replicationOf } from '../ring/partitions.js'
 import { encodeMessagePack } from '../versions/messagepack.js'
 
 export class Duties {
@@ -18,6 +18,8 @@ export class Duties {
   private standIns = new Set<Partition>()
   private readonly classes = new Set<ReplicationFactor>()
   private distrusted = 0
+  /** How often what was being fetched of them ceased to be all there is. */
+  private readonly interrupted = new Map<Partition, number>()
 
   constructor(
     private readonly self: NodeId,
@@ -59,15 +61,15 @@ export class Duties {
     for (const n of this.classes) {
       for (const partition of this.partitionsOf(n)) {
         if (!this.routing.homesOf(partition).includes(this.self)) {
+          if (before.has(partition)) this.interrupt(partition)
           // A founder counted as complete everywhere while it was alone; where it holds nothing it has nothing to give.
           if (this.recordsIn(partition) === 0 && !this.standIns.has(partition)) this.whole.delete(partition)
           continue
         }
         this.homes.add(partition)
         if (alone) this.whole.add(partition)
-        else if (joined.length > 0 && this.recordsIn(partition) === 0) this.whole.delete(partition)
-        else if (!before.has(partition) && before.size > 0 && !this.standIns.has(partition))
-          this.whole.delete(partition)
+        else if (joined.length > 0 && this.recordsIn(partition) === 0) this.doubt(partition)
+        else if (!before.has(partition) && before.size > 0 && !this.standIns.has(partition)) this.doubt(partition)
       }
     }
     this.changed()
@@ -76,10 +78,16 @@ export class Duties {
   /** Takes over for homes that have been away too long; drops what is over. */
   setStandIns(partitions: Set<Partition>): void {
     for (const partition of this.standIns)
-      if (!partitions.has(partition) && !this.homes.has(partition)) this.whole.delete(partition)
+      if (!partitions.has(partition) && !this.homes.has(partition)) this.doubt(partition)
     for (const partition of partitions)
-      if (!this.standIns.has(partition) && !this.homes.has(partition)) this.whole.delete(partition)
+      if (!this.standIns.has(partition) && !this.homes.has(partition)) this.doubt(partition)
     this.standIns = partitions
+  }
+
+  /** It belongs to a replication class that is in use here. */
+  isInUse(partition: Partition): boolean {
+    const n = replicationOf(partition, this.partitions)
+    return n !== undefined && this.classes.has(n)
   }
 
   isHome(partition: Partition): boolean {
@@ -90,9 +98,9 @@ export class Duties {
     return this.standIns.has(partition)
   }
 
-  /** Changes when what was fetched before counts for nothing any more. */
-  get generation(): number {
-    return this.distrusted
+  /** Changes when what was fetched of the partition before counts for nothing any more. */
+  generationOf(partition: Partition): number {
+    return this.distrusted + (this.interrupted.get(partition) ?? 0)
   }
 
   /** This node was replaced while it was away: what it has may be old, all of it has to be looked at. */
@@ -112,9 +120,9 @@ export class Duties {
     return this.isComplete(partition) || (this.whole.has(partition) && this.recordsIn(partition) > 0)
   }
 
-  /** The partition was fetched, all of it in that generation; if it is this node's duty no longer, writes have gone elsewhere meanwhile and it counts for nothing. */
-  markComplete(partition: Partition, generation = this.distrusted): void {
-    if (generation !== this.distrusted) return
+  /** The partition was fetched, all of it in that generation; if it was not this node's duty all the time, writes have gone elsewhere meanwhile and it counts for nothing. */
+  markComplete(partition: Partition, generation: number): void {
+    if (generation !== this.generationOf(partition)) return
     if (!this.homes.has(partition) && !this.standIns.has(partition)) return
     this.whole.add(partition)
     this.changed()
@@ -124,6 +132,16 @@ export class Duties {
   released(partition: Partition): void {
     this.whole.delete(partition)
     this.changed()
+  }
+
+  /** There may be more of it than this node has, and than it is fetching. */
+  private doubt(partition: Partition): void {
+    this.whole.delete(partition)
+    this.interrupt(partition)
+  }
+
+  private interrupt(partition: Partition): void {
+    this.interrupted.set(partition, (this.interrupted.get(partition) ?? 0) + 1)
   }
 
   held(): Partition[] {

@@ -39,10 +39,12 @@ export class MerkleForest {
   }
 
   root(partition: Partition): Digest {
+    const tree = this.trees.get(partition)
+    // A peer may ask for any partition: nothing is kept of those that are not here.
+    if (!tree) return NOTHING
     let root = this.roots.get(partition)
     if (!root) {
-      const tree = this.trees.get(partition)
-      root = tree ? tree.reduce<Digest>((sum, group) => xor(sum, groupDigest(group)), NOTHING) : NOTHING
+      root = tree.reduce<Digest>((sum, group) => xor(sum, groupDigest(group)), NOTHING)
       this.roots.set(partition, root)
     }
     return root

@@ -61,6 +61,7 @@ export class Transfers {
       const lacking = this.lackingAt.get(from) ?? new Map<Partition, number>()
       this.lackingAt.set(from, lacking)
       for (const partition of partitions) {
+        if (!duties.isInUse(partition)) continue
         const since = lacking.get(partition)
         // One that is stuck is not to be kept from sync.
         if (since === undefined || now - since > STUCK_MS) lacking.set(partition, now)
@@ -215,13 +216,13 @@ export class Transfers {
   }
 
   private async fetch(peer: NodeId, partitions: Partition[]): Promise<void> {
-    const { generation } = this.duties
+    const markComplete = this.begun(partitions)
     for (const partition of partitions) this.fetching.add(partition)
     const { pulled, complete } = await this.exchange.with(peer, partitions, 'transfer', false).finally(() => {
       for (const partition of partitions) this.fetching.delete(partition)
     })
     if (!complete) return
-    for (const partition of partitions) this.duties.markComplete(partition, generation)
+    markComplete()
     this.events.emit('filled', {
       from: peer,
       partitions: partitions.length,
@@ -245,12 +246,20 @@ export class Transfers {
 
   /** Nobody has these whole (a ring that was founded by several at once): together the members have all there is. */
   private async agreeWithAll(partitions: Partition[], peers: NodeId[]): Promise<void> {
-    const { generation } = this.duties
+    const markComplete = this.begun(partitions)
     let all = true
     for (const peer of peers) {
       const { complete } = await this.exchange.with(peer, partitions, 'transfer', false)
       all &&= complete
     }
-    if (all) for (const partition of partitions) this.duties.markComplete(partition, generation)
+    if (all) markComplete()
+  }
+
+  /** @returns a function to call when all of them were fetched: those that were this node's duty all the time are whole. */
+  private begun(partitions: Partition[]): () => void {
+    const generations = partitions.map((partition) => [partition, this.duties.generationOf(partition)] as const)
+    return () => {
+      for (const [partition, generation] of generations) this.duties.markComplete(partition, generation)
+    }
   }
 }

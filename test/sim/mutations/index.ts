@@ -355,7 +355,7 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/node.ts',
-        find: '    for (const { key, homes, own } of state.hints) node.replica.hints.set(key, { homes, own })\n',
+        find: '    for (const { key, homes, own } of hints) node.replica.hints.set(key, { homes, own })\n',
         replace: '',
       },
     ],

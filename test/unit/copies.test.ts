@@ -1,0 +1,133 @@
+/** Copies of keys that belong elsewhere: what is in memory about them is what is on the disk, also when that refuses something. */
+import { describe, expect, test } from 'vitest'
+import { type ActorId, type StoreKey, storeKey } from '../../src/core/ids.js'
+import { Copies } from '../../src/core/requests/copies.js'
+import { addressOf } from '../../src/core/ring/partitions.js'
+import { type Container, writtenContainer } from '../../src/core/versions/container.js'
+import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
+import { Disk, SimulatedStorage } from '../sim/disk.js'
+import { VirtualClock } from '../support/virtual-clock.js'
+
+const [KEY, OTHER] = [storeKey(3, '', 'k'), storeKey(3, '', 'other')]
+
+/** The version of that number, by the only one who writes. */
+function version(counter: number, bytes = 10): Container {
+  const dot = { actor: 'node_a____.AAAAAAAA' as ActorId, counter }
+  const value = new Uint8Array(bytes).fill(counter)
+  const context = counter > 1 ? version(counter - 1).context : EMPTY_CONTEXT
+  return writtenContainer(context, { dot, value, expiresAt: 0, checksum: 0 })
+}
+
+class Scene {
+  readonly clock = new VirtualClock()
+  readonly disk = new Disk()
+  readonly storage = new SimulatedStorage(this.disk, { schedule: (work) => this.clock.setTimer(1, work) })
+  readonly errors: unknown[] = []
+  readonly copies: Copies
+
+  constructor(private readonly maxBytes = 1_000_000) {
+    this.copies = this.open()
+  }
+
+  open(): Copies {
+    const onError = (error: unknown) => this.errors.push(error)
+    return new Copies(this.storage, this.clock, this.maxBytes, undefined, onError, onError)
+  }
+
+  async keep(key: StoreKey, container: Container): Promise<void> {
+    this.copies.keep(key, container, true)
+    await this.clock.advance(1000)
+  }
+
+  /** The keys of which there are copies on the disk, sorted. */
+  get onDisk(): string[] {
+    return [...this.disk.copies.keys()].map((row) => row.slice(row.indexOf('3/'))).sort()
+  }
+
+  async read(key: StoreKey, copies = this.copies): Promise<number | undefined> {
+    const found = copies.find(addressOf(key, 16))
+    await this.clock.advance(10)
+    return (await found).siblings[0]?.dot.counter
+  }
+
+  /** What a later life finds. */
+  reopened(): Copies {
+    const copies = this.open()
+    copies.restore([...this.disk.copies.keys()].sort())
+    return copies
+  }
+}
+
+// The memory said that it was there: seen again, it was never written.
+describe('a copy that the disk has refused', () => {
+  test('is written when it is seen again', async () => {
+    const scene = new Scene()
+    scene.storage.failingOnce = 'unknown'
+    await scene.keep(KEY, version(1))
+    expect([scene.errors.length, scene.onDisk, scene.copies.size]).toEqual([1, [], 0])
+    await scene.keep(KEY, version(1))
+    expect(scene.onDisk).toEqual([KEY])
+    expect(await scene.read(KEY, scene.reopened())).toBe(1)
+  })
+
+  test('leaves the former one as it was, until it is seen again', async () => {
+    const scene = new Scene()
+    await scene.keep(KEY, version(1))
+    scene.storage.failingOnce = 'unknown'
+    await scene.keep(KEY, version(2))
+    expect(await scene.read(KEY)).toBe(1)
+    await scene.keep(KEY, version(2))
+    expect(await scene.read(KEY)).toBe(2)
+    expect(scene.onDisk).toEqual([KEY])
+  })
+
+  test('does not save the former one from being dropped meanwhile', async () => {
+    const scene = new Scene()
+    await scene.keep(KEY, version(1))
+    scene.storage.failingOnce = 'unknown'
+    scene.copies.keep(KEY, version(2), true)
+    await scene.clock.advance(200.5)
+    const dropped = scene.copies.drop([KEY])
+    await scene.clock.advance(1000)
+    await dropped
+    expect([scene.onDisk, scene.copies.size, scene.copies.has(KEY)]).toEqual([[], 0, false])
+  })
+
+  // Tried again, the drop found nothing to drop: the deleted value came back with the next life.
+  test('to drop is still there, and dropped when that is tried again', async () => {
+    const scene = new Scene()
+    await scene.keep(KEY, version(1))
+    scene.storage.failingOnce = 'unknown'
+    const refused = expect(scene.copies.drop([KEY])).rejects.toThrow('simulated')
+    await scene.clock.advance(10)
+    await refused
+    expect([scene.onDisk, await scene.read(KEY)]).toEqual([[KEY], 1])
+    const dropped = scene.copies.drop([KEY])
+    await scene.clock.advance(10)
+    await dropped
+    expect([scene.onDisk, scene.copies.size]).toEqual([[], 0])
+  })
+
+  test('makes no room that was not made: what should have gone for it is still counted', async () => {
+    const scene = new Scene(300)
+    await scene.keep(KEY, version(1, 200))
+    const { size } = scene.copies
+    scene.storage.failingOnce = 'unknown'
+    await scene.keep(OTHER, version(1, 200))
+    expect([scene.onDisk, scene.copies.size]).toEqual([[KEY], size])
+    await scene.keep(OTHER, version(1, 200))
+    expect(scene.onDisk).toEqual([OTHER])
+  })
+
+  test('is not counted on a disk that came in the place of that one', async () => {
+    const scene = new Scene()
+    await scene.keep(KEY, version(1))
+    scene.storage.failingOnce = 'lost'
+    scene.copies.keep(KEY, version(2), true)
+    await scene.clock.advance(200.5)
+    scene.disk.wipe()
+    scene.copies.lost()
+    await scene.clock.advance(1000)
+    expect([scene.onDisk, scene.copies.size, scene.copies.has(KEY)]).toEqual([[], 0, false])
+  })
+})

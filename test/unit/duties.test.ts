@@ -1,0 +1,123 @@
+/** Which partitions a node counts as whole, when its duties change while it fetches them. */
+import { describe, expect, test } from 'vitest'
+import type { NodeId, Partition } from '../../src/core/ids.js'
+import type { Membership } from '../../src/core/membership/membership.js'
+import type { Routing } from '../../src/core/requests/routing.js'
+import { Duties } from '../../src/core/sync/duties.js'
+import { type Tab, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { typeOf } from '../sim/trace.js'
+
+const [SELF, OTHER] = ['self______', 'other_____'] as [NodeId, NodeId]
+const Q = 8
+const [FIRST, SECOND] = [3 * Q, 3 * Q + 1] as [Partition, Partition]
+
+/** A node whose homes and records are said, among others. */
+class Scene {
+  homes: Partition[] = [FIRST, SECOND]
+  records = 1
+  readonly duties = new Duties(
+    SELF,
+    { homesOf: (partition: Partition) => (this.homes.includes(partition) ? [SELF] : [OTHER]) } as unknown as Routing,
+    { placed: () => [SELF, OTHER] } as unknown as Membership,
+    Q,
+    () => this.records,
+    () => {},
+  )
+
+  constructor() {
+    this.duties.addClass(3)
+  }
+
+  /** The placement makes it the home of these. */
+  place(homes: Partition[], joined: NodeId[] = []): void {
+    this.homes = homes
+    this.duties.placementChanged(joined)
+  }
+}
+
+// Meanwhile writes went to others, also to such parts as had been fetched by then.
+describe('what was fetched while', () => {
+  test('nothing else happened is whole', () => {
+    const { duties } = new Scene()
+    duties.markComplete(FIRST, duties.generationOf(FIRST))
+    expect([duties.isComplete(FIRST), duties.filling()]).toEqual([true, [SECOND]])
+  })
+
+  test('the home was lost and regained is not, and all else is', () => {
+    const scene = new Scene()
+    const { duties } = scene
+    const [first, second] = [duties.generationOf(FIRST), duties.generationOf(SECOND)]
+    scene.place([SECOND])
+    scene.place([FIRST, SECOND])
+    duties.markComplete(FIRST, first)
+    duties.markComplete(SECOND, second)
+    expect([duties.isComplete(FIRST), duties.isComplete(SECOND)]).toEqual([false, true])
+    duties.markComplete(FIRST, duties.generationOf(FIRST))
+    expect(duties.isComplete(FIRST)).toBe(true)
+  })
+
+  test('all homes were lost and regained is not', () => {
+    const scene = new Scene()
+    const { duties } = scene
+    const generation = duties.generationOf(FIRST)
+    scene.place([])
+    scene.place([FIRST])
+    duties.markComplete(FIRST, generation)
+    expect(duties.isComplete(FIRST)).toBe(false)
+  })
+
+  test('the duty of a stand-in ended and began again is not', () => {
+    const scene = new Scene()
+    const { duties } = scene
+    scene.place([])
+    duties.setStandIns(new Set([FIRST]))
+    const generation = duties.generationOf(FIRST)
+    duties.setStandIns(new Set())
+    duties.setStandIns(new Set([FIRST]))
+    duties.markComplete(FIRST, generation)
+    expect(duties.isComplete(FIRST)).toBe(false)
+  })
+
+  test('others joined, who may come from a ring that has what this node has nothing of, is not', () => {
+    const scene = new Scene()
+    scene.records = 0
+    const { duties } = scene
+    const generation = duties.generationOf(FIRST)
+    scene.place([FIRST, SECOND], [OTHER])
+    duties.markComplete(FIRST, generation)
+    expect(duties.isComplete(FIRST)).toBe(false)
+  })
+
+  test('the node was replaced is not', () => {
+    const { duties } = new Scene()
+    const generation = duties.generationOf(FIRST)
+    duties.distrustAll()
+    duties.markComplete(FIRST, generation)
+    expect(duties.isComplete(FIRST)).toBe(false)
+  })
+})
+
+test('a newcomer that loses and regains homes during its fetch is not whole before it has what was written meanwhile', async () => {
+  const ring = await openRing(4, { hintedHandoff: false, merkleSync: false, readRepair: false })
+  const [writer, rival] = ring.tabs as [Tab, Tab]
+  const keys = Array.from({ length: 40 }, (_, i) => `k${i}`)
+  for (const key of keys) await ring.client(writer).put(key, 'early', { w: 3 })
+  ring.world.network.knobs.latency = (_, __, frame) => (typeOf(frame) === 'Entries' ? 4000 : 10)
+  const newcomer = await ring.join()
+  const { duties } = nodeOf(newcomer)
+  const isHome = (key: string) => duties.isHome(nodeOf(newcomer).partitionOf(named(key)))
+  const isWhole = (key: string) => duties.isComplete(nodeOf(newcomer).partitionOf(named(key)))
+  await ring.until('its share', () => ring.tabs.every((tab) => nodeOf(tab).membership.placed().length === 5))
+  await ring.pass(1500)
+  const had = keys.filter(isHome)
+  nodeOf(rival).membership.declare({ capacity: 100 })
+  await ring.pass(300)
+  const lost = had.filter((key) => !isHome(key))
+  expect(lost.length).toBeGreaterThan(0)
+  for (const key of lost) await ring.client(writer).put(key, 'late', { w: 3 })
+  nodeOf(rival).membership.declare({ capacity: 1 })
+  await ring.pass(300)
+  expect(lost.every(isHome)).toBe(true)
+  await ring.until('some are whole', () => lost.some(isWhole))
+  for (const key of lost.filter(isWhole)) expect(replicaAt(newcomer, key)).toContain('late')
+})

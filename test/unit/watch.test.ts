@@ -1,0 +1,105 @@
+/** What a watch yields of the states that it reads, and what it reads for that. */
+import { expect, onTestFinished, test } from 'vitest'
+import { Emitter } from '../../src/core/emitter.js'
+import { type StoreKey, storeKey } from '../../src/core/ids.js'
+import type { InterestEvents } from '../../src/core/requests/interests.js'
+import type { Entry } from '../../src/store/entry.js'
+import type { StoreInside } from '../../src/store/inside.js'
+import { Lifetime } from '../../src/store/lifetime.js'
+import { watch } from '../../src/store/watch.js'
+
+const named = (key: string) => storeKey(3, '', key)
+const QUORUM = { met: true, sloppy: false, answers: 2, needed: 2, cached: false }
+
+/** A watch of all keys over a table that stands for the ring. */
+class Scene {
+  readonly events = new Emitter<InterestEvents>()
+  readonly seen: string[] = []
+  readonly reads: StoreKey[] = []
+  private readonly table = new Map<StoreKey, Entry>()
+  private writes = 0
+
+  constructor() {
+    const lifetime = new Lifetime()
+    onTestFinished(() => lifetime.end())
+    const interests = { events: this.events, add: () => () => {} }
+    const entries = watch(
+      {
+        interest: { prefix: named('') },
+        inside: { lifetime, wallTime: () => 0, node: { interests } } as unknown as StoreInside,
+        read: async (key) => {
+          this.reads.push(key)
+          return this.table.get(key) as Entry
+        },
+        scan: async function* (this: Scene) {
+          yield* [...this.table.values()].filter(({ siblings }) => siblings.length > 0)
+        }.bind(this),
+        storeKey: named,
+      },
+      undefined,
+    )
+    const run = async () => {
+      for await (const { key, siblings } of entries) this.seen.push(`${key}=${siblings.join('|')}`)
+    }
+    run().catch(() => {})
+  }
+
+  /** Without text, a delete. @param isTold whether this tab hears of it */
+  async write(key: string, text?: string, isTold = true): Promise<void> {
+    const siblings = text === undefined ? [] : [text]
+    const context = new Uint8Array([++this.writes])
+    const value = siblings[0]
+    this.table.set(named(key), { key, value, siblings, conflict: false, context, quorum: QUORUM })
+    if (isTold) this.told(key)
+    await rest()
+  }
+
+  told(key: string): void {
+    this.events.emit('changed', { key: named(key), digest: { high: 0, low: 0 } })
+  }
+
+  async missed(): Promise<void> {
+    this.reads.length = 0
+    this.events.emit('missed', { peer: 'node_b____' as never })
+    await rest()
+  }
+}
+
+const rest = () => new Promise((resolve) => setTimeout(resolve, 5))
+
+// They were kept for ever, and each link that came back had all of them read with a quorum.
+test('keys whose deletion was shown are not asked for again', async () => {
+  const scene = new Scene()
+  for (let i = 0; i < 20; i++) {
+    await scene.write(`k${i}`, 'there')
+    await scene.write(`k${i}`)
+  }
+  await scene.write('alive', 'there')
+  expect(scene.seen.length).toBe(41)
+  await scene.missed()
+  expect(scene.reads).toEqual([])
+  expect(scene.seen.length).toBe(41)
+})
+
+test('a deletion is shown once, however often it is told of, and a key that is there again is shown again', async () => {
+  const scene = new Scene()
+  await scene.write('k', '1')
+  await scene.write('k')
+  scene.told('k')
+  await rest()
+  await scene.write('k')
+  await scene.missed()
+  expect(scene.seen).toEqual(['k=1', 'k='])
+  await scene.write('k', '2')
+  await scene.write('k')
+  expect(scene.seen).toEqual(['k=1', 'k=', 'k=2', 'k='])
+})
+
+test('what was deleted behind a cut is found out once the link is back', async () => {
+  const scene = new Scene()
+  await scene.write('k', '1')
+  await scene.write('k', undefined, false)
+  await scene.missed()
+  await scene.missed()
+  expect(scene.seen).toEqual(['k=1', 'k='])
+})
