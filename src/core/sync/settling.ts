@@ -113,7 +113,6 @@ export class Settling {
       entries = entries.filter(({ key }) => answers.every((agreed) => agreed?.has(key)))
     }
     await this.forget(entries)
-    for (const { key } of entries) this.candidates.delete(key)
     this.settled += entries.length
   }
 
@@ -156,11 +155,15 @@ export class Settling {
         return digest ? [{ key, digest, to: forgotten }] : []
       }),
     )
+    // At every home, not only where it was asked for: nothing else tells that the record is gone.
+    for (const { key } of entries) this.candidates.delete(key)
   }
 }
 
 function hasSomethingToForget(container: Container): boolean {
   const size = contextSize(container.context)
+  // Nothing at all is no tombstone.
+  if (size === 0) return false
   // Many versions need a long context; asking for the rest of it would never end.
   return !isLive(container) || (size > SMALL_CONTEXT && size > contextSize(withStableContextDropped(container).context))
 }
