@@ -18,6 +18,8 @@ import { sameDigest } from './merkle.js'
 
 const ASK_TIMEOUT_MS = 5000
 const RETRY_MS = 2000
+/** Where only damaged records are missing: another home's good copy comes with sync, or somebody writes the key anew. */
+const DAMAGED_RETRY_MS = 10_000
 const GATHER_MS = 200
 const SOURCES_AT_ONCE = 2
 /** A peer that said what it lacks is probably fetching that for this long. */
@@ -40,6 +42,8 @@ export class Transfers {
   private stopped = false
   /** What is being fetched right now. */
   private readonly fetching = new Set<Partition>()
+  /** All of these was fetched but what is damaged where it came from. */
+  private readonly damaged = new Set<Partition>()
   /** What each peer has said that it lacks, and when it first did. */
   private readonly lackingAt = new Map<NodeId, Map<Partition, number>>()
 
@@ -110,8 +114,10 @@ export class Transfers {
       .catch(this.onError)
       .then(() => {
         this.running = false
+        const left = this.duties.filling()
+        const retryMs = left.every((partition) => this.damaged.has(partition)) ? DAMAGED_RETRY_MS : RETRY_MS
         if (this.again) this.fill()
-        else if (this.duties.filling().length > 0) this.timer = this.clock.setTimer(RETRY_MS, () => this.fill())
+        else if (left.length > 0) this.timer = this.clock.setTimer(retryMs, () => this.fill())
       })
   }
 
@@ -217,17 +223,32 @@ export class Transfers {
   private async fetch(peer: NodeId, partitions: Partition[]): Promise<void> {
     const { generation } = this.duties
     for (const partition of partitions) this.fetching.add(partition)
-    const { pulled, complete } = await this.exchange.with(peer, partitions, 'transfer', false).finally(() => {
+    const { pulled, complete, damaged } = await this.exchange.with(peer, partitions, 'transfer', false).finally(() => {
       for (const partition of partitions) this.fetching.delete(partition)
     })
     if (!complete) return
-    for (const partition of partitions) this.duties.markComplete(partition, generation)
+    const filled = this.fetched(partitions, damaged, generation)
+    if (filled + pulled === 0) return
     this.events.emit('filled', {
       from: peer,
-      partitions: partitions.length,
+      partitions: filled,
       containers: pulled,
       left: this.duties.filling().length,
     })
+  }
+
+  /**
+   * What was fetched is complete, but for partitions with a damaged record at the source: these go on being 'filling', for else their "not found"
+   * would be a vote on that key. They are whole once the trees are equal, because somebody had a good copy or the key was written anew.
+   */
+  private fetched(partitions: Partition[], damaged: Set<Partition>, generation: number): number {
+    const filled = partitions.filter((partition) => !damaged.has(partition))
+    for (const partition of filled) {
+      this.damaged.delete(partition)
+      this.duties.markComplete(partition, generation)
+    }
+    for (const partition of damaged) this.damaged.add(partition)
+    return filled.length
   }
 
   /**
@@ -246,11 +267,13 @@ export class Transfers {
   /** Nobody has these whole (a ring that was founded by several at once): together the members have all there is. */
   private async agreeWithAll(partitions: Partition[], peers: NodeId[]): Promise<void> {
     const { generation } = this.duties
+    const damaged = new Set<Partition>()
     let all = true
     for (const peer of peers) {
-      const { complete } = await this.exchange.with(peer, partitions, 'transfer', false)
-      all &&= complete
+      const result = await this.exchange.with(peer, partitions, 'transfer', false)
+      all &&= result.complete
+      for (const partition of result.damaged) damaged.add(partition)
     }
-    if (all) for (const partition of partitions) this.duties.markComplete(partition, generation)
+    if (all) this.fetched(partitions, damaged, generation)
   }
 }
