@@ -185,3 +185,16 @@ test('sync does not put an older version in the place of a damaged one', async (
   await ring.until('the new one is there', () => replicaAt(c, 'b')[0] === 'new')
   expect(await ring.client(c).get('b', { r: 2 })).toEqual(['new'])
 })
+
+// Its last step could not tell whether the record was still the same, and all of leaving failed.
+test('a tab with a damaged record leaves, as the others have the same', async () => {
+  const ring = await openRing(4, UNSCRUBBED)
+  const leaver = ring.tab(3)
+  for (const key of MANY) await ring.client(leaver).put(key, 'there', { w: 3 })
+  await ring.pass(1000)
+  const [damaged] = leaver.disk.records.keys()
+  if (damaged) leaver.disk.flipByte(damaged, 2)
+  await ring.leave(leaver)
+  expect(leaver.disk.records.size).toBe(0)
+  for (const key of MANY) expect(await ring.client(ring.tab(0)).get(key, { r: 3 })).toEqual(['there'])
+})

@@ -94,7 +94,7 @@ export class Settling {
 
   private async settle(keys: StoreKey[], others: NodeId[]): Promise<void> {
     await this.background.turn('reap')
-    const containers = await this.replica.read(keys)
+    const containers = await this.replica.readEach(keys)
     let entries = keys.flatMap((key, i) => {
       const container = containers[i]
       return container && hasSomethingToForget(container)
@@ -134,12 +134,12 @@ export class Settling {
   private async agreeing(
     entries: { key: StoreKey; digest: Uint8Array }[],
   ): Promise<{ key: StoreKey; digest: Uint8Array }[]> {
-    const containers = await this.replica.read(entries.map(({ key }) => key))
+    const containers = await this.replica.readEach(entries.map(({ key }) => key))
     const agreed = entries.filter(({ key, digest }, i) => {
-      const container = containers[i] as Container
+      const container = containers[i]
       const theirs = digestsFromBytes(digest)[0]
       const { hints } = this.replica
-      if (hints.has(key) || hints.isUnderWay(key) || !theirs) return false
+      if (hints.has(key) || hints.isUnderWay(key) || !theirs || !container) return false
       const absent = container.siblings.length === 0 && contextSize(container.context) === 0
       if (absent) return !this.routing.homes(key).includes(this.routing.self)
       return sameDigest(digestOf(key, container), theirs)
@@ -168,7 +168,8 @@ function hasSomethingToForget(container: Container): boolean {
   return !isLive(container) || (size > SMALL_CONTEXT && size > contextSize(withStableContextDropped(container).context))
 }
 
-/** Nothing at all of a deleted key; of any other, only what its present versions need. */
-function forgotten(container: Container): Container | undefined {
+/** Nothing at all of a deleted key; of any other, only what its present versions need. What has been damaged since it was agreed on is for the scrub. */
+function forgotten(container: Container | undefined): Container | 'keep' | undefined {
+  if (!container) return 'keep'
   return isLive(container) ? withStableContextDropped(container) : undefined
 }
