@@ -8,6 +8,7 @@ import { type Clock, type Digest, GROUPS, LEAVES_PER_GROUP } from '../environmen
 import type { NodeId, Partition, StoreKey } from '../ids.js'
 import type { Message, MessageOf, MessageType } from '../messages.js'
 import type { Peers } from '../peers.js'
+import { guarded } from '../requests/guarded.js'
 import type { Entry, Replica } from '../requests/replica.js'
 import type { Tuning } from '../tuning.js'
 import type { Container } from '../versions/container.js'
@@ -48,8 +49,9 @@ export class Exchange {
     private readonly background: Background,
     private readonly clock: Clock,
     private readonly tuning: Tuning,
+    onError: (error: unknown) => void,
   ) {
-    this.serve()
+    this.serve(onError)
   }
 
   /**
@@ -347,7 +349,7 @@ export class Exchange {
     return { type: 'Entries', entries, cursor: undefined }
   }
 
-  private serve(): void {
+  private serve(onStorageFailure: (error: unknown) => void): void {
     const { replica, peers } = this
     const { forest } = replica
     peers.handle('CompareRoots', ({ partitions, digest }) => {
@@ -366,19 +368,30 @@ export class Exchange {
       type: 'Digests',
       digests: digestsToBytes(groups.flatMap(([partition, group]) => forest.leafDigests(partition, group))),
     }))
-    peers.handle('ListLeaves', async ({ leaves }) => {
-      const records = await this.listLeaves(leaves)
-      const entries = records
-        .slice(0, MAX_LISTED)
-        .map((record): [StoreKey, Uint8Array] => [record.key, digestsToBytes([record.digest])])
-      return { type: 'KeyDigests', entries, whole: records.length <= MAX_LISTED }
-    })
-    peers.handle('CheckKeys', async ({ keys }) => ({
-      type: 'KeyDigests',
-      entries: await this.checkKeys(keys),
-      whole: true,
-    }))
-    peers.handle('FetchPartitions', ({ partitions, after }) => this.pageOf(partitions, after))
+    peers.handle(
+      'ListLeaves',
+      guarded(onStorageFailure, async ({ leaves }: MessageOf<'ListLeaves'>) => {
+        const records = await this.listLeaves(leaves)
+        const entries = records
+          .slice(0, MAX_LISTED)
+          .map((record): [StoreKey, Uint8Array] => [record.key, digestsToBytes([record.digest])])
+        return { type: 'KeyDigests', entries, whole: records.length <= MAX_LISTED }
+      }),
+    )
+    peers.handle(
+      'CheckKeys',
+      guarded(onStorageFailure, async ({ keys }: MessageOf<'CheckKeys'>) => ({
+        type: 'KeyDigests',
+        entries: await this.checkKeys(keys),
+        whole: true,
+      })),
+    )
+    peers.handle(
+      'FetchPartitions',
+      guarded(onStorageFailure, ({ partitions, after }: MessageOf<'FetchPartitions'>) =>
+        this.pageOf(partitions, after),
+      ),
+    )
   }
 }
 

@@ -8,7 +8,9 @@ import type { Background } from '../background.js'
 import type { CancelTimer, Clock } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
+import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
+import { guarded } from '../requests/guarded.js'
 import type { Replica } from '../requests/replica.js'
 import type { Routing } from '../requests/routing.js'
 import type { Tuning } from '../tuning.js'
@@ -46,13 +48,16 @@ export class Settling {
       this.candidates.delete(key)
       this.consider(key, container)
     })
-    peers.handle('Settle', async ({ entries, commit }) => {
-      const agreed = await this.agreeing(entries.map(([key, bytes]) => ({ key, digest: bytes })))
-      if (commit) await this.forget(agreed)
-      // A power cut after the others have forgotten must not take this disk back behind what it agreed to.
-      else if (agreed.length > 0) await this.replica.flush()
-      return { type: 'Settled', agreed: agreed.map(({ key }) => key) }
-    })
+    peers.handle(
+      'Settle',
+      guarded(onError, async ({ entries, commit }: MessageOf<'Settle'>) => {
+        const agreed = await this.agreeing(entries.map(([key, bytes]) => ({ key, digest: bytes })))
+        if (commit) await this.forget(agreed)
+        // A power cut after the others have forgotten must not take this disk back behind what it agreed to.
+        else if (agreed.length > 0) await this.replica.flush()
+        return { type: 'Settled', agreed: agreed.map(({ key }) => key) }
+      }),
+    )
   }
 
   start(): void {
