@@ -210,7 +210,7 @@ export class Node {
     this.gossip = new Gossip(this.membership, this.peers, clock, random, tuning.gossipIntervalMs)
     this.interests = new Interests(this.replica, this.peers, clock)
     this.handoff = new Handoff(this.replica, this.routing, this.peers, this.background, clock, tuning, onError)
-    this.exchange = new Exchange(this.replica, this.peers, this.background, clock, tuning)
+    this.exchange = new Exchange(this.replica, this.peers, this.background, clock, tuning, onError)
     this.transfers = new Transfers(
       this.duties,
       this.exchange,

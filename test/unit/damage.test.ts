@@ -1,7 +1,7 @@
 /** What is damaged on a disk: it costs itself, for as long as no other home has been asked, and nothing else. */
 import { expect, test } from 'vitest'
 import { type StoreKey, storeKey } from '../../src/core/ids.js'
-import { type Ring, type Tab, nodeOf, openRing } from '../paper/ring.js'
+import { type Ring, type Tab, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 
 const named = (key: string) => storeKey(3, '', key)
 const damaged = (bytes: Uint8Array) => bytes.map((byte, i) => (i === 2 ? byte ^ 255 : byte))
@@ -108,4 +108,93 @@ test('a closed tab whose bookkeeping is damaged is adopted all the same', async 
   await ring.adopt(adopter, orphan)
   await ring.until('one ring', () => ring.isWhole())
   for (const key of KEYS) expect(await ring.client(adopter).get(key, { r: 3 })).toEqual([`${key} 1`])
+})
+
+const MANY = Array.from({ length: 60 }, (_, i) => `k${i}`)
+const UNSCRUBBED = { scrubIntervalMs: 1e9 }
+const partitionOf = (tab: Tab, key: string) => nodeOf(tab).partitionOf(named(key))
+
+// All of it was fetched again and again, and came to an end at the damaged record each time.
+test('a new home gets all but the damaged record of its only source, and does not deny that one', async () => {
+  const ring = await openRing(1, UNSCRUBBED)
+  const tab = ring.tab(0)
+  for (const key of MANY) await ring.client(tab).put(key, 'there', { w: 1 })
+  damageRecord(tab, 'k7')
+  const late = await ring.join()
+  await ring.pass(20_000)
+  expect(late.disk.records.size).toBe(MANY.length - 1)
+  // The partition is not whole: its "not found" is no vote, neither by a get nor by a scan.
+  expect(nodeOf(late).duties.filling()).toEqual([partitionOf(tab, 'k7')])
+  const sent = await ring.messages(() => ring.pass(60_000))
+  expect(sent.filter(({ type }) => type === 'AskComplete').length).toBeLessThanOrEqual(6)
+  for (const reader of [tab, late])
+    expect(await ring.client(reader).ask('k7', { r: 1 })).toMatchObject({ met: false, container: { siblings: [] } })
+  await ring.client(late).put('k7', 'anew', { w: 2 })
+  await ring.until('the new home is whole', () => ring.isWhole())
+  for (const reader of [tab, late]) expect(await ring.client(reader).get('k7', { r: 2 })).toEqual(['anew'])
+})
+
+test('a new home takes what is damaged at one home from another, and is whole', async () => {
+  const ring = await openRing(2, UNSCRUBBED)
+  const [a, b] = [ring.tab(0), ring.tab(1)]
+  for (const key of MANY) await ring.client(a).put(key, 'there', { w: 2 })
+  for (const [i, key] of MANY.entries()) damageRecord(i % 2 ? a : b, key)
+  const late = await ring.join()
+  await ring.until('the new home is whole', () => nodeOf(late).duties.isHome(partitionOf(late, 'k0')) && ring.isWhole())
+  expect(late.disk.records.size).toBe(MANY.length)
+})
+
+// It is damaged, or it was written where nobody else was; either way it was in the way of all others.
+test('a damaged record does not keep others from being brought to where they lack', async () => {
+  const ring = await openRing(2, { ...UNSCRUBBED, hintedHandoff: false, readRepair: false })
+  const [a, b] = [ring.tab(0), ring.tab(1)]
+  ring.partition([a], [b])
+  await ring.pass(3000)
+  for (const key of MANY) await ring.client(a).put(key, 'there', { w: 1 })
+  damageRecord(a, 'k7')
+  a.disk.hints.clear()
+  ring.heal()
+  await ring.until('all others are there', () => b.disk.records.size === MANY.length - 1)
+  // Also what is damaged and lacks elsewhere does not make each of them sync again and again.
+  const sent = await ring.messages(() => ring.pass(60_000))
+  expect(sent.filter(({ type }) => type === 'ListLeaves').length).toBeLessThanOrEqual(12)
+  await ring.client(b).put('k7', 'anew', { w: 2 })
+  expect(replicaAt(a, 'k7')).toEqual(['anew'])
+})
+
+test('sync does not put an older version in the place of a damaged one', async () => {
+  const ring = await openRing(3, { ...UNSCRUBBED, hintedHandoff: false, readRepair: false })
+  const [a, b, c] = ring.tabs as [Tab, Tab, Tab]
+  const client = ring.client(a)
+  for (const key of KEYS) await client.put(key, 'old', { w: 3 })
+  ring.partition([a, b], [c])
+  await ring.pass(3000)
+  for (const key of KEYS) await client.put(key, 'new', { w: 2 })
+  for (const { disk, node } of [a, b]) {
+    disk.hints.clear()
+    node?.replica.hints.clear()
+  }
+  damageRecord(a, 'b')
+  ring.crash(b)
+  ring.heal()
+  await ring.pass(60_000)
+  expect(KEYS.map((key) => replicaAt(c, key))).toEqual([['new'], ['old'], ['new'], ['new']])
+  // Of the two that wrote the new version, one cannot say so and the other is away.
+  expect(await ring.client(c).ask('b', { r: 2 })).toMatchObject({ met: false })
+  await ring.reopen(b)
+  await ring.until('the new one is there', () => replicaAt(c, 'b')[0] === 'new')
+  expect(await ring.client(c).get('b', { r: 2 })).toEqual(['new'])
+})
+
+// Its last step could not tell whether the record was still the same, and all of leaving failed.
+test('a tab with a damaged record leaves, as the others have the same', async () => {
+  const ring = await openRing(4, UNSCRUBBED)
+  const leaver = ring.tab(3)
+  for (const key of MANY) await ring.client(leaver).put(key, 'there', { w: 3 })
+  await ring.pass(1000)
+  const [damaged] = leaver.disk.records.keys()
+  if (damaged) leaver.disk.flipByte(damaged, 2)
+  await ring.leave(leaver)
+  expect(leaver.disk.records.size).toBe(0)
+  for (const key of MANY) expect(await ring.client(ring.tab(0)).get(key, { r: 3 })).toEqual(['there'])
 })

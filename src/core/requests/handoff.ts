@@ -152,7 +152,7 @@ export class Handoff {
       if (keys.length === 0) return
       await this.background.turn('hints')
       const entries = await this.batch(keys)
-      // None: what there is is under way or was damaged.
+      // None: what there is is under way, or was damaged or gone.
       if (entries.length === 0 || !(await this.storeAt(home, entries, []))) return
       await this.replica.hintDelivered(entries, [home])
       this.events.emit('delivered', { home, keys: entries.length, left: this.replica.hints.keysFor(home, 1).length })
@@ -165,24 +165,48 @@ export class Handoff {
     const rows = await this.replica.storage.getHints(keys)
     if (hints.withdrawn !== withdrawn) return this.batch(keys)
     const entries: Given[] = []
+    const unusable: StoreKey[] = []
     let bytes = 0
     for (let i = 0; i < keys.length; i++) {
-      const row = rows[i]
-      if (!row) continue
-      if (entries.length > 0 && bytes + row.container.length > this.tuning.batchBytes) break
       const key = keys[i] as StoreKey
+      const row = rows[i]
+      if (!row) {
+        unusable.push(key)
+        continue
+      }
+      if (entries.length > 0 && bytes + row.container.length > this.tuning.batchBytes) break
       // A put that has begun since the key was chosen sends itself, and may yet be refused and taken out of the row.
       if (hints.isUnderWay(key)) continue
       const container = ifPossible(() => decodeContainer(row.container))
       if (!container) {
-        // Nobody can take it; the others must not wait behind it for ever.
-        await this.replica.retargetHint(key, [])
-        this.onError(new StorageFailure('corrupt', 'a hint is damaged; it is dropped'))
+        unusable.push(key)
         continue
       }
       bytes += row.container.length
       entries.push({ key, container, bytes: row.container })
     }
+    await this.forgetUnusable(unusable)
     return entries
+  }
+
+  /**
+   * The others must not wait for ever behind what nobody can take: a row that is gone leaves the index as well, and one that is damaged is dropped. One
+   * that has been written meanwhile is as good as any.
+   */
+  private async forgetUnusable(keys: StoreKey[]): Promise<void> {
+    const damaged = new Set<StoreKey>()
+    const updates = keys.map((key) =>
+      this.replica.hints.tracked({
+        key,
+        apply: (current) => {
+          damaged.delete(key)
+          if (!current || ifPossible(() => decodeContainer(current.container))) return current
+          damaged.add(key)
+          return undefined
+        },
+      }),
+    )
+    await this.replica.commit([], updates, 'relaxed')
+    for (const _ of damaged) this.onError(new StorageFailure('corrupt', 'a hint is damaged; it is dropped'))
   }
 }

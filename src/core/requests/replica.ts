@@ -181,18 +181,26 @@ export class Replica {
     await this.commit([], [hint], 'relaxed')
   }
 
-  /** Replaces records by a smaller form, or by nothing, where they are still exactly what was agreed on. */
+  /**
+   * Replaces records by a smaller form, or by nothing, where they are still exactly what was agreed on. Of one that is damaged that cannot be told:
+   * `to` is asked without a container. To give up what all heirs hold, nobody has to read it.
+   */
   async settle(
-    agreed: { key: StoreKey; digest: Digest; to: (container: Container) => Container | undefined }[],
+    agreed: {
+      key: StoreKey
+      digest: Digest
+      to: (container: Container | undefined) => Container | 'keep' | undefined
+    }[],
   ): Promise<void> {
     const records = agreed.map(
       ({ key, digest, to }): RecordUpdate => ({
         address: this.addressOf(key),
         apply: (current) => {
           if (!current) return 'keep'
-          const container = decodeContainer(current)
-          if (!sameDigest(digestOf(key, container), digest)) return 'keep'
+          const container = ifPossible(() => decodeContainer(current))
+          if (container && !sameDigest(digestOf(key, container), digest)) return 'keep'
           const result = to(container)
+          if (result === 'keep') return 'keep'
           return result ? written(key, result) : 'remove'
         },
       }),

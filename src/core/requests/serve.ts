@@ -1,13 +1,14 @@
 /** The replica's answers to other nodes' requests: Store, Read, Fetch and Scan, straight from this node's disk. */
-import { StorageFailure } from '../environment.js'
+import type { StorageFailure } from '../environment.js'
 import type { Partition, StoreKey } from '../ids.js'
 import type { Message, MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
 import type { Tuning } from '../tuning.js'
 import { EMPTY_CONTAINER, isLive } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
-import { MalformedError, decodeContainer, encodeContainer } from '../versions/encoding.js'
+import { decodeContainer, encodeContainer } from '../versions/encoding.js'
 import { readResult } from './get.js'
+import { guarded } from './guarded.js'
 import type { Entry, Reader, Replica } from './replica.js'
 
 export interface ServeContext {
@@ -27,24 +28,16 @@ export interface ServeContext {
 
 export function serveRequests(peers: Peers, context: ServeContext): void {
   const { replica, tuning } = context
-  /** A failed disk or a damaged record is an answer of its own: never 'absent', never silence (P41). */
-  const guarded =
-    <M>(serve: (message: M) => Promise<Message>) =>
-    async (message: M): Promise<Message> => {
-      try {
-        const refreshed = context.refreshed()
-        if (refreshed !== undefined) await refreshed
-        return await serve(message)
-      } catch (error) {
-        if (error instanceof StorageFailure) context.onStorageFailure(error)
-        else if (!(error instanceof MalformedError)) throw error
-        return { type: 'Failed', kind: error instanceof StorageFailure ? error.kind : 'malformed' }
-      }
-    }
+  const serve = <M>(answer: (message: M) => Promise<Message>) =>
+    guarded(context.onStorageFailure, async (message: M) => {
+      const refreshed = context.refreshed()
+      if (refreshed !== undefined) await refreshed
+      return answer(message)
+    })
 
   peers.handle(
     'Store',
-    guarded(async ({ entries, hintFor, strict, fresh }: MessageOf<'Store'>) => {
+    serve(async ({ entries, hintFor, strict, fresh }: MessageOf<'Store'>) => {
       if (context.isLeaving()) return { type: 'Failed', kind: 'leaving' }
       const decoded = entries.map(([key, bytes]): Entry => ({ key, container: decodeContainer(bytes) }))
       context.observe(decoded)
@@ -68,7 +61,7 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
 
   peers.handle(
     'Read',
-    guarded(async ({ key, full }: MessageOf<'Read'>) => {
+    serve(async ({ key, full }: MessageOf<'Read'>) => {
       const complete = context.isComplete(key)
       if (replica.certainlyAbsent(key)) return readResult(key, EMPTY_CONTAINER, full, complete)
       const [container = EMPTY_CONTAINER] = await replica.read([key], 'peer')
@@ -79,7 +72,7 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
 
   peers.handle(
     'Fetch',
-    guarded(async ({ keys }: MessageOf<'Fetch'>) => {
+    serve(async ({ keys }: MessageOf<'Fetch'>) => {
       const containers = await replica.readEach(keys, 'peer')
       const entries: [StoreKey, Uint8Array][] = []
       let bytes = 0
@@ -97,7 +90,7 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
 
   peers.handle(
     'Scan',
-    guarded(async (range: MessageOf<'Scan'>) => {
+    serve(async (range: MessageOf<'Scan'>) => {
       const { entries, more } = await scanHere(replica, range, tuning.batchBytes, 'peer')
       return { type: 'ScanPage', entries, more, lacking: context.lacking(range.from) }
     }),

@@ -8,9 +8,11 @@ import { type Clock, type Digest, GROUPS, LEAVES_PER_GROUP } from '../environmen
 import type { NodeId, Partition, StoreKey } from '../ids.js'
 import type { Message, MessageOf, MessageType } from '../messages.js'
 import type { Peers } from '../peers.js'
+import { guarded } from '../requests/guarded.js'
 import type { Entry, Replica } from '../requests/replica.js'
 import type { Tuning } from '../tuning.js'
-import { decodeContainer, digestOf, encodeContainer } from '../versions/encoding.js'
+import type { Container } from '../versions/container.js'
+import { decodeContainer, digestOf, encodeContainer, ifPossible } from '../versions/encoding.js'
 import { digestsFromBytes, digestsToBytes, sameDigest } from './merkle.js'
 
 const TIMEOUT_MS = 10_000
@@ -24,6 +26,11 @@ export interface ExchangeResult {
   pulled: number
   pushed: number
   complete: boolean
+  /**
+   * Partitions of which the peer has a record that nobody can read, so that it is missing here, or damaged here as well. All else has come; but who
+   * took that for the whole partition would deny the key to everybody (P41).
+   */
+  damaged: Set<Partition>
 }
 
 /** A key on which both sides differ; undefined where a side has nothing. */
@@ -42,8 +49,9 @@ export class Exchange {
     private readonly background: Background,
     private readonly clock: Clock,
     private readonly tuning: Tuning,
+    onError: (error: unknown) => void,
   ) {
-    this.serve()
+    this.serve(onError)
   }
 
   /**
@@ -51,7 +59,7 @@ export class Exchange {
    * on their way are not divergence.
    */
   async with(peer: NodeId, partitions: Partition[], kind: BackgroundKind, settle: boolean): Promise<ExchangeResult> {
-    const result: ExchangeResult = { pulled: 0, pushed: 0, complete: true }
+    const result: ExchangeResult = { pulled: 0, pushed: 0, complete: true, damaged: new Set() }
     try {
       const differing = await this.differingPartitions(peer, partitions, kind)
       const toDescend: Partition[] = []
@@ -113,8 +121,12 @@ export class Exchange {
       next = cursor === undefined ? undefined : page(cursor)
       // Its failure is met when it is awaited.
       next?.catch(() => {})
-      await this.keep(entries)
-      result.pulled += entries.length
+      const kept = await this.keep(entries)
+      result.pulled += kept.size
+      this.noteMissing(
+        entries.flatMap(([key]) => (kept.has(key) ? [] : [key])),
+        result,
+      )
     }
   }
 
@@ -185,13 +197,13 @@ export class Exchange {
     await new Promise<void>((resolve) => this.clock.setTimer(this.tuning.syncSettleMs, resolve))
     const keys = differences.slice(0, MAX_LISTED).map((difference) => difference.key)
     const reply = await this.ask(peer, { type: 'CheckKeys', keys }, 'KeyDigests')
-    const theirs = new Map(reply.entries.map(([key, bytes]) => [key, digestsFromBytes(bytes)[0]]))
-    const mine = new Map((await this.checkKeys(keys)).map(([key, bytes]) => [key, digestsFromBytes(bytes)[0]]))
+    const theirs = new Map(reply.entries)
+    const mine = new Map(await this.checkKeys(keys))
     return differences
       .slice(0, MAX_LISTED)
       .filter(
         ({ key, mine: myFormer, theirs: theirFormer }) =>
-          same(mine.get(key), myFormer) && same(theirs.get(key), theirFormer),
+          isStill(mine.get(key), myFormer) && isStill(theirs.get(key), theirFormer),
       )
   }
 
@@ -202,7 +214,9 @@ export class Exchange {
     result: ExchangeResult,
   ): Promise<void> {
     const toPush = new Set(differences.filter(({ mine }) => mine).map(({ key }) => key))
-    let wanted = differences.filter(({ theirs }) => theirs).map(({ key }) => key)
+    // In the place of a damaged record, on either side, one home's copy could be an older one: the scrub asks all of them.
+    const unreadable = await this.unreadable(differences.filter(({ mine, theirs }) => mine && theirs))
+    let wanted = differences.filter(({ key, theirs }) => theirs && !unreadable.has(key)).map(({ key }) => key)
     if (this.replica.pressure.refusesReplicas && wanted.length > 0) {
       wanted = []
       result.complete = false
@@ -210,45 +224,59 @@ export class Exchange {
     while (wanted.length > 0) {
       await this.background.turn(kind)
       const { entries } = await this.ask(peer, { type: 'Fetch', keys: wanted }, 'Entries')
-      if (entries.length === 0) break
-      await this.keep(entries)
-      result.pulled += entries.length
-      const got = new Map(entries)
-      wanted = wanted.filter((key) => !got.has(key))
-      for (const [key, bytes] of entries) {
+      const kept = await this.keep(entries)
+      if (kept.size === 0) break
+      result.pulled += kept.size
+      wanted = wanted.filter((key) => !kept.has(key))
+      for (const [key, theirs] of kept) {
         // What they had was all there is: nothing to give back.
-        const [now] = await this.replica.read([key], 'peer')
-        if (now && sameDigest(digestOf(key, now), digestOf(key, decodeContainer(bytes)))) toPush.delete(key)
+        const [now] = await this.replica.readEach([key], 'peer')
+        if (now && sameDigest(digestOf(key, now), digestOf(key, theirs))) toPush.delete(key)
         else toPush.add(key)
       }
     }
+    // Damaged there, or forgotten meanwhile: the next comparison tells.
+    this.noteMissing(wanted, result)
+    for (const key of wanted) toPush.delete(key)
     await this.push(peer, [...toPush], kind, result)
+  }
+
+  private async unreadable(differences: Difference[]): Promise<Set<StoreKey>> {
+    const keys = differences.map(({ key }) => key)
+    const containers = await this.replica.readEach(keys)
+    return new Set(keys.filter((_, i) => !containers[i]))
   }
 
   private async push(peer: NodeId, keys: StoreKey[], kind: BackgroundKind, result: ExchangeResult): Promise<void> {
     for (let i = 0; i < keys.length; ) {
       await this.background.turn(kind)
-      const containers = await this.replica.read(keys.slice(i, i + this.tuning.batchKeys), 'peer')
+      const containers = await this.replica.readEach(keys.slice(i, i + this.tuning.batchKeys), 'peer')
       const entries: [StoreKey, Uint8Array][] = []
       let bytes = 0
       for (const container of containers) {
-        const encoded = encodeContainer(container)
-        if (entries.length > 0 && bytes + encoded.length > this.tuning.batchBytes) break
-        bytes += encoded.length
-        entries.push([keys[i + entries.length] as StoreKey, encoded])
+        // What is damaged here is nothing to give.
+        const encoded = container && encodeContainer(container)
+        if (encoded && entries.length > 0 && bytes + encoded.length > this.tuning.batchBytes) break
+        if (encoded) entries.push([keys[i] as StoreKey, encoded])
+        bytes += encoded?.length ?? 0
+        i++
       }
+      if (entries.length === 0) continue
       const message = { type: 'Store', entries, hintFor: [], strict: false, fresh: false } as const
       const reply = await this.peers.request(peer, { ...message, hintFor: [] }, TIMEOUT_MS, 'background')
       // A leaver takes nothing any more, but what it had has been fetched.
       if (reply?.type === 'Failed' && reply.kind === 'leaving') return
       if (reply?.type !== 'Stored') throw new PeerSilent(`${peer} did not store`)
       result.pushed += entries.length
-      i += entries.length
     }
   }
 
-  private async keep(wire: [StoreKey, Uint8Array][]): Promise<void> {
-    const entries = wire.map(([key, bytes]): Entry => ({ key, container: decodeContainer(bytes) }))
+  /** Stores what can be read, and gives it back: pages come as they lie on the peer's disk, and what is damaged there costs only itself. */
+  private async keep(wire: [StoreKey, Uint8Array][]): Promise<Map<StoreKey, Container>> {
+    const entries = wire.flatMap(([key, bytes]): Entry[] => {
+      const container = ifPossible(() => decodeContainer(bytes))
+      return container ? [{ key, container }] : []
+    })
     await this.replica.store(entries, {
       asRecord: true,
       hintFor: [],
@@ -256,6 +284,11 @@ export class Exchange {
       durability: 'relaxed',
       maxSiblings: 0,
     })
+    return new Map(entries.map(({ key, container }) => [key, container]))
+  }
+
+  private noteMissing(keys: StoreKey[], result: ExchangeResult): void {
+    for (const key of keys) result.damaged.add(this.replica.addressOf(key).partition)
   }
 
   private async ask<K extends MessageType>(peer: NodeId, message: Message, expected: K): Promise<MessageOf<K>> {
@@ -283,11 +316,14 @@ export class Exchange {
     return lists.flat()
   }
 
+  /** The digests of the records that there are; no bytes stand for one that is damaged. */
   private async checkKeys(keys: StoreKey[]): Promise<[StoreKey, Uint8Array][]> {
     const records = await this.replica.storage.get(keys.map(this.replica.addressOf))
     return keys.flatMap((key, i): [StoreKey, Uint8Array][] => {
       const record = records[i]
-      return record ? [[key, digestsToBytes([digestOf(key, decodeContainer(record))])]] : []
+      if (!record) return []
+      const container = ifPossible(() => decodeContainer(record))
+      return [[key, container ? digestsToBytes([digestOf(key, container)]) : new Uint8Array(0)]]
     })
   }
 
@@ -313,7 +349,7 @@ export class Exchange {
     return { type: 'Entries', entries, cursor: undefined }
   }
 
-  private serve(): void {
+  private serve(onStorageFailure: (error: unknown) => void): void {
     const { replica, peers } = this
     const { forest } = replica
     peers.handle('CompareRoots', ({ partitions, digest }) => {
@@ -332,24 +368,38 @@ export class Exchange {
       type: 'Digests',
       digests: digestsToBytes(groups.flatMap(([partition, group]) => forest.leafDigests(partition, group))),
     }))
-    peers.handle('ListLeaves', async ({ leaves }) => {
-      const records = await this.listLeaves(leaves)
-      const entries = records
-        .slice(0, MAX_LISTED)
-        .map((record): [StoreKey, Uint8Array] => [record.key, digestsToBytes([record.digest])])
-      return { type: 'KeyDigests', entries, whole: records.length <= MAX_LISTED }
-    })
-    peers.handle('CheckKeys', async ({ keys }) => ({
-      type: 'KeyDigests',
-      entries: await this.checkKeys(keys),
-      whole: true,
-    }))
-    peers.handle('FetchPartitions', ({ partitions, after }) => this.pageOf(partitions, after))
+    peers.handle(
+      'ListLeaves',
+      guarded(onStorageFailure, async ({ leaves }: MessageOf<'ListLeaves'>) => {
+        const records = await this.listLeaves(leaves)
+        const entries = records
+          .slice(0, MAX_LISTED)
+          .map((record): [StoreKey, Uint8Array] => [record.key, digestsToBytes([record.digest])])
+        return { type: 'KeyDigests', entries, whole: records.length <= MAX_LISTED }
+      }),
+    )
+    peers.handle(
+      'CheckKeys',
+      guarded(onStorageFailure, async ({ keys }: MessageOf<'CheckKeys'>) => ({
+        type: 'KeyDigests',
+        entries: await this.checkKeys(keys),
+        whole: true,
+      })),
+    )
+    peers.handle(
+      'FetchPartitions',
+      guarded(onStorageFailure, ({ partitions, after }: MessageOf<'FetchPartitions'>) =>
+        this.pageOf(partitions, after),
+      ),
+    )
   }
 }
 
-function same(a: Digest | undefined, b: Digest | undefined): boolean {
-  return a === undefined || b === undefined ? a === b : sameDigest(a, b)
+/** Whether a key is as it was listed. What was and is damaged now was so before: a write on its way would have replaced it. */
+function isStill(now: Uint8Array | undefined, former: Digest | undefined): boolean {
+  if (now === undefined || former === undefined) return now === former
+  const digest = digestsFromBytes(now)[0]
+  return digest === undefined || sameDigest(digest, former)
 }
 
 /** The items in at most `parts` lists of about the same length. */

@@ -8,7 +8,9 @@ import type { Background } from '../background.js'
 import type { CancelTimer, Clock } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
+import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
+import { guarded } from '../requests/guarded.js'
 import type { Replica } from '../requests/replica.js'
 import type { Routing } from '../requests/routing.js'
 import type { Tuning } from '../tuning.js'
@@ -46,13 +48,16 @@ export class Settling {
       this.candidates.delete(key)
       this.consider(key, container)
     })
-    peers.handle('Settle', async ({ entries, commit }) => {
-      const agreed = await this.agreeing(entries.map(([key, bytes]) => ({ key, digest: bytes })))
-      if (commit) await this.forget(agreed)
-      // A power cut after the others have forgotten must not take this disk back behind what it agreed to.
-      else if (agreed.length > 0) await this.replica.flush()
-      return { type: 'Settled', agreed: agreed.map(({ key }) => key) }
-    })
+    peers.handle(
+      'Settle',
+      guarded(onError, async ({ entries, commit }: MessageOf<'Settle'>) => {
+        const agreed = await this.agreeing(entries.map(([key, bytes]) => ({ key, digest: bytes })))
+        if (commit) await this.forget(agreed)
+        // A power cut after the others have forgotten must not take this disk back behind what it agreed to.
+        else if (agreed.length > 0) await this.replica.flush()
+        return { type: 'Settled', agreed: agreed.map(({ key }) => key) }
+      }),
+    )
   }
 
   start(): void {
@@ -94,7 +99,7 @@ export class Settling {
 
   private async settle(keys: StoreKey[], others: NodeId[]): Promise<void> {
     await this.background.turn('reap')
-    const containers = await this.replica.read(keys)
+    const containers = await this.replica.readEach(keys)
     let entries = keys.flatMap((key, i) => {
       const container = containers[i]
       return container && hasSomethingToForget(container)
@@ -113,7 +118,6 @@ export class Settling {
       entries = entries.filter(({ key }) => answers.every((agreed) => agreed?.has(key)))
     }
     await this.forget(entries)
-    for (const { key } of entries) this.candidates.delete(key)
     this.settled += entries.length
   }
 
@@ -135,12 +139,12 @@ export class Settling {
   private async agreeing(
     entries: { key: StoreKey; digest: Uint8Array }[],
   ): Promise<{ key: StoreKey; digest: Uint8Array }[]> {
-    const containers = await this.replica.read(entries.map(({ key }) => key))
+    const containers = await this.replica.readEach(entries.map(({ key }) => key))
     const agreed = entries.filter(({ key, digest }, i) => {
-      const container = containers[i] as Container
+      const container = containers[i]
       const theirs = digestsFromBytes(digest)[0]
       const { hints } = this.replica
-      if (hints.has(key) || hints.isUnderWay(key) || !theirs) return false
+      if (hints.has(key) || hints.isUnderWay(key) || !theirs || !container) return false
       const absent = container.siblings.length === 0 && contextSize(container.context) === 0
       if (absent) return !this.routing.homes(key).includes(this.routing.self)
       return sameDigest(digestOf(key, container), theirs)
@@ -156,16 +160,21 @@ export class Settling {
         return digest ? [{ key, digest, to: forgotten }] : []
       }),
     )
+    // At every home, not only where it was asked for: nothing else tells that the record is gone.
+    for (const { key } of entries) this.candidates.delete(key)
   }
 }
 
 function hasSomethingToForget(container: Container): boolean {
   const size = contextSize(container.context)
+  // Nothing at all is no tombstone.
+  if (size === 0) return false
   // Many versions need a long context; asking for the rest of it would never end.
   return !isLive(container) || (size > SMALL_CONTEXT && size > contextSize(withStableContextDropped(container).context))
 }
 
-/** Nothing at all of a deleted key; of any other, only what its present versions need. */
-function forgotten(container: Container): Container | undefined {
+/** Nothing at all of a deleted key; of any other, only what its present versions need. What has been damaged since it was agreed on is for the scrub. */
+function forgotten(container: Container | undefined): Container | 'keep' | undefined {
+  if (!container) return 'keep'
   return isLive(container) ? withStableContextDropped(container) : undefined
 }

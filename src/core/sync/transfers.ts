@@ -18,6 +18,8 @@ import { sameDigest } from './merkle.js'
 
 const ASK_TIMEOUT_MS = 5000
 const RETRY_MS = 2000
+/** Where only damaged records are missing: another home's good copy comes with sync, or somebody writes the key anew. */
+const DAMAGED_RETRY_MS = 10_000
 const GATHER_MS = 200
 const SOURCES_AT_ONCE = 2
 /** A peer that said what it lacks is probably fetching that for this long. */
@@ -40,6 +42,8 @@ export class Transfers {
   private stopped = false
   /** What is being fetched right now. */
   private readonly fetching = new Set<Partition>()
+  /** All of these was fetched but what is damaged where it came from. */
+  private readonly damaged = new Set<Partition>()
   /** What each peer has said that it lacks, and when it first did. */
   private readonly lackingAt = new Map<NodeId, Map<Partition, number>>()
 
@@ -111,8 +115,10 @@ export class Transfers {
       .catch(this.onError)
       .then(() => {
         this.running = false
+        const left = this.duties.filling()
+        const retryMs = left.every((partition) => this.damaged.has(partition)) ? DAMAGED_RETRY_MS : RETRY_MS
         if (this.again) this.fill()
-        else if (this.duties.filling().length > 0) this.timer = this.clock.setTimer(RETRY_MS, () => this.fill())
+        else if (left.length > 0) this.timer = this.clock.setTimer(retryMs, () => this.fill())
       })
   }
 
@@ -216,19 +222,38 @@ export class Transfers {
   }
 
   private async fetch(peer: NodeId, partitions: Partition[]): Promise<void> {
-    const markComplete = this.begun(partitions)
+    const fetched = this.begun(partitions)
     for (const partition of partitions) this.fetching.add(partition)
-    const { pulled, complete } = await this.exchange.with(peer, partitions, 'transfer', false).finally(() => {
+    const { pulled, complete, damaged } = await this.exchange.with(peer, partitions, 'transfer', false).finally(() => {
       for (const partition of partitions) this.fetching.delete(partition)
     })
     if (!complete) return
-    markComplete()
+    const filled = fetched(damaged)
+    if (filled + pulled === 0) return
     this.events.emit('filled', {
       from: peer,
-      partitions: partitions.length,
+      partitions: filled,
       containers: pulled,
       left: this.duties.filling().length,
     })
+  }
+
+  /**
+   * @returns a function to call when all of them were fetched. Those that were this node's duty all the time are complete, but for partitions with a
+   * damaged record at the source: these go on being 'filling', for else their "not found" would be a vote on that key. They are whole
+   * once the trees are equal, because somebody had a good copy or the key was written anew.
+   */
+  private begun(partitions: Partition[]): (damaged: ReadonlySet<Partition>) => number {
+    const generations = partitions.map((partition) => [partition, this.duties.generationOf(partition)] as const)
+    return (damaged) => {
+      const filled = generations.filter(([partition]) => !damaged.has(partition))
+      for (const [partition, generation] of filled) {
+        this.damaged.delete(partition)
+        this.duties.markComplete(partition, generation)
+      }
+      for (const partition of damaged) this.damaged.add(partition)
+      return filled.length
+    }
   }
 
   /**
@@ -246,20 +271,14 @@ export class Transfers {
 
   /** Nobody has these whole (a ring that was founded by several at once): together the members have all there is. */
   private async agreeWithAll(partitions: Partition[], peers: NodeId[]): Promise<void> {
-    const markComplete = this.begun(partitions)
+    const fetched = this.begun(partitions)
+    const damaged = new Set<Partition>()
     let all = true
     for (const peer of peers) {
-      const { complete } = await this.exchange.with(peer, partitions, 'transfer', false)
-      all &&= complete
+      const result = await this.exchange.with(peer, partitions, 'transfer', false)
+      all &&= result.complete
+      for (const partition of result.damaged) damaged.add(partition)
     }
-    if (all) markComplete()
-  }
-
-  /** @returns a function to call when all of them were fetched: those that were this node's duty all the time are whole. */
-  private begun(partitions: Partition[]): () => void {
-    const generations = partitions.map((partition) => [partition, this.duties.generationOf(partition)] as const)
-    return () => {
-      for (const [partition, generation] of generations) this.duties.markComplete(partition, generation)
-    }
+    if (all) fetched(damaged)
   }
 }

@@ -495,10 +495,10 @@ export const mutations: Mutation[] = [
     killedBy: 'storage-full',
     changes: [
       {
-        file: 'src/core/requests/serve.ts',
-        find: "        return { type: 'Failed', kind: error instanceof StorageFailure ? error.kind : 'malformed' }\n",
+        file: 'src/core/requests/guarded.ts',
+        find: "      return { type: 'Failed', kind: error instanceof StorageFailure ? error.kind : 'malformed' }\n",
         replace:
-          "        return { type: 'ReadResult', digest: new Uint8Array(0), container: undefined, complete: true }\n",
+          "      return { type: 'ReadResult', digest: new Uint8Array(0), container: undefined, complete: true }\n",
       },
     ],
   },

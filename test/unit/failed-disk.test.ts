@@ -1,0 +1,29 @@
+/** A disk that fails under a request of another node: that node is told, at once (P41). */
+import { expect, test } from 'vitest'
+import type { Partition } from '../../src/core/ids.js'
+import type { Message } from '../../src/core/messages.js'
+import { named, nodeOf, openRing } from '../paper/ring.js'
+
+const partition = 0 as Partition
+
+// Those of Merkle sync were silence, and each waited ten seconds for it.
+test.each<Message>([
+  { type: 'Read', key: named('k'), full: true },
+  { type: 'Fetch', keys: [named('k')] },
+  { type: 'Scan', from: named('a'), to: named('z'), limit: 10, reverse: false },
+  { type: 'ListLeaves', leaves: [[partition, 0]] },
+  { type: 'CheckKeys', keys: [named('k')] },
+  { type: 'FetchPartitions', partitions: [partition], after: undefined },
+  { type: 'Settle', entries: [[named('k'), new Uint8Array(8)]], commit: false },
+])('$type is answered by Failed when the disk fails', async (message) => {
+  const ring = await openRing(2, {}, { quiet: false })
+  const [asker, asked] = [ring.tab(0), ring.tab(1)]
+  await ring.client(asker).put('k', 'there', { w: 2 })
+  if (!asked.storage) throw new Error('it is open')
+  asked.storage.failingReads = 'unavailable'
+  const start = ring.world.time.now
+  const reply = await ring.await(nodeOf(asker).peers.request(asked.id, message, 10_000, 'background'))
+  expect(reply).toEqual({ type: 'Failed', kind: 'unavailable' })
+  expect(ring.world.time.now - start).toBeLessThan(500)
+  expect(ring.world.errors.length).toBeGreaterThan(0)
+})

@@ -1,0 +1,39 @@
+/** What waits to be forgotten: it is asked about until it is gone, and then takes no room. */
+import { expect, test } from 'vitest'
+import type { StoreKey } from '../../src/core/ids.js'
+import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
+
+const SOON = { settleAfterMs: 1000, scrubIntervalMs: 1e9 }
+const KEYS = Array.from({ length: 30 }, (_, i) => `k${i}`)
+
+/** How many keys still wait at this tab, in memory. */
+function waiting(tab: Tab): number {
+  return (nodeOf(tab) as unknown as { settling: { candidates: Map<StoreKey, number> } }).settling.candidates.size
+}
+
+async function deleteAll(ring: Ring): Promise<void> {
+  const client = ring.client(ring.tab(0))
+  for (const key of KEYS) await client.put(key, 'there', { w: 3 })
+  for (const key of KEYS) await client.delete(key)
+}
+
+// They stayed in the lists of all but the first home, where they took the room of others until the tab was closed.
+test('a tombstone that everybody has forgotten waits nowhere any more', async () => {
+  const ring = await openRing(3, SOON)
+  await deleteAll(ring)
+  await ring.until('all are forgotten', () => ring.tabs.every(({ disk }) => disk.records.size === 0))
+  await ring.pass(5000)
+  expect(ring.tabs.map(waiting)).toEqual([0, 0, 0])
+})
+
+// It could not be read, and nothing that was asked about together with it came to an end.
+test('a damaged record keeps no other tombstone from being forgotten', async () => {
+  const ring = await openRing(3, SOON)
+  await deleteAll(ring)
+  for (const [i, { disk }] of ring.tabs.entries()) disk.flipByte(named(`k${i}`), 20)
+  await ring.until('the others are forgotten', () => ring.tabs.every(({ disk }) => disk.records.size <= 3))
+  await ring.pass(10_000)
+  const left = ring.tabs.map(({ disk }) => [...disk.records.keys()].sort())
+  // The damaged ones are not agreed on, nor lost: the scrub has to heal them first.
+  expect(left).toEqual(ring.tabs.map(() => ['k0', 'k1', 'k2'].map(named)))
+})
