@@ -92,6 +92,7 @@ export class Scrub {
   private async walk(partition: Partition, report: ScrubReport, repair: boolean): Promise<void> {
     const { replica, background } = this.context
     const before = replica.forest.root(partition)
+    const { healed } = report
     let sum: Digest = { high: 0, low: 0 }
     let after: string | undefined
     do {
@@ -112,10 +113,10 @@ export class Scrub {
     } while (after !== undefined)
     const now = replica.forest.root(partition)
     // Only a partition that stood still during the walk can be judged.
-    if (!sameDigest(before, now) || isZero(xor(sum, now))) return
-    report.wrongTrees++
-    // With it, this copy would differ from all others for ever.
-    if (repair) await replica.recount(partition)
+    const isWrong = sameDigest(before, now) && !isZero(xor(sum, now))
+    if (isWrong) report.wrongTrees++
+    // With it, this copy would differ from all others for ever; so it would where a damaged digest made way for a good one that the tree had already.
+    if (repair && (isWrong || report.healed > healed)) await replica.recount(partition)
   }
 
   private lookAt(key: StoreKey, container: Container): void {
