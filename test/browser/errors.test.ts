@@ -346,6 +346,36 @@ describe('calls', () => {
     })
   })
 
+  // What had no error of its own rejected with one of the core's.
+  test('reject with StorageError, whichever it is, once the disk is gone', async () => {
+    const tab = await offline()
+    await tab.put('k', 1)
+    await tab.reload()
+    await tab.evaluate(async (store) => {
+      const db = await window.tabring.openDatabaseOf(store.status.node)
+      db.close()
+      const { name, version } = db
+      await new Promise((resolve) => {
+        indexedDB.open(name, version + 1).onsuccess = resolve
+      })
+    })
+    for (const call of [
+      "store.get('k')",
+      "store.put('k', 2)",
+      "store.update('k', (value) => value + 1)",
+      "store.getMany(['k'])",
+      "store.putMany([['k', 2]])",
+      'store.verify()',
+      "store.trace('k')",
+      'store.scan()[Symbol.asyncIterator]().next()',
+      "store.watch({ prefix: '' }).next()",
+      "store.watch('k').next()",
+    ]) {
+      const error = await caught(tab, call)
+      expect(error, call).toMatchObject({ name: 'StorageError', code: 'storage', reason: 'closed', tabring: true })
+    }
+  })
+
   test('a putMany that waits for its source, or never comes to its end, is given up like any other call', async () => {
     const tab = await offline()
     const taken = await tab.evaluate(async (store) => {
@@ -407,7 +437,6 @@ describe('calls', () => {
       'store.flush()',
       'store.verify()',
       "store.trace('k')",
-      'store.leave()',
       'store.connect()',
       'store.disconnect()',
     ]) {
