@@ -13,8 +13,8 @@ import { openIndexedDbStorage } from '../browser/storage/indexeddb-storage.js'
 import { type Storage, StorageFailure } from '../core/environment.js'
 import type { ReplicationFactor } from '../core/ids.js'
 import { Node } from '../core/node.js'
+import { Lifetime } from './lifetime.js'
 import { type OpenOptions, type Settings, describeConfig, readOptions } from './options.js'
-import { publicError } from './storage-errors.js'
 import { Store } from './store.js'
 
 const NOTE_SIZE_EVERY_MS = 10_000
@@ -23,34 +23,40 @@ const NOTE_SIZE_EVERY_MS = 10_000
 export const linksOf = new WeakMap<Store, Links>()
 
 /**
- * Opens a node of a room in this tab. Resolves as soon as its own disk is open; it never waits for the network.
+ * Opens a node of a room in this tab. Resolves as soon as its own disk is open; it never waits for the network. Where another connection
+ * holds the disk it waits for that, and gives up with the reason of the signal.
  * @throws OptionError and other errors of bad options, StorageError when the disk cannot be opened or the platform lacks something
  */
 export async function openStore(options: OpenOptions): Promise<Store> {
   const settings = readOptions(options)
   const { signal } = options
   signal?.throwIfAborted()
+  const opening = open(settings, signal)
+  try {
+    return await new Lifetime().whileOpen(opening, signal)
+  } catch (error) {
+    // Opening a database cannot be taken back: what opens later is closed. Nobody is left to hear of failures.
+    opening.then((store) => store.close()).catch(() => {})
+    throw error
+  }
+}
+
+async function open(settings: Settings, signal: AbortSignal | undefined): Promise<Store> {
   const slot = await claimSlot(settings.room, browserRandom).catch((error) => {
-    throw publicError(toFailure(error))
+    throw toFailure(error)
   })
   let upgraded = () => {}
   const storage = openIndexedDbStorage(slot.databaseName, () => upgraded())
-  let store: Store
   try {
     signal?.throwIfAborted()
-    store = await startStore(settings, slot, storage, (listener) => {
+    return await startStore(settings, slot, storage, (listener) => {
       upgraded = listener
     })
   } catch (error) {
     await storage.close()
     slot.release()
-    throw publicError(error)
+    throw error
   }
-  if (signal?.aborted) {
-    await store.close()
-    throw signal.reason
-  }
-  return store
 }
 
 async function startStore(

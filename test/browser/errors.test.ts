@@ -105,6 +105,34 @@ describe('openStore', () => {
     )
     expect(error).toMatchObject({ name: 'RangeError', message: 'enough' })
   })
+
+  // It waited as long as the other connection did.
+  test('is given up at once while somebody else holds the database, and leaves nothing behind', async () => {
+    const tab = await offline()
+    const seen = await tab.evaluate(async ({ status }) => {
+      const { room, node } = status
+      await window.store.close()
+      // Without a listener for 'versionchange' it stays open, and the deletion and whatever comes after that wait for it.
+      const holder = await window.tabring.openDatabaseOf(node)
+      const deleted = new Promise((resolve) => {
+        indexedDB.deleteDatabase(holder.name).onsuccess = resolve
+      })
+      const abort = new AbortController()
+      setTimeout(() => abort.abort(new RangeError('enough')), 100)
+      const begun = performance.now()
+      const reason = await window.tabring.openStore({ room, signaling: null, signal: abort.signal }).catch(String)
+      const tookMs = performance.now() - begun
+      holder.close()
+      await deleted
+      const locks = async () => (await navigator.locks.query()).held?.length
+      for (let i = 0; (await locks()) && i < 100; i++) await new Promise((resolve) => setTimeout(resolve, 20))
+      const left = await locks()
+      window.store = await window.tabring.openStore({ room, signaling: null })
+      return { reason, tookMs, left, same: window.store.status.node === node }
+    })
+    expect(seen).toMatchObject({ reason: 'RangeError: enough', left: 0, same: true })
+    expect(seen.tookMs).toBeLessThan(1000)
+  })
 })
 
 describe('keys and values', () => {
