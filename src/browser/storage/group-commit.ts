@@ -117,6 +117,8 @@ export class GroupCommit {
       meta ||= (batch.meta?.length ?? 0) > 0
       copies ||= (batch.copies?.length ?? 0) > 0
     }
+    // Somebody found that the disk is not what memory says: a row that is only in memory would keep it from being mended.
+    if (recounts.size > 0) this.cache.clear()
     const scope: StoreName[] = []
     if (addresses.size > 0 || recounts.size > 0) scope.push('records', 'leaves', 'journal')
     if (hintKeys.size > 0) scope.push('hints')
@@ -135,8 +137,8 @@ export class GroupCommit {
     const reads: Promise<unknown>[] = []
     for (const [key, address] of addresses) {
       const cached = this.cache.get(key)
-      // An empty leaf has no such record: nothing to ask the database for.
-      if (cached || this.leaves.isEmpty(address)) rows.records.set(key, cached)
+      // An empty leaf, if they are right, has no such record: nothing to ask the database for.
+      if (cached || (recounts.size === 0 && this.leaves.isEmpty(address))) rows.records.set(key, cached)
       else
         reads.push(
           tx
