@@ -9,7 +9,7 @@ import { browserClock, browserRandom } from '../browser/platform.js'
 import { createSignalingClient } from '../browser/signaling-client.js'
 import { type Slot, claimSlot } from '../browser/slots.js'
 import { toFailure } from '../browser/storage/database.js'
-import { openIndexedDbStorage } from '../browser/storage/indexeddb-storage.js'
+import { type StorageEvents, openIndexedDbStorage } from '../browser/storage/indexeddb-storage.js'
 import { type Storage, StorageFailure } from '../core/environment.js'
 import type { ReplicationFactor } from '../core/ids.js'
 import { Node } from '../core/node.js'
@@ -45,13 +45,15 @@ async function open(settings: Settings, signal: AbortSignal | undefined): Promis
   const slot = await claimSlot(settings.room, browserRandom).catch((error) => {
     throw toFailure(error)
   })
-  let upgraded = () => {}
-  const storage = openIndexedDbStorage(slot.databaseName, () => upgraded())
+  const damage: StorageFailure[] = []
+  const told: StorageEvents = { onUpgraded() {}, onDamaged: (failure) => void damage.push(failure) }
+  const storage = openIndexedDbStorage(slot.databaseName, told)
   try {
     signal?.throwIfAborted()
-    return await startStore(settings, slot, storage, (listener) => {
-      upgraded = listener
-    })
+    const store = await startStore(settings, slot, storage, told)
+    // In the next turn: nobody listens to the store yet.
+    setTimeout(() => damage.forEach(told.onDamaged))
+    return store
   } catch (error) {
     await storage.close()
     slot.release()
@@ -59,12 +61,7 @@ async function open(settings: Settings, signal: AbortSignal | undefined): Promis
   }
 }
 
-async function startStore(
-  settings: Settings,
-  slot: Slot,
-  storage: Storage,
-  onUpgraded: (listener: () => void) => void,
-): Promise<Store> {
+async function startStore(settings: Settings, slot: Slot, storage: Storage, told: StorageEvents): Promise<Store> {
   const { node: self } = slot
   let mesh: Mesh | undefined
   const links = new Links(() => {
@@ -141,10 +138,11 @@ async function startStore(
   linksOf.set(store, links)
   // With the data of this node, the registry may be gone that says whose they are.
   node.events.on('reborn', () => void slot.restore().catch((error) => node.events.emit('error', toFailure(error))))
-  onUpgraded(() => {
+  told.onDamaged = (failure) => node.events.emit('error', failure)
+  told.onUpgraded = () => {
     // Without a disk it can promise nothing: the others take over, and the application is told.
     links.disconnect()
     node.events.emit('error', new StorageFailure('blocked', 'a newer version of this page has taken it over; reload'))
-  })
+  }
   return store
 }

@@ -19,6 +19,7 @@ import { type Database, type RecordRow, type Schema, type StoreName, quiet, toFa
 import { leafOf, leafPrefix, recordKey } from './layout.js'
 import { type LeafChange, type Leaves, groupOf } from './leaves.js'
 import type { RowCache } from './row-cache.js'
+import { hintRow, recordRow } from './rows.js'
 
 interface Job {
   batch: Batch
@@ -144,7 +145,7 @@ export class GroupCommit {
           tx
             .objectStore('records')
             .get(key)
-            .then((row) => rows.records.set(key, row)),
+            .then((row) => rows.records.set(key, recordRow(row, key))),
         )
     }
     for (const key of hintKeys)
@@ -152,7 +153,7 @@ export class GroupCommit {
         tx
           .objectStore('hints')
           .get(key)
-          .then((row) => rows.hints.set(key, row)),
+          .then((row) => rows.hints.set(key, hintRow(row))),
       )
     const corrections: ReturnType<Leaves['corrections']> = []
     for (const partition of recounts) {
@@ -160,7 +161,7 @@ export class GroupCommit {
       const store = tx.objectStore('records')
       reads.push(
         Promise.all([store.getAllKeys(range), store.getAll(range)]).then(([keys, found]) => {
-          const records = found.map((row, i) => ({ leaf: leafOf(keys[i] as string), row }))
+          const records = keys.map((key, i) => ({ leaf: leafOf(key), row: recordRow(found[i], key) }))
           corrections.push(...this.leaves.corrections(partition, records))
         }),
       )
