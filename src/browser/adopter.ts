@@ -53,7 +53,7 @@ export function watchAbandonedSlots({ slot, afterMs, adopt, onError }: AdopterOp
   }
 
   async function drain(abandoned: AbandonedSlot): Promise<void> {
-    const storage = openIndexedDbStorage(abandoned.databaseName)
+    const storage = openIndexedDbStorage(abandoned.databaseName, { onUpgraded() {}, onDamaged: onError })
     try {
       await adopt({ node: abandoned.node, storage })
       await storage.destroy()

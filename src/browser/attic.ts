@@ -51,7 +51,7 @@ export function openAttic(slot: Slot): Attic & { close(): void } {
           return [record?.c, hint?.container]
         }),
       )
-      return found.flat().filter((container) => container !== undefined)
+      return found.flat().filter((container) => container instanceof Uint8Array)
     },
 
     async keysIn(from: string, to: string): Promise<StoreKey[]> {

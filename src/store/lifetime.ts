@@ -1,5 +1,9 @@
-/** How long a store is open, and takes writes. Everything that waits on behalf of an application stops waiting when the store closes or its signal aborts. */
+/**
+ * How long a store is open, and takes writes. Everything that waits on behalf of an application stops waiting when the store closes or its signal
+ * aborts, and rejects with public errors only.
+ */
 import { ClosedError } from './errors.js'
+import { publicError } from './storage-errors.js'
 
 export class Lifetime {
   private ended = false
@@ -63,7 +67,7 @@ export class Lifetime {
       }
       work.then(
         (value) => finish(() => resolve(value)),
-        (error) => finish(() => reject(error)),
+        (error) => finish(() => reject(publicError(error))),
       )
       if (signal?.aborted) aborted()
       else signal?.addEventListener('abort', aborted)

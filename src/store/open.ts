@@ -9,12 +9,12 @@ import { browserClock, browserRandom } from '../browser/platform.js'
 import { createSignalingClient } from '../browser/signaling-client.js'
 import { type Slot, claimSlot } from '../browser/slots.js'
 import { toFailure } from '../browser/storage/database.js'
-import { openIndexedDbStorage } from '../browser/storage/indexeddb-storage.js'
+import { type StorageEvents, openIndexedDbStorage } from '../browser/storage/indexeddb-storage.js'
 import { type Storage, StorageFailure } from '../core/environment.js'
 import type { ReplicationFactor } from '../core/ids.js'
 import { Node } from '../core/node.js'
+import { Lifetime } from './lifetime.js'
 import { type OpenOptions, type Settings, describeConfig, readOptions } from './options.js'
-import { publicError } from './storage-errors.js'
 import { Store } from './store.js'
 
 const NOTE_SIZE_EVERY_MS = 10_000
@@ -23,42 +23,45 @@ const NOTE_SIZE_EVERY_MS = 10_000
 export const linksOf = new WeakMap<Store, Links>()
 
 /**
- * Opens a node of a room in this tab. Resolves as soon as its own disk is open; it never waits for the network.
+ * Opens a node of a room in this tab. Resolves as soon as its own disk is open; it never waits for the network. Where another connection
+ * holds the disk it waits for that, and gives up with the reason of the signal.
  * @throws OptionError and other errors of bad options, StorageError when the disk cannot be opened or the platform lacks something
  */
 export async function openStore(options: OpenOptions): Promise<Store> {
   const settings = readOptions(options)
   const { signal } = options
   signal?.throwIfAborted()
+  const opening = open(settings, signal)
+  try {
+    return await new Lifetime().whileOpen(opening, signal)
+  } catch (error) {
+    // Opening a database cannot be taken back: what opens later is closed. Nobody is left to hear of failures.
+    opening.then((store) => store.close()).catch(() => {})
+    throw error
+  }
+}
+
+async function open(settings: Settings, signal: AbortSignal | undefined): Promise<Store> {
   const slot = await claimSlot(settings.room, browserRandom).catch((error) => {
-    throw publicError(toFailure(error))
+    throw toFailure(error)
   })
-  let upgraded = () => {}
-  const storage = openIndexedDbStorage(slot.databaseName, () => upgraded())
-  let store: Store
+  const damage: StorageFailure[] = []
+  const told: StorageEvents = { onUpgraded() {}, onDamaged: (failure) => void damage.push(failure) }
+  const storage = openIndexedDbStorage(slot.databaseName, told)
   try {
     signal?.throwIfAborted()
-    store = await startStore(settings, slot, storage, (listener) => {
-      upgraded = listener
-    })
+    const store = await startStore(settings, slot, storage, told)
+    // In the next turn: nobody listens to the store yet.
+    setTimeout(() => damage.forEach(told.onDamaged))
+    return store
   } catch (error) {
     await storage.close()
     slot.release()
-    throw publicError(error)
+    throw error
   }
-  if (signal?.aborted) {
-    await store.close()
-    throw signal.reason
-  }
-  return store
 }
 
-async function startStore(
-  settings: Settings,
-  slot: Slot,
-  storage: Storage,
-  onUpgraded: (listener: () => void) => void,
-): Promise<Store> {
+async function startStore(settings: Settings, slot: Slot, storage: Storage, told: StorageEvents): Promise<Store> {
   const { node: self } = slot
   let mesh: Mesh | undefined
   const links = new Links(() => {
@@ -135,10 +138,11 @@ async function startStore(
   linksOf.set(store, links)
   // With the data of this node, the registry may be gone that says whose they are.
   node.events.on('reborn', () => void slot.restore().catch((error) => node.events.emit('error', toFailure(error))))
-  onUpgraded(() => {
+  told.onDamaged = (failure) => node.events.emit('error', failure)
+  told.onUpgraded = () => {
     // Without a disk it can promise nothing: the others take over, and the application is told.
     links.disconnect()
     node.events.emit('error', new StorageFailure('blocked', 'a newer version of this page has taken it over; reload'))
-  })
+  }
   return store
 }

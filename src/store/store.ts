@@ -326,7 +326,9 @@ export class Store extends EventTarget {
       clearTimeout(this.statusTimer)
       await this.node.stop()
       await finish()
-    })()
+    })().catch((error) => {
+      throw publicError(error)
+    })
     return this.closing
   }
 

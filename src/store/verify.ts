@@ -9,7 +9,7 @@ export interface VerifyReport {
   corrupt: string[]
   /** Damaged records replaced by a good copy from another home. */
   healed: number
-  /** Partitions whose Merkle tree does not match their records. */
+  /** Partitions whose Merkle tree did not match their records; a repair makes each anew. */
   wrongTrees: number
   /** For each peer that answered: how many of the shared partitions differ (after the repair, if one was asked for). */
   peers: { node: string; shared: number; differing: number }[]
@@ -26,6 +26,7 @@ export async function verifyNode(node: Node, repair: boolean): Promise<VerifyRep
     const differing = await node.exchange.differing(peer, shared)
     if (differing) peers.push({ node: peer, shared: shared.length, differing: differing.length })
   }
-  const ok = corrupt.length === disk.healed && disk.wrongTrees === 0 && peers.every((peer) => peer.differing === 0)
+  const isMended = corrupt.length === disk.healed && (repair || disk.wrongTrees === 0)
+  const ok = isMended && peers.every((peer) => peer.differing === 0)
   return { ...disk, corrupt: corrupt.map(userKey), peers, ok }
 }

@@ -105,6 +105,34 @@ describe('openStore', () => {
     )
     expect(error).toMatchObject({ name: 'RangeError', message: 'enough' })
   })
+
+  // It waited as long as the other connection did.
+  test('is given up at once while somebody else holds the database, and leaves nothing behind', async () => {
+    const tab = await offline()
+    const seen = await tab.evaluate(async ({ status }) => {
+      const { room, node } = status
+      await window.store.close()
+      // Without a listener for 'versionchange' it stays open, and the deletion and whatever comes after that wait for it.
+      const holder = await window.tabring.openDatabaseOf(node)
+      const deleted = new Promise((resolve) => {
+        indexedDB.deleteDatabase(holder.name).onsuccess = resolve
+      })
+      const abort = new AbortController()
+      setTimeout(() => abort.abort(new RangeError('enough')), 100)
+      const begun = performance.now()
+      const reason = await window.tabring.openStore({ room, signaling: null, signal: abort.signal }).catch(String)
+      const tookMs = performance.now() - begun
+      holder.close()
+      await deleted
+      const locks = async () => (await navigator.locks.query()).held?.length
+      for (let i = 0; (await locks()) && i < 100; i++) await new Promise((resolve) => setTimeout(resolve, 20))
+      const left = await locks()
+      window.store = await window.tabring.openStore({ room, signaling: null })
+      return { reason, tookMs, left, same: window.store.status.node === node }
+    })
+    expect(seen).toMatchObject({ reason: 'RangeError: enough', left: 0, same: true })
+    expect(seen.tookMs).toBeLessThan(1000)
+  })
 })
 
 describe('keys and values', () => {
@@ -352,6 +380,36 @@ describe('calls', () => {
     })
   })
 
+  // What had no error of its own rejected with one of the core's.
+  test('reject with StorageError, whichever it is, once the disk is gone', async () => {
+    const tab = await offline()
+    await tab.put('k', 1)
+    await tab.reload()
+    await tab.evaluate(async (store) => {
+      const db = await window.tabring.openDatabaseOf(store.status.node)
+      db.close()
+      const { name, version } = db
+      await new Promise((resolve) => {
+        indexedDB.open(name, version + 1).onsuccess = resolve
+      })
+    })
+    for (const call of [
+      "store.get('k')",
+      "store.put('k', 2)",
+      "store.update('k', (value) => value + 1)",
+      "store.getMany(['k'])",
+      "store.putMany([['k', 2]])",
+      'store.verify()',
+      "store.trace('k')",
+      'store.scan()[Symbol.asyncIterator]().next()',
+      "store.watch({ prefix: '' }).next()",
+      "store.watch('k').next()",
+    ]) {
+      const error = await caught(tab, call)
+      expect(error, call).toMatchObject({ name: 'StorageError', code: 'storage', reason: 'closed', tabring: true })
+    }
+  })
+
   test('a putMany that waits for its source, or never comes to its end, is given up like any other call', async () => {
     const tab = await offline()
     const taken = await tab.evaluate(async (store) => {
@@ -413,7 +471,6 @@ describe('calls', () => {
       'store.flush()',
       'store.verify()',
       "store.trace('k')",
-      'store.leave()',
       'store.connect()',
       'store.disconnect()',
     ]) {

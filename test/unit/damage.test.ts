@@ -1,6 +1,7 @@
 /** What is damaged on a disk: it costs itself, for as long as no other home has been asked, and nothing else. */
 import { expect, test } from 'vitest'
 import { type StoreKey, storeKey } from '../../src/core/ids.js'
+import { verifyNode } from '../../src/store/verify.js'
 import { type Ring, type Tab, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 
 const named = (key: string) => storeKey(3, '', key)
@@ -197,4 +198,31 @@ test('a tab with a damaged record leaves, as the others have the same', async ()
   await ring.leave(leaver)
   expect(leaver.disk.records.size).toBe(0)
   for (const key of MANY) expect(await ring.client(ring.tab(0)).get(key, { r: 3 })).toEqual(['there'])
+})
+
+// What had been mended was held against it, once.
+test('a repair that has made a wrong tree anew and fetched the record that was missing says that all is well', async () => {
+  const ring = await openRing(3, { scrubIntervalMs: 1e9 })
+  const tab = ring.tab(0)
+  await fill(ring, tab)
+  await ring.pass(1000)
+  tab.disk.records.delete(named('b'))
+  const verify = (repair: boolean) => ring.await(verifyNode(nodeOf(tab), repair))
+  expect(await verify(false)).toMatchObject({ records: 3, wrongTrees: 1, ok: false })
+  expect(await verify(true)).toMatchObject({ records: 3, wrongTrees: 1, ok: true })
+  expect(await verify(false)).toMatchObject({ records: 4, wrongTrees: 0, ok: true })
+})
+
+// Healing took the damaged digest out of a tree that had never had it.
+test('one repair heals a record whose digest alone is damaged, and its tree', async () => {
+  const ring = await openRing(3, { scrubIntervalMs: 1e9 })
+  const tab = ring.tab(0)
+  await fill(ring, tab)
+  await ring.pass(1000)
+  const row = tab.disk.records.get(named('b'))
+  if (!row) throw new Error('not a home')
+  tab.disk.records.set(named('b'), { ...row, digest: { ...row.digest, high: row.digest.high ^ 5 } })
+  const verify = (repair: boolean) => ring.await(verifyNode(nodeOf(tab), repair))
+  expect(await verify(true)).toMatchObject({ corrupt: ['b'], healed: 1, ok: true })
+  expect(await verify(false)).toMatchObject({ corrupt: [], wrongTrees: 0, ok: true })
 })

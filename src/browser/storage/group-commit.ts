@@ -19,6 +19,7 @@ import { type Database, type RecordRow, type Schema, type StoreName, quiet, toFa
 import { leafOf, leafPrefix, recordKey } from './layout.js'
 import { type LeafChange, type Leaves, groupOf } from './leaves.js'
 import type { RowCache } from './row-cache.js'
+import { hintRow, recordRow } from './rows.js'
 
 interface Job {
   batch: Batch
@@ -117,6 +118,8 @@ export class GroupCommit {
       meta ||= (batch.meta?.length ?? 0) > 0
       copies ||= (batch.copies?.length ?? 0) > 0
     }
+    // Somebody found that the disk is not what memory says: a row that is only in memory would keep it from being mended.
+    if (recounts.size > 0) this.cache.clear()
     const scope: StoreName[] = []
     if (addresses.size > 0 || recounts.size > 0) scope.push('records', 'leaves', 'journal')
     if (hintKeys.size > 0) scope.push('hints')
@@ -135,14 +138,14 @@ export class GroupCommit {
     const reads: Promise<unknown>[] = []
     for (const [key, address] of addresses) {
       const cached = this.cache.get(key)
-      // An empty leaf has no such record: nothing to ask the database for.
-      if (cached || this.leaves.isEmpty(address)) rows.records.set(key, cached)
+      // An empty leaf, if they are right, has no such record: nothing to ask the database for.
+      if (cached || (recounts.size === 0 && this.leaves.isEmpty(address))) rows.records.set(key, cached)
       else
         reads.push(
           tx
             .objectStore('records')
             .get(key)
-            .then((row) => rows.records.set(key, row)),
+            .then((row) => rows.records.set(key, recordRow(row, key))),
         )
     }
     for (const key of hintKeys)
@@ -150,7 +153,7 @@ export class GroupCommit {
         tx
           .objectStore('hints')
           .get(key)
-          .then((row) => rows.hints.set(key, row)),
+          .then((row) => rows.hints.set(key, hintRow(row))),
       )
     const corrections: ReturnType<Leaves['corrections']> = []
     for (const partition of recounts) {
@@ -158,7 +161,7 @@ export class GroupCommit {
       const store = tx.objectStore('records')
       reads.push(
         Promise.all([store.getAllKeys(range), store.getAll(range)]).then(([keys, found]) => {
-          const records = found.map((row, i) => ({ leaf: leafOf(keys[i] as string), row }))
+          const records = keys.map((key, i) => ({ leaf: leafOf(key), row: recordRow(found[i], key) }))
           corrections.push(...this.leaves.corrections(partition, records))
         }),
       )

@@ -1,4 +1,5 @@
 /** The node's disk in a tab: `Storage` on IndexedDB. Reads here, writes in group-commit, the connection in database. */
+import type { IDBPDatabase } from 'idb'
 import {
   type Address,
   type Batch,
@@ -7,42 +8,62 @@ import {
   type KeyRange,
   LEAVES,
   type Storage,
+  StorageFailure,
   type StoredRecord,
   type StoredState,
 } from '../../core/environment.js'
 import type { Partition, StoreKey } from '../../core/ids.js'
-import { Database, quiet } from './database.js'
+import { Database, type Schema, quiet } from './database.js'
 import { GroupCommit } from './group-commit.js'
 import { leafPrefix, recordKey, storeKeyOf } from './layout.js'
 import { Leaves } from './leaves.js'
 import { RowCache } from './row-cache.js'
+import { containerBytes, eachRow, hintRow, isHintRow, recordRow } from './rows.js'
 
 /** Rows read at once, at most, while looking for the end of a page. */
 const ROWS_AT_ONCE = 128
 
-/** @param onUpgraded is told that a newer version of the page has taken the database over; nothing works any more then. */
-export function openIndexedDbStorage(name: string, onUpgraded: () => void = () => {}): Storage {
+export interface StorageEvents {
+  /** A newer version of the page has taken the database over; nothing works any more then. */
+  onUpgraded(): void
+  /** Something on the disk was damaged, and has been dropped or made anew. */
+  onDamaged(failure: StorageFailure): void
+}
+
+/** Events come as long as it is open, from its opening on. */
+export function openIndexedDbStorage(name: string, told: StorageEvents): Storage {
   const onEmptied: (() => void)[] = []
   const leaves = new Leaves()
   const cache = new RowCache()
   const events = {
-    onUpgraded,
+    onUpgraded: () => told.onUpgraded(),
     onEmptied: () => {
       for (const listener of onEmptied) listener()
     },
   }
   const database = new Database(name, events, (db) => {
     cache.clear()
-    return leaves.load(db)
+    return loadLeaves(db)
   })
   const group = new GroupCommit(database, leaves, cache)
+
+  async function loadLeaves(db: IDBPDatabase<Schema>): Promise<void> {
+    if (!(await leaves.load(db)))
+      told.onDamaged(new StorageFailure('corrupt', 'Merkle leaves were damaged; they have been made anew'))
+  }
+
+  async function dropHints(db: IDBPDatabase<Schema>, keys: string[]): Promise<void> {
+    const tx = quiet(db.transaction('hints', 'readwrite'))
+    await Promise.all([...keys.map((key) => tx.store.delete(key)), tx.done])
+    told.onDamaged(new StorageFailure('corrupt', `damaged hints have been dropped: ${keys.length}`))
+  }
 
   return {
     onEmptied: (listener) => void onEmptied.push(listener),
 
     load: () =>
       database.run(async (db): Promise<StoredState> => {
-        await leaves.load(db)
+        await loadLeaves(db)
         const tx = quiet(db.transaction(['meta', 'hints', 'copies']))
         const [copies, names, values] = await Promise.all([
           tx.objectStore('copies').getAllKeys(),
@@ -50,20 +71,13 @@ export function openIndexedDbStorage(name: string, onUpgraded: () => void = () =
           tx.objectStore('meta').getAll(),
         ])
         const hints: StoredState['hints'] = []
-        // In pages: the rows hold whole containers, and all of them at once may be much.
-        for (let after: string | undefined, page = true; page; ) {
-          const range = after === undefined ? undefined : IDBKeyRange.lowerBound(after, true)
-          const [keys, found] = await Promise.all([
-            tx.objectStore('hints').getAllKeys(range, ROWS_AT_ONCE),
-            tx.objectStore('hints').getAll(range, ROWS_AT_ONCE),
-          ])
-          for (const [i, key] of keys.entries()) {
-            const row = found[i]
-            if (row) hints.push({ key: key as StoreKey, homes: row.homes, own: row.own })
-          }
-          after = keys.at(-1)
-          page = keys.length === ROWS_AT_ONCE
-        }
+        const damaged: string[] = []
+        await eachRow(tx.objectStore('hints'), (key, row) => {
+          if (isHintRow(row)) hints.push({ key: key as StoreKey, homes: row.homes, own: row.own })
+          else damaged.push(key)
+        })
+        // For whom it was, nobody knows.
+        if (damaged.length > 0) await dropHints(db, damaged)
         return {
           meta: new Map(names.map((metaName, i) => [metaName, values[i] as Uint8Array])),
           leafGroups: leaves.groups(),
@@ -83,7 +97,7 @@ export function openIndexedDbStorage(name: string, onUpgraded: () => void = () =
         await database.run(async (db) => {
           const store = quiet(db.transaction('records')).objectStore('records')
           const found = await Promise.all(unknown.map((key) => store.get(key)))
-          for (const [i, key] of unknown.entries()) rows.set(key, found[i])
+          for (const [i, key] of unknown.entries()) rows.set(key, recordRow(found[i], key))
         })
       }
       return keys.map((key) => rows.get(key)?.c)
@@ -92,13 +106,13 @@ export function openIndexedDbStorage(name: string, onUpgraded: () => void = () =
     getHints: (keys: StoreKey[]): Promise<(HintRow | undefined)[]> =>
       database.run((db) => {
         const store = quiet(db.transaction('hints')).objectStore('hints')
-        return Promise.all(keys.map((key) => store.get(key)))
+        return Promise.all(keys.map(async (key) => hintRow(await store.get(key))))
       }),
 
     getCopies: (names: string[]): Promise<(Uint8Array | undefined)[]> =>
       database.run((db) => {
         const store = quiet(db.transaction('copies')).objectStore('copies')
-        return Promise.all(names.map((name) => store.get(name)))
+        return Promise.all(names.map(async (copy) => containerBytes(await store.get(copy))))
       }),
 
     scanPartition: (partition: Partition, { fromLeaf = 0, toLeaf = LEAVES - 1, after, maxBytes }) =>
@@ -113,10 +127,11 @@ export function openIndexedDbStorage(name: string, onUpgraded: () => void = () =
           const range = IDBKeyRange.bound(from, end, open, true)
           const [keys, rows] = await Promise.all([store.getAllKeys(range, count), store.getAll(range, count)])
           for (let i = 0; i < keys.length; i++) {
-            const row = rows[i]
+            const key = keys[i] as string
+            const row = recordRow(rows[i], key)
             if (!row) continue
             if (records.length > 0 && bytes + row.c.length > maxBytes) return { records, cursor: from }
-            from = keys[i] as string
+            from = key
             bytes += row.c.length
             records.push({ key: storeKeyOf(from), container: row.c, digest: { high: row.h, low: row.l } })
           }

@@ -12,6 +12,10 @@ export function leafPrefix(partition: number, leaf: number): string {
   return partition.toString(16).padStart(6, '0') + leaf.toString(16).padStart(2, '0')
 }
 
+export function partitionOf(recordKey: string): number {
+  return Number.parseInt(recordKey.slice(0, 6), 16)
+}
+
 export function leafOf(recordKey: string): number {
   return Number.parseInt(recordKey.slice(6, PREFIX_LENGTH), 16)
 }

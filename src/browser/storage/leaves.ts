@@ -3,12 +3,15 @@
  * the leaves are true after any crash at the price of one request a transaction, not one a record. Now and then the journal is folded
  * into one row per partition.
  *
- * Invariant: leaf rows plus journal, on disk, are the leaves in memory, which are those of the records on disk.
+ * Invariant: leaf rows plus journal, on disk, are the leaves in memory, which are those of the records on disk. Where that cannot be, since rows of
+ * another shape are there, they are made anew from the records.
  */
 import type { IDBPDatabase } from 'idb'
 import { type Address, GROUPS, LEAVES, LEAVES_PER_GROUP, type LeafGroup } from '../../core/environment.js'
 import type { Partition } from '../../core/ids.js'
 import { type LeafRow, type RecordRow, type Schema, quiet } from './database.js'
+import { leafOf, partitionOf } from './layout.js'
+import { eachRow, recordRow } from './rows.js'
 
 /** Journal rows that are folded at once: opening reads fewer than this. */
 const FOLD_AFTER = 1000
@@ -40,8 +43,8 @@ export class Leaves {
   private journalRows = 0
   private nextJournalKey = 0
 
-  /** Takes them from the disk, whatever is in memory. */
-  async load(db: IDBPDatabase<Schema>): Promise<void> {
+  /** Takes them from the disk, whatever is in memory. @returns false when they were damaged there, and had to be made anew. */
+  async load(db: IDBPDatabase<Schema>): Promise<boolean> {
     const tx = quiet(db.transaction(['leaves', 'journal']))
     const [rows, partitions, journal, journalKeys] = await Promise.all([
       tx.objectStore('leaves').getAll(),
@@ -49,16 +52,42 @@ export class Leaves {
       tx.objectStore('journal').getAll(),
       tx.objectStore('journal').getAllKeys(),
     ])
+    const areNumbers = [...partitions, ...journalKeys].every((key) => typeof key === 'number')
+    if (!areNumbers || !rows.every(isLeafRow) || !journal.every(isEntry)) {
+      await this.rebuild(db)
+      return false
+    }
     this.rows.clear()
     this.unfolded.clear()
     for (const [i, partition] of partitions.entries()) this.rows.set(partition, rows[i] as LeafRow)
     for (const entry of journal) this.apply(entry)
     this.journalRows = journal.length
     this.nextJournalKey = (journalKeys.at(-1) ?? -1) + 1
+    return true
+  }
+
+  /** In one transaction: on the disk they are never half made. */
+  private async rebuild(db: IDBPDatabase<Schema>): Promise<void> {
+    const tx = quiet(db.transaction(['records', 'leaves', 'journal'], 'readwrite'))
+    const made = new Leaves()
+    await eachRow(tx.objectStore('records'), (key, found) => {
+      const address = { partition: partitionOf(key), leaf: leafOf(key) }
+      made.apply(made.entryFor([{ address, former: undefined, row: recordRow(found, key) }]).entry)
+    })
+    // Requests fail together with their transaction, whose failure is awaited below.
+    const send = (request: Promise<unknown>) => void request.catch(() => {})
+    send(tx.objectStore('journal').clear())
+    send(tx.objectStore('leaves').clear())
+    for (const [partition, row] of made.rows) send(tx.objectStore('leaves').put(row, partition))
+    await tx.done
+    this.rows.clear()
+    for (const [partition, row] of made.rows) this.rows.set(partition, row)
+    this.folded()
+    this.nextJournalKey = 0
   }
 
   /** What must change for the leaves of a partition to be those of its records. */
-  corrections(partition: number, records: { leaf: number; row: RecordRow }[]): Correction[] {
+  corrections(partition: number, records: { leaf: number; row: RecordRow | undefined }[]): Correction[] {
     const actual = new Leaves()
     actual.applied(
       actual.entryFor(records.map(({ leaf, row }) => ({ address: { partition, leaf }, former: undefined, row }))).entry,
@@ -185,6 +214,22 @@ export class Leaves {
     }
     return row
   }
+}
+
+function isLeafRow(row: unknown): boolean {
+  const { digests, records, live, bytes } = Object(row)
+  const isPerGroup = [records, live].every((counts) => counts instanceof Uint32Array && counts.length === GROUPS)
+  const isDigests = digests instanceof Uint32Array && digests.length === 2 * LEAVES
+  return isDigests && isPerGroup && bytes instanceof Float64Array && bytes.length === GROUPS
+}
+
+function isEntry(entry: unknown): boolean {
+  if (!(entry instanceof Float64Array) || entry.length % WIDTH !== 0) return false
+  const ends = [Number.POSITIVE_INFINITY, LEAVES]
+  return entry.every((value, i) => {
+    const end = ends[i % WIDTH]
+    return end === undefined || (Number.isInteger(value) && value >= 0 && value < end)
+  })
 }
 
 export function groupOf(leaf: number): number {

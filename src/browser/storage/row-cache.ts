@@ -1,6 +1,7 @@
 /**
  * The records used last, in memory, as they are on the disk: a read-modify-write of a hot key, and a get, then need no request to the
- * database. Only completed transactions change it, so it is never ahead of the disk. Scrubbing reads past it.
+ * database. Only completed transactions change it, so it is never ahead of the disk. Scrubbing reads past it, and a recount empties it: the disk is
+ * what counts where somebody else has changed it.
  */
 import type { RecordRow } from './database.js'
 

@@ -92,6 +92,8 @@ export class Scrub {
   private async walk(partition: Partition, report: ScrubReport, repair: boolean): Promise<void> {
     const { replica, background } = this.context
     const before = replica.forest.root(partition)
+    let healed = 0
+    let damaged = 0
     let sum: Digest = { high: 0, low: 0 }
     let after: string | undefined
     do {
@@ -105,17 +107,21 @@ export class Scrub {
         if (container) this.lookAt(record.key, container)
         else {
           report.corrupt.push(record.key)
-          if (repair && (await this.heal(record.key))) report.healed++
+          if (repair && (await this.heal(record.key))) healed++
+          else damaged++
         }
       }
       after = page.cursor
     } while (after !== undefined)
+    report.healed += healed
+    // The tree still has what a damaged record was: it must not be made from what that is now.
+    if (damaged > 0) return
     const now = replica.forest.root(partition)
     // Only a partition that stood still during the walk can be judged.
-    if (!sameDigest(before, now) || isZero(xor(sum, now))) return
-    report.wrongTrees++
-    // With it, this copy would differ from all others for ever.
-    if (repair) await replica.recount(partition)
+    const isWrong = sameDigest(before, now) && !isZero(xor(sum, now))
+    if (isWrong) report.wrongTrees++
+    // With it, this copy would differ from all others for ever; so it would where a damaged digest made way for a good one that the tree had already.
+    if (repair && (isWrong || healed > 0)) await replica.recount(partition)
   }
 
   private lookAt(key: StoreKey, container: Container): void {

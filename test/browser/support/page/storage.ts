@@ -11,8 +11,8 @@ const RECORD_BYTES = 100_000
 let name = ''
 let storage: Storage
 
-function open(onUpgraded?: () => void): Storage {
-  return openIndexedDbStorage(name, onUpgraded)
+function open(onUpgraded = () => {}): Storage {
+  return openIndexedDbStorage(name, { onUpgraded, onDamaged: (failure) => console.error(failure) })
 }
 
 function fresh(): void {
