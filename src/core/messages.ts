@@ -26,6 +26,11 @@ import {
 
 /** A container of many large siblings, and a little room in its frame for the rest. */
 export const MAX_CONTAINER_BYTES = MAX_FRAME_BYTES - 256 * 1024
+
+/** One that has grown beyond that, on many sides of a cut at once, stays where it is until somebody resolves it, and is in no other key's way. */
+export function mayTravel(container: Uint8Array): boolean {
+  return container.length <= MAX_CONTAINER_BYTES
+}
 /** More than the smallest containers of one batch. */
 const MAX_ENTRIES = 16_384
 const MAX_PARTITIONS = 65_536

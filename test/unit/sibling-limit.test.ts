@@ -232,3 +232,30 @@ test('large versions of both sides of a cut meet, also at a newcomer; and there 
   await client.put('k', 'resolved', { w: 3 })
   expect(await ring.client(ring.tab(0)).get('k')).toEqual(['resolved'])
 })
+
+test('versions that have grown too large to travel are in no other key’s way, and whoever sees them resolves them', async () => {
+  const ring = await openRing(4, { batchKeys: 4 })
+  const sides = ring.tabs.map((tab) => [tab])
+  for (const [i, side] of sides.entries()) ring.partition(side, ring.tabs.slice(i + 1))
+  await ring.pass(5000)
+  for (const [i, tab] of ring.tabs.entries())
+    for (let j = 0; j < 7; j++) {
+      const client = ring.client(tab)
+      client.forget('k')
+      await client.put('k', `${i} ${j}`.padEnd(1_000_000, '.'), { w: 1 })
+      await client.put(`small ${i} ${j}`, 'value', { w: 1 })
+    }
+  ring.heal()
+  const small = ring.tabs.flatMap((_, i) => Array.from({ length: 7 }, (_, j) => `small ${i} ${j}`))
+  await ring.until('one ring', () => ring.isWhole(), 120_000)
+  await ring.pass(60_000)
+  for (const tab of ring.tabs)
+    for (const key of small) expect(await ring.client(tab).get(key, { r: 3 })).toEqual(['value'])
+  for (const tab of ring.tabs) {
+    const client = ring.client(tab)
+    await client.get('k')
+    await client.put('k', `by ${tab.id}`, { w: 1 })
+    await ring.pass(10_000)
+  }
+  for (const tab of ring.tabs) expect((await ring.client(tab).get('k', { r: 3 })).join()).toMatch(/^by .{10}$/)
+})

@@ -7,6 +7,7 @@ import type { Background } from '../background.js'
 import { Emitter } from '../emitter.js'
 import { type CancelTimer, type Clock, StorageFailure } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
+import { mayTravel } from '../messages.js'
 import type { Peers } from '../peers.js'
 import type { Tuning } from '../tuning.js'
 import type { Container } from '../versions/container.js'
@@ -176,7 +177,7 @@ export class Handoff {
       }
       if (entries.length > 0 && bytes + row.container.length > this.tuning.batchBytes) break
       // A put that has begun since the key was chosen sends itself, and may yet be refused and taken out of the row.
-      if (hints.isUnderWay(key)) continue
+      if (hints.isUnderWay(key) || !mayTravel(row.container)) continue
       const container = ifPossible(() => decodeContainer(row.container))
       if (!container) {
         unusable.push(key)

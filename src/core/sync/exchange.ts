@@ -6,7 +6,7 @@
 import type { Background, BackgroundKind } from '../background.js'
 import { type Clock, type Digest, GROUPS, LEAVES_PER_GROUP } from '../environment.js'
 import type { NodeId, Partition, StoreKey } from '../ids.js'
-import type { Message, MessageOf, MessageType } from '../messages.js'
+import { type Message, type MessageOf, type MessageType, mayTravel } from '../messages.js'
 import type { Peers } from '../peers.js'
 import { guarded } from '../requests/guarded.js'
 import type { Entry, Replica } from '../requests/replica.js'
@@ -256,9 +256,11 @@ export class Exchange {
       for (const container of containers) {
         // What is damaged here is nothing to give.
         const encoded = container && encodeContainer(container)
-        if (encoded && entries.length > 0 && bytes + encoded.length > this.tuning.batchBytes) break
-        if (encoded) entries.push([keys[i] as StoreKey, encoded])
-        bytes += encoded?.length ?? 0
+        if (encoded && mayTravel(encoded)) {
+          if (entries.length > 0 && bytes + encoded.length > this.tuning.batchBytes) break
+          entries.push([keys[i] as StoreKey, encoded])
+          bytes += encoded.length
+        }
         i++
       }
       if (entries.length === 0) continue
@@ -340,6 +342,7 @@ export class Exchange {
         maxBytes: this.tuning.batchBytes - bytes,
       })
       for (const { key, container } of page.records) {
+        if (!mayTravel(container)) continue
         entries.push([key, container])
         bytes += container.length
       }

@@ -293,8 +293,8 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/background.ts',
-        find: '      this.waiting.push({ kind, since: this.clock.now(), go: resolve })\n      this.pump()\n',
-        replace: '      void kind\n      resolve()\n',
+        find: '      this.waiting.push({ kind, since: this.clock.now(), go: resolve, giveUp: reject })\n      this.pump()\n',
+        replace: '      void kind\n      void reject\n      resolve()\n',
       },
     ],
   },
