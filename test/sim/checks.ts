@@ -94,6 +94,7 @@ const QUIET = new Set(['Hello', 'Ping', 'Pong', 'Gossip', 'GossipReply', 'Compar
 export async function unrest(world: World, forMs: number): Promise<string[]> {
   const before = new Map(world.trace.sent)
   const commits = commitsOf(world)
+  const leavers = leaversKnown(world)
   await world.time.advance(forMs)
   const found: string[] = []
   const sent = (type: string) => (world.trace.sent.get(type) ?? 0) - (before.get(type) ?? 0)
@@ -101,9 +102,9 @@ export async function unrest(world: World, forMs: number): Promise<string[]> {
     if (sent(type) > 0 && !QUIET.has(type)) found.push(`I11: at rest, ${sent(type)} messages of type ${type}`)
   for (const [type, most] of Object.entries(mostAtRest(world, forMs)))
     if (sent(type) > most) found.push(`I11: at rest, ${sent(type)} messages of type ${type} and not at most ${most}`)
-  // Who is asked whether something may be forgotten flushes what it has; whoever asks does so as well.
+  // Who is asked whether something may be forgotten flushes what it has; whoever asks does so as well. And who forgets a member that has left writes that down.
   const written = commitsOf(world) - commits
-  if (written > 2 * sent('Settle')) found.push(`I11: at rest, ${written} commits`)
+  if (written > 2 * sent('Settle') + leavers - leaversKnown(world)) found.push(`I11: at rest, ${written} commits`)
   return found
 }
 
@@ -126,6 +127,13 @@ function mostAtRest(world: World, forMs: number): Record<string, number> {
     CompareRoots: comparisons,
     Roots: comparisons,
   }
+}
+
+function leaversKnown(world: World): number {
+  return ringOf(world).reduce(
+    (sum, { node }) => sum + node.membership.all().length - node.membership.placed().length,
+    0,
+  )
 }
 
 function commitsOf(world: World): number {
