@@ -14,13 +14,11 @@ import {
   type Transport,
 } from './environment.js'
 import {
-  type ActorId,
   type DeviceId,
   type NodeId,
   type Partition,
   type ReplicationFactor,
   type StoreKey,
-  nodeOfActor,
   parseStoreKey,
 } from './ids.js'
 import { Gossip } from './membership/gossip.js'
@@ -30,29 +28,23 @@ import { restored } from './meta.js'
 import { Metrics } from './metrics.js'
 import { Minter } from './minter.js'
 import { type Identity, MAX_TTL_MS, Peers } from './peers.js'
-import { RateLimit } from './rate-limit.js'
 import { type Orphan, adopt } from './requests/adoption.js'
+import { Coordinator, type CoordinatorEvents } from './requests/coordinator.js'
 import { type Attic, Copies } from './requests/copies.js'
-import { type GetOptions, type GetOutcome, coordinateGet } from './requests/get.js'
 import { Handoff } from './requests/handoff.js'
 import { Interests } from './requests/interests.js'
-import { type PutOptions, type PutOutcome, coordinatePut } from './requests/put.js'
-import { type Entry, Replica } from './requests/replica.js'
+import { Replica } from './requests/replica.js'
 import { Routing } from './requests/routing.js'
-import { Scan, type ScanRange } from './requests/scan.js'
 import { serveRequests } from './requests/serve.js'
 import { addressOf } from './ring/partitions.js'
 import { AntiEntropy } from './sync/anti-entropy.js'
 import { Duties } from './sync/duties.js'
 import { Exchange } from './sync/exchange.js'
 import { Forgettings } from './sync/forgettings.js'
-import { Scrub, expiredContext } from './sync/scrub.js'
+import { Scrub } from './sync/scrub.js'
 import { Settling } from './sync/settling.js'
 import { Transfers } from './sync/transfers.js'
 import type { Tuning } from './tuning.js'
-import { type Container, writtenContainer } from './versions/container.js'
-import { type CausalContext, type Dot, EMPTY_CONTEXT, isEmpty, restrict } from './versions/context.js'
-import { checksumOf } from './versions/encoding.js'
 import { encodeMessagePack } from './versions/messagepack.js'
 import { count } from './wire.js'
 
@@ -76,7 +68,7 @@ export interface NodeOptions {
   tuning: Tuning
 }
 
-export interface NodeEvents {
+export interface NodeEvents extends Pick<CoordinatorEvents, 'repair' | 'refused'> {
   error: unknown
   /** Something that `status` shows may have changed. */
   status: undefined
@@ -88,26 +80,15 @@ export interface NodeEvents {
   reborn: undefined
   /** Keys taken over from the disk of a closed tab, and how many are left on it. */
   adoption: { node: NodeId; keys: number; left: number }
-  repair: { key: StoreKey; nodes: NodeId[] }
   sync: { peer: NodeId; pulled: number; pushed: number }
   /** Sessions must not keep versions of these keys any longer: their deletion is about to be forgotten. */
   forgetting: StoreKey[]
-  /** Nobody took this put of the tab: whoever was shown it here while it was under way, must not keep it. */
-  refused: { key: StoreKey; dot: Dot }
 }
 
-/** What a put writes: bytes, or nothing for a delete. */
-export interface Written {
-  value: Uint8Array | undefined
-  expiresAt: number
-}
-
-const REPAIRS_PER_SECOND = 50
 const PERSIST_DELAY_MS = 200
 const MAX_ADDRESSES = 10_000
 const REFRESH_WITHIN_MS = 1000
 const LIFE_LENGTH = 8
-const ONE_ANSWER: GetOptions = { r: 1, strictQuorum: false }
 /** Longer than any frame lives that still tells of it as a member, and long enough to be seen by people. */
 const LEFT_REMEMBERED_MS = 10 * MAX_TTL_MS
 
@@ -129,10 +110,10 @@ export class Node {
   readonly scrub: Scrub
   readonly exchange: Exchange
   readonly gossip: Gossip
+  /** What the node does for its own applications. */
+  readonly coordinator: Coordinator
   private readonly settling: Settling
   private readonly minter: Minter
-  private readonly unsettledPuts = new Set<Promise<void>>()
-  private readonly repairs: RateLimit
   private readonly forgettings = new Forgettings()
   private persisting: CancelTimer | undefined
   private stopped = false
@@ -182,7 +163,6 @@ export class Node {
       addresses.set(key, found)
       return found
     }
-    this.repairs = new RateLimit(clock, REPAIRS_PER_SECOND)
     this.minter = new Minter(node, random)
     this.background = new Background(clock)
     this.membership = new Membership(
@@ -252,6 +232,20 @@ export class Node {
       },
       onError,
     )
+    this.coordinator = new Coordinator({
+      routing: this.routing,
+      peers: this.peers,
+      replica: this.replica,
+      copies: this.copies,
+      duties: this.duties,
+      minter: this.minter,
+      forgettings: this.forgettings,
+      background: this.background,
+      metrics: this.metrics,
+      clock,
+      tuning,
+      onError,
+    })
     this.scrub = new Scrub({
       replica: this.replica,
       routing: this.routing,
@@ -259,7 +253,7 @@ export class Node {
       background: this.background,
       clock,
       intervalMs: tuning.scrubIntervalMs,
-      expire: (key, container) => this.expire(key, container),
+      expire: (key, container) => this.coordinator.expire(key, container),
       duties: () => this.duties.held(),
       consider: (key, container) => this.settling.consider(key, container),
       also: async () => {
@@ -273,7 +267,10 @@ export class Node {
       isComplete: (key) => this.duties.isComplete(address(key).partition),
       isLeaving: () => this.membership.isLeaving(node),
       // The start of a range may be a bucket's, with no key behind it.
-      lacking: (from) => this.lacking(parseStoreKey(`${from}\0`)?.n),
+      lacking: (from) => {
+        const n = parseStoreKey(`${from}\0`)?.n
+        return n === undefined ? [] : this.duties.lacking(n)
+      },
       observe: (entries) => {
         for (const { key, container } of entries) this.minter.observe(key, container)
       },
@@ -335,7 +332,7 @@ export class Node {
   }
 
   private forwardEvents(): void {
-    const { membership, peers, handoff, transfers, antiEntropy, events } = this
+    const { membership, peers, handoff, transfers, antiEntropy, coordinator, events } = this
     // Copies are the first to make room.
     this.replica.pressure.events.on('changed', (refuses) => {
       if (refuses !== 'nothing') this.copies.clear().catch(() => {})
@@ -378,141 +375,14 @@ export class Node {
       events.emit('transfer', { node: from, partitions, keys: containers, left })
       events.emit('status', undefined)
     })
+    coordinator.events.on('repair', (repair) => events.emit('repair', repair))
+    coordinator.events.on('refused', (put) => events.emit('refused', put))
+    coordinator.events.on('settled', () => events.emit('status', undefined))
     antiEntropy.events.on('synced', (result) => {
       this.metrics.count('syncPulled', result.pulled)
       this.metrics.count('syncPushed', result.pushed)
       if (result.pulled + result.pushed > 0) events.emit('sync', result)
     })
-  }
-
-  /**
-   * Writes one version of a key, descending from `context`. The dot is minted at once, so calls keep their order.
-   * `outcome` tells how it went at the moment of decision (§4.5).
-   */
-  write(
-    key: StoreKey,
-    written: Written,
-    context: CausalContext,
-    options: PutOptions,
-  ): { container: Container; outcome: Promise<PutOutcome> } {
-    const { value, expiresAt } = written
-    const sibling = { dot: this.minter.mint(key), value, expiresAt, checksum: value ? checksumOf(value) : 0 }
-    const container = writtenContainer(context, sibling)
-    const { clock } = this.environment
-    const start = clock.now()
-    const put = coordinatePut({ key, container }, options, {
-      routing: this.routing,
-      peers: this.peers,
-      replica: this.replica,
-      clock,
-      tuning: this.options.tuning,
-      onError: (error) => this.report(error),
-    })
-    this.unsettledPuts.add(put.settled)
-    void put.settled.then(() => {
-      this.unsettledPuts.delete(put.settled)
-      this.events.emit('status', undefined)
-    })
-    const outcome = this.background.foreground(put.outcome).then((result) => {
-      if (result.refused) this.events.emit('refused', { key, dot: sibling.dot })
-      else this.keepCopy(key, container, false)
-      this.metrics.count(value ? 'puts' : 'deletes')
-      this.metrics.latency('put', clock.now() - start)
-      return result
-    })
-    return { container, outcome }
-  }
-
-  /** @throws StorageFailure when this tab's disk failed and nobody else answered. */
-  async get(key: StoreKey, options: GetOptions): Promise<GetOutcome> {
-    const { clock } = this.environment
-    const { forgettings } = this
-    const start = clock.now()
-    const begun = forgettings.now
-    const { withdrawn } = this.replica.hints
-    const outcome = await this.background.foreground(
-      coordinateGet(key, options, {
-        routing: this.routing,
-        peers: this.peers,
-        replica: this.replica,
-        copies: this.copies,
-        clock,
-        tuning: this.options.tuning,
-        isComplete: (asked) => this.duties.isComplete(this.routing.addressOf(asked).partition),
-        mayRepair: () => !forgettings.since(begun, key) && this.repairs.take(),
-        repaired: (repaired, nodes) => {
-          this.metrics.count('readRepairs', nodes.length)
-          this.events.emit('repair', { key: repaired, nodes })
-        },
-        onError: (error) => this.report(error),
-      }),
-    )
-    // What it gathered may be what has been deleted and forgotten meanwhile: nobody could tell, neither the session nor a copy.
-    if (forgettings.since(begun, key)) return this.get(key, options)
-    const { container, met, sloppy, cached, undecided } = outcome
-    // It may have been shown a put of this tab that has been refused meanwhile.
-    if (undecided && withdrawn !== this.replica.hints.withdrawn) return this.get(key, options)
-    if (!cached && !undecided) this.keepCopy(key, container, met && !sloppy)
-    this.metrics.count('gets')
-    this.metrics.latency('get', clock.now() - start)
-    return outcome
-  }
-
-  private keepCopy(key: StoreKey, container: Container, whole: boolean): void {
-    if (!this.replica.pressure.refusesHints && !this.routing.homes(key).includes(this.options.node))
-      this.copies.keep(key, container, whole)
-  }
-
-  /** Partitions of a replication class of which this node is no home, or not a whole one. */
-  private lacking(n: ReplicationFactor | undefined): Partition[] {
-    return n === undefined ? [] : this.duties.partitionsOf(n).filter((partition) => !this.duties.isComplete(partition))
-  }
-
-  /** All live keys of a range in order, from every reachable member; the range lies within one replication factor. */
-  scan(range: ScanRange, n: ReplicationFactor, options: GetOptions): Scan {
-    return new Scan(range, {
-      routing: this.routing,
-      peers: this.peers,
-      replica: this.replica,
-      copies: this.copies,
-      forgettings: this.forgettings,
-      tuning: this.options.tuning,
-      lacking: () => this.lacking(n),
-      partitions: this.duties.partitionsOf(n),
-      get: (key) => this.get(key, options),
-      answers: options.r,
-      seen: (key, container) => this.keepCopy(key, container, true),
-    })
-  }
-
-  /**
-   * What this node itself wrote to the key, and what that had seen, in this life or an earlier one, as far as its own disk knows: a put without any
-   * other context descends from that, so that a reloaded tab does not conflict with itself.
-   */
-  async ownContext(key: StoreKey): Promise<CausalContext> {
-    if (this.replica.certainlyAbsent(key)) return EMPTY_CONTEXT
-    const [own] = await this.replica.readEach([key])
-    // What is damaged here, the other homes still have; where there are none, the write begins anew.
-    const container = own ?? (await this.get(key, ONE_ANSWER).catch(() => undefined))?.container
-    if (!container) return EMPTY_CONTEXT
-    const isOwn = (actor: ActorId) => nodeOfActor(actor) === this.options.node
-    // What versions of this node alone have replaced stays replaced. Beside others' versions nobody can tell which of them has replaced what.
-    return container.siblings.every(({ dot }) => isOwn(dot.actor))
-      ? container.context
-      : restrict(container.context, isOwn)
-  }
-
-  /** Keeps versions that are in memory and no longer on the disk, with the dots that they have, for all homes. */
-  handBack(entries: Entry[]): void {
-    for (const entry of entries) {
-      const homes = this.routing.homes(entry.key)
-      const { node } = this.options
-      const asRecord = homes.includes(node)
-      const hintFor = homes.filter((home) => home !== node)
-      this.replica
-        .store([entry], { asRecord, hintFor, own: true, durability: 'strict', maxSiblings: 0 })
-        .catch((error) => this.report(error))
-    }
   }
 
   /**
@@ -537,11 +407,6 @@ export class Node {
     await this.persist()
     await replica.flush()
     this.events.emit('status', undefined)
-  }
-
-  /** True when every write issued here is at all its homes: nothing in flight, and no hint of this node's own. */
-  get synced(): boolean {
-    return this.unsettledPuts.size === 0 && this.replica.hints.own === 0
   }
 
   partitionOf(key: StoreKey): Partition {
@@ -573,13 +438,6 @@ export class Node {
     await this.copies.stop().catch(() => {})
     // Bookkeeping only: a full disk must not keep a tab from closing.
     await this.persist().catch((error) => this.report(error))
-  }
-
-  private expire(key: StoreKey, container: Container): void {
-    const context = expiredContext(container, this.environment.clock.wallTime())
-    if (isEmpty(context)) return
-    const options: PutOptions = { w: 1, strictQuorum: false, durability: 'relaxed' }
-    this.write(key, { value: undefined, expiresAt: 0 }, context, options).outcome.catch((error) => this.report(error))
   }
 
   /** Member records and completed duties change in bursts; writing them down once per burst is enough. */

@@ -75,7 +75,7 @@ export class Bucket<V = AnyValue> {
    * Writes a key. Resolves once it is durable in at least one place; the receipt says which quorum it got. Without a `context` it replaces what
    * this handle has read or written of the key: of a key that it has done neither with, this is a blind write, beside what is there. To
    * replace that, `get` it first, or use `update`.
-   * @throws QuorumError (strict; the outcome is unknown), StorageError, ValueError, ValueTooLargeError, KeyError, ContextError, ClosedError
+   * @throws QuorumError (strict; the outcome is unknown), SiblingLimitError, StorageError, ValueError, ValueTooLargeError, KeyError, ContextError, ClosedError
    */
   async put(key: string, value: V, options?: PutCallOptions): Promise<Receipt> {
     return this.write(key, encodeValue(value), options)
@@ -204,7 +204,7 @@ export class Bucket<V = AnyValue> {
     const { room, node, wallTime } = this.inside
     return new Scan(
       readScanOptions(options, this.prefix()),
-      (range) => node.scan(range, n, { r, strictQuorum: false }),
+      (range) => node.coordinator.scan(range, n, { r, strictQuorum: false }),
       ({ key: name, container, read }) =>
         toEntry(
           room,
@@ -233,7 +233,7 @@ export class Bucket<V = AnyValue> {
     const { node, session, room, wallTime, conflicts, turns } = this.inside
     const breath = turns.breath()
     if (breath !== undefined) await breath
-    const outcome = await node.get(name, { r, strictQuorum }).catch((error) => {
+    const outcome = await node.coordinator.get(name, { r, strictQuorum }).catch((error) => {
       throw publicError(error)
     })
     const { met, answers, needed } = outcome
@@ -272,7 +272,11 @@ export class Bucket<V = AnyValue> {
       context = this.knownContext(name, given) ?? (await this.ownContext(name))
     } while (lifetime.holdsWrites)
     const expiresAt = value && this.settings.ttl !== null ? wallTime() + this.settings.ttl : 0
-    const { container, outcome } = node.write(name, { value, expiresAt }, context, { w, strictQuorum, durability })
+    const { container, outcome } = node.coordinator.write(name, { value, expiresAt }, context, {
+      w,
+      strictQuorum,
+      durability,
+    })
     const result = outcome.then((reached) => {
       const receipt = this.receipt(key, name, container.context, reached, strictQuorum, value ? 'put' : 'delete')
       session.saw(name, container)
@@ -292,7 +296,7 @@ export class Bucket<V = AnyValue> {
 
   private async ownContext(name: StoreKey): Promise<CausalContext> {
     const { session, node } = this.inside
-    const own = await node.ownContext(name).catch((error) => {
+    const own = await node.coordinator.ownContext(name).catch((error) => {
       throw publicError(error)
     })
     // Another call may have come first meanwhile: its write is part of what this one descends from.

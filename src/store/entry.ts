@@ -46,7 +46,7 @@ export interface Receipt {
   quorum: Quorum
   /** Nodes whose disk holds it at this moment. */
   acks: NodeId[]
-  /** Home nodes that will get it by hinted handoff. */
+  /** Home nodes that will get it by hinted handoff; not those that the put itself is still on its way to. */
   hintedFor: NodeId[]
 }
 

@@ -57,7 +57,7 @@ async function handOver(node: Node, { progress, holdWrites, signal }: LeaveOptio
   holdWrites?.(partitionsLeft === 0)
   // With everybody else asleep, as seen from a cut-off tab, all would be this node's own again: nothing was handed over.
   const isHandedOver = node.replica.forest.records === 0 || node.membership.placed().length > 0
-  if (partitionsLeft > 0 || hintsLeft > 0 || !node.synced || !isHandedOver) return false
+  if (partitionsLeft > 0 || hintsLeft > 0 || !node.coordinator.synced || !isHandedOver) return false
   // Of a disk that was lost on the way, nobody knows what is on it.
   await node.replica.storage.getHints([])
   signal?.throwIfAborted()

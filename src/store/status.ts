@@ -66,7 +66,7 @@ export function statusOf(node: Node, room: string, online: boolean): Status {
     storageUsed: replica.pressure.estimate?.usage ?? null,
     storageQuota: replica.pressure.estimate?.quota ?? null,
     storageRefuses: replica.pressure.refuses,
-    synced: node.synced,
+    synced: node.coordinator.synced,
   }
 }
 

@@ -94,7 +94,7 @@ export class Store extends EventTarget {
     node.events.on('forgetting', (keys) => session.forget(keys))
     node.events.on('refused', ({ key, dot }) => session.refused(key, dot))
     // What is still in memory need not be lost with the disk.
-    node.events.on('reborn', () => node.handBack(session.entries()))
+    node.events.on('reborn', () => node.coordinator.handBack(session.entries()))
     this.forwardEvents()
   }
 
@@ -247,7 +247,7 @@ export class Store extends EventTarget {
   /** Resolves when every write made here has reached all of its homes. */
   async flush(options?: { signal?: AbortSignal }): Promise<void> {
     const { signal } = readCall(options, ['signal'])
-    await this.until(() => this.node.synced, signal)
+    await this.until(() => this.node.coordinator.synced, signal)
   }
 
   /** Reads this node's disk again, checks it, compares it with all peers; with `repair`, mends what can be mended. */

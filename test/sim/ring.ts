@@ -269,7 +269,9 @@ export class Client {
 
   /** The whole outcome of a get. */
   async ask(key: string, options: Partial<GetOptions> = {}): Promise<GetOutcome> {
-    const outcome = await this.ring.await(nodeOf(this.tab).get(named(key), { r: 2, strictQuorum: false, ...options }))
+    const outcome = await this.ring.await(
+      nodeOf(this.tab).coordinator.get(named(key), { r: 2, strictQuorum: false, ...options }),
+    )
     this.seen.set(key, outcome.container.context)
     return outcome
   }
@@ -305,7 +307,7 @@ export class Client {
     { expiresAt = 0, ...options }: Partial<PutOptions> & { expiresAt?: number } = {},
   ): Promise<PutOutcome> {
     const value = text === undefined ? undefined : encoder.encode(text)
-    const { container, outcome } = nodeOf(this.tab).write(
+    const { container, outcome } = nodeOf(this.tab).coordinator.write(
       named(key),
       { value, expiresAt },
       this.seen.get(key) ?? EMPTY_CONTEXT,

@@ -48,8 +48,8 @@ export class Sights {
     })
     node.events.on('transfer', ({ partitions }) => saw('a partition was transferred', partitions))
     node.events.on('reborn', () => saw('an open tab lost its disk'))
-    const get = node.get.bind(node)
-    node.get = async (key, options) => {
+    const get = node.coordinator.get.bind(node.coordinator)
+    node.coordinator.get = async (key, options) => {
       const outcome = await get(key, options)
       if (outcome.cached) saw('a copy answered where no home did')
       return outcome

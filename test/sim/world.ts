@@ -327,8 +327,8 @@ export class World {
       markComplete(partition, generation)
       place.filledAt.set(partition, this.time.now)
     }
-    const write = node.write.bind(node)
-    node.write = (key, written, context, options) => {
+    const write = node.coordinator.write.bind(node.coordinator)
+    node.coordinator.write = (key, written, context, options) => {
       const result = write(key, written, context, options)
       const known = this.history.began(key, place.id, result.container, context, this.wallTime(place))
       const start = this.time.now
@@ -402,7 +402,6 @@ export class World {
   }
 }
 
-/** Whether the place's disk has this version, or one that replaced it. */
 /**
  * The write is on the disk, or what replaced it. Not where something is shown that the write itself replaced: there only a later version has come
  * that was written to replace nothing but it, as the tombstone of an expired value among others is.

@@ -29,7 +29,10 @@ async function fill(ring: Ring, tab: Tab): Promise<void> {
 /** The keys of a scan at that tab, and whether it was complete. */
 async function scan(ring: Ring, tab: Tab): Promise<[StoreKey[], boolean]> {
   const found: StoreKey[] = []
-  const all = nodeOf(tab).scan({ from: named('a'), to: named('z'), reverse: false }, 3, { r: 1, strictQuorum: false })
+  const all = nodeOf(tab).coordinator.scan({ from: named('a'), to: named('z'), reverse: false }, 3, {
+    r: 1,
+    strictQuorum: false,
+  })
   await ring.await(
     (async () => {
       for await (const { key } of all.entries()) found.push(key)
@@ -60,7 +63,7 @@ test('a reloaded tab whose own record is damaged writes to that key, and knows o
   damageRecord(tab, 'b')
   await ring.reopen(tab)
   await ring.until('one ring', () => ring.isWhole())
-  const context = await ring.await(nodeOf(tab).ownContext(named('b')))
+  const context = await ring.await(nodeOf(tab).coordinator.ownContext(named('b')))
   expect(context.vector.size).toBe(1)
   await ring.client(tab).put('b', '2')
   await ring.pass(1000)

@@ -19,7 +19,7 @@ test('a scan that takes its time does not show what was deleted and forgotten me
   const [reader, writer] = [ring.tab(0), ring.tab(1)]
   for (const key of ['a', 'b', 'c', 'd']) await ring.client(writer).put(key, 'there', { w: 3 })
   const range = { from: named('a'), to: named('z'), reverse: false }
-  const entries = nodeOf(reader).scan(range, 3, { r: 2, strictQuorum: false }).entries()
+  const entries = nodeOf(reader).coordinator.scan(range, 3, { r: 2, strictQuorum: false }).entries()
   for (const key of ['a', 'b', 'c']) {
     const { value } = await ring.await(entries.next())
     expect(value?.key).toBe(named(key))

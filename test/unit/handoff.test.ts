@@ -27,7 +27,7 @@ test('hints that are gone from the disk are not waited for, and those behind the
   for (const key of gone) writer.disk.hints.delete(named(key))
   ring.heal()
   await ring.until('the others are there', () => KEYS.slice(8).every((key) => replicaAt(away, key)[0] === 'late'))
-  await ring.until('nothing waits', () => nodeOf(writer).synced)
+  await ring.until('nothing waits', () => nodeOf(writer).coordinator.synced)
   expect(nodeOf(writer).replica.hints.pending).toBe(0)
 })
 

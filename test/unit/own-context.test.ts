@@ -9,7 +9,8 @@ async function put(ring: Ring, tab: Tab, seen: 'all' | 'nothing'): Promise<(own:
   if (seen === 'all') await client.get('k', { r: 3 })
   await client.put('k', `by ${tab.id}`, { w: 3 })
   const { dot } = ring.world.history.writesOf(named('k')).at(-1) ?? {}
-  return async (own) => dot !== undefined && covers(await ring.await(nodeOf(own).ownContext(named('k'))), dot)
+  return async (own) =>
+    dot !== undefined && covers(await ring.await(nodeOf(own).coordinator.ownContext(named('k'))), dot)
 }
 
 // The next put replaced the tab's own version and not what that had replaced, which came back from a tab that had been away (seed 4805).

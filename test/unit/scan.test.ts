@@ -14,7 +14,7 @@ async function scan(
   const { time, trace } = ring.world
   const [start, before] = [time.now, trace.sent.get('Read') ?? 0]
   const range = { from: named('k'), to: named('l'), reverse }
-  const found = nodeOf(tab).scan(range, 3, { r: 2, strictQuorum: false })
+  const found = nodeOf(tab).coordinator.scan(range, 3, { r: 2, strictQuorum: false })
   const keys: string[] = []
   const all = async () => {
     for await (const { key } of found.entries()) keys.push(key)

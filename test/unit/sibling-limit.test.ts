@@ -113,7 +113,7 @@ test.each([20, 300])(
     const put = ring.client(writer).begin('k', 'contested')
     await ring.pass(ms)
     const get = async (r: number) => {
-      const { container } = await nodeOf(writer).get(named('k'), { r, strictQuorum: false })
+      const { container } = await nodeOf(writer).coordinator.get(named('k'), { r, strictQuorum: false })
       session.saw(named('k'), container)
       return textsOf(container)
     }

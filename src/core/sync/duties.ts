@@ -50,6 +50,11 @@ export class Duties {
     return Array.from({ length: this.partitions }, (_, index) => (base + index) as Partition)
   }
 
+  /** Partitions of a replication class of which this node is no home, or not a whole one. */
+  lacking(n: ReplicationFactor): Partition[] {
+    return this.partitionsOf(n).filter((partition) => !this.isComplete(partition))
+  }
+
   /**
    * The placement may be another now. A partition that is new here has to be fetched; so has one of which this node holds nothing at all
    * when others joined: they may come from a ring that has it.

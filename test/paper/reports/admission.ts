@@ -161,7 +161,9 @@ async function load(ring: Ring, keys: readonly StoreKey[]): Promise<void> {
     open++
     const options = { w: 3, strictQuorum: false, durability: 'relaxed' } as const
     const writer = nodeOf(ring.random.pick(ring.tabs))
-    void writer.write(key, { value: VALUE, expiresAt: 0 }, EMPTY_CONTEXT, options).outcome.then(() => open--)
+    void writer.coordinator
+      .write(key, { value: VALUE, expiresAt: 0 }, EMPTY_CONTEXT, options)
+      .outcome.then(() => open--)
     if (open > 50) await ring.until('room for more', () => open < 25)
   }
   await ring.until('all to be written', () => open === 0)
@@ -190,12 +192,12 @@ async function operations(ring: Ring, tab: Tab, keys: readonly StoreKey[], isOve
   const once = async (kind: Kind) => {
     const key = ring.random.pick(keys)
     let start = time.now
-    const { container } = await node.get(key, { r: 2, strictQuorum: false })
+    const { container } = await node.coordinator.get(key, { r: 2, strictQuorum: false })
     if (kind === 'put') {
       if (isOver()) return
       start = time.now
       const options = { w: 2, strictQuorum: false, durability: 'relaxed' } as const
-      await node.write(key, { value: VALUE, expiresAt: 0 }, container.context, options).outcome
+      await node.coordinator.write(key, { value: VALUE, expiresAt: 0 }, container.context, options).outcome
     }
     latencies[kind].push(time.now - start)
   }

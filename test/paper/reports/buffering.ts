@@ -75,7 +75,7 @@ async function day(ring: Ring, durability: Mode): Promise<number[][]> {
     const start = time.now
     const written = { value: new Uint8Array(100), expiresAt: 0 }
     const options = { w: 2, strictQuorum: false, durability }
-    const { outcome } = nodeOf(ring.random.pick(ring.tabs)).write(
+    const { outcome } = nodeOf(ring.random.pick(ring.tabs)).coordinator.write(
       named(`k${started++}`),
       written,
       EMPTY_CONTEXT,

@@ -52,7 +52,7 @@ async function measure({ sigma, driver }: Part): Promise<Outcome> {
   const keys = Array.from({ length: KEYS }, (_, i) => named(`k${i}`))
   const options = { w: QUORUM.w, strictQuorum: false, durability: 'relaxed' } as const
   const write = (tab: Tab, key: (typeof keys)[number], context: typeof EMPTY_CONTEXT) =>
-    nodeOf(tab).write(key, { value: new Uint8Array(20), expiresAt: 0 }, context, options).outcome
+    nodeOf(tab).coordinator.write(key, { value: new Uint8Array(20), expiresAt: 0 }, context, options).outcome
   for (const key of keys) await ring.await(write(ring.tab(0), key, EMPTY_CONTEXT))
   await ring.pass(5000)
 
@@ -62,7 +62,10 @@ async function measure({ sigma, driver }: Part): Promise<Outcome> {
     const reader = driver === 'server' ? random.pick(ring.tabs) : ring.tab(0)
     answers.start(reader)
     const start = ring.world.time.now
-    const { result, tookMs } = await timed(ring, nodeOf(reader).get(key, { r: QUORUM.r, strictQuorum: false }))
+    const { result, tookMs } = await timed(
+      ring,
+      nodeOf(reader).coordinator.get(key, { r: QUORUM.r, strictQuorum: false }),
+    )
     outcome.latencies.get.push(tookMs + hops())
     if (result.container.siblings.length !== 1) outcome.siblings++
     const others = nodeOf(reader).routing.homes(key).includes(reader.id) ? QUORUM.r - 1 : QUORUM.r

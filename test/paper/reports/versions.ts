@@ -190,7 +190,7 @@ function quiet(ring: Ring): void {
 
 /** A get, counted in `seen`; one that comes before the key’s first put is not. */
 async function look(tab: Tab, key: string, seen?: Histogram): Promise<CausalContext> {
-  const { container } = await nodeOf(tab).get(named(key), { r: QUORUM.r, strictQuorum: false })
+  const { container } = await nodeOf(tab).coordinator.get(named(key), { r: QUORUM.r, strictQuorum: false })
   const versions = textsOf(container).length
   if (versions > 0) seen?.set(versions, (seen.get(versions) ?? 0) + 1)
   return container.context
@@ -199,7 +199,7 @@ async function look(tab: Tab, key: string, seen?: Histogram): Promise<CausalCont
 async function write(tab: Tab, key: string, text: string, context: CausalContext): Promise<void> {
   const value = new TextEncoder().encode(text)
   const options = { w: QUORUM.w, strictQuorum: false, durability: 'strict' } as const
-  await nodeOf(tab).write(named(key), { value, expiresAt: 0 }, context, options).outcome
+  await nodeOf(tab).coordinator.write(named(key), { value, expiresAt: 0 }, context, options).outcome
 }
 
 function count(seen: Histogram): number {

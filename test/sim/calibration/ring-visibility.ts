@@ -58,10 +58,10 @@ export async function measuredVisibility(
     let reads = 0
     const written = { value: new Uint8Array(1), expiresAt: 0 }
     const options = { w: quorum.w, strictQuorum: false, durability: 'relaxed' } as const
-    void writer.write(key, written, EMPTY_CONTEXT, options).outcome.then(() => {
+    void writer.coordinator.write(key, written, EMPTY_CONTEXT, options).outcome.then(() => {
       times.forEach((time, i) => {
         const read = () =>
-          void readers[i]?.get(key, { r: quorum.r, strictQuorum: false }).then(({ container }) => {
+          void readers[i]?.coordinator.get(key, { r: quorum.r, strictQuorum: false }).then(({ container }) => {
             reads++
             if (container.siblings.length > 0) seen[i] = (seen[i] ?? 0) + 1
           })
@@ -97,14 +97,14 @@ export async function measuredWithinVersions(ks: readonly number[], trials: numb
   for (let version = 0; version < HISTORY + trials; version++) {
     chosen = random.pick(homes)
     const value = new Uint8Array(new Uint32Array([version]).buffer)
-    const { container } = writer.write(key, { value, expiresAt: 0 }, context, options)
+    const { container } = writer.coordinator.write(key, { value, expiresAt: 0 }, context, options)
     context = container.context
     await ring.pass(BETWEEN_MS)
     if (version < HISTORY) continue
     chosen = random.pick(homes)
     let read: number | undefined
     // One home alone answers: where it was asked for a digest only, the value is asked for when patience ends.
-    void readers[0]?.get(key, { r: 1, strictQuorum: false }).then(({ container: { siblings } }) => {
+    void readers[0]?.coordinator.get(key, { r: 1, strictQuorum: false }).then(({ container: { siblings } }) => {
       read = new Uint32Array((siblings[0]?.value ?? value).slice().buffer)[0]
     })
     await ring.pass(BETWEEN_MS)

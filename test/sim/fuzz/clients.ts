@@ -57,7 +57,7 @@ export class Clients {
     const { client, key } = this.begin(place, step)
     const start = this.world.time.now
     const homes = homesSeenBy(place, key)
-    const outcome = await this.answer(place, place.node.get(key, { r: step.r, strictQuorum: step.strict }))
+    const outcome = await this.answer(place, place.node.coordinator.get(key, { r: step.r, strictQuorum: step.strict }))
     if (!outcome) return
     this.sees(client, place, key, outcome.container)
     this.keep(place, step, outcome.container.context)
@@ -72,7 +72,7 @@ export class Clients {
     const { client, key, life } = this.begin(place, step)
     const { session } = client
     if (step.context === 'session' && !session.knows(key) && !place.node.replica.certainlyAbsent(key)) {
-      const own = await this.answer(place, place.node.ownContext(key))
+      const own = await this.answer(place, place.node.coordinator.ownContext(key))
       if (!own || place.lives !== life) return
       session.knew(key, own)
     }
@@ -111,7 +111,7 @@ export class Clients {
     const start = time.now
     const isCovered = coverage(world, place, place.node.duties.partitionsOf(plan.n))
     const expected = this.keys.flatMap((key) => (key >= first ? (this.everywhere(place, key) ?? []) : []))
-    const scan = place.node.scan(range, plan.n, { r: step.r, strictQuorum: false })
+    const scan = place.node.coordinator.scan(range, plan.n, { r: step.r, strictQuorum: false })
     const found = new Map<StoreKey, Container>()
     const whole = async () => {
       let last: StoreKey | undefined
@@ -150,7 +150,11 @@ export class Clients {
     const { history } = this.world
     const value = deletes ? undefined : new Uint8Array([history.size & 255])
     const expiresAt = ttlMs > 0 ? Math.round(this.world.wallTime(place) + ttlMs) : 0
-    const result = place.node.write(key, { value, expiresAt }, context, { w, strictQuorum: strict, durability })
+    const result = place.node.coordinator.write(key, { value, expiresAt }, context, {
+      w,
+      strictQuorum: strict,
+      durability,
+    })
     const write = history.writesOf(key).at(-1) as Write
     write.byUser = true
     return { ...result, write }
@@ -223,7 +227,7 @@ export class Clients {
       const write = this.world.history.writeOf(key, dot)
       if (write) client.shown.get(key)?.delete(write)
     })
-    node.events.on('reborn', () => node.handBack(client.session.entries()))
+    node.events.on('reborn', () => node.coordinator.handBack(client.session.entries()))
     return client
   }
 

@@ -134,15 +134,15 @@ export const mutations: Mutation[] = [
     killedBy: 'ttl-skew',
     changes: [
       {
-        file: 'src/core/node.ts',
-        find: '    this.write(key, { value: undefined, expiresAt: 0 }, context, options).outcome.catch((error) => this.report(error))\n',
+        file: 'src/core/requests/coordinator.ts',
+        find: '    this.write(key, { value: undefined, expiresAt: 0 }, context, options).outcome.catch(this.context.onError)\n',
         replace:
-          '    void options\n    void this.replica.settle([{ key, digest: digestOf(key, container), to: () => undefined }])\n',
+          '    void options\n    void this.context.replica.settle([{ key, digest: digestOf(key, container), to: () => undefined }])\n',
       },
       {
-        file: 'src/core/node.ts',
-        find: "import { checksumOf } from './versions/encoding.js'",
-        replace: "import { checksumOf, digestOf } from './versions/encoding.js'",
+        file: 'src/core/requests/coordinator.ts',
+        find: "import { checksumOf } from '../versions/encoding.js'",
+        replace: "import { checksumOf, digestOf } from '../versions/encoding.js'",
       },
     ],
   },
@@ -280,7 +280,7 @@ export const mutations: Mutation[] = [
     killedBy: 'aae-flood',
     changes: [
       {
-        file: 'src/core/node.ts',
+        file: 'src/core/requests/coordinator.ts',
         find: 'mayRepair: () => !forgettings.since(begun, key) && this.repairs.take(),',
         replace: 'mayRepair: () => true,',
       },
@@ -471,7 +471,7 @@ export const mutations: Mutation[] = [
     killedBy: 'clock-scramble',
     changes: [
       {
-        file: 'src/core/node.ts',
+        file: 'src/core/requests/coordinator.ts',
         find: '    const container = writtenContainer(context, sibling)\n',
         replace: '    const container = writtenContainer(context === undefined ? context : EMPTY_CONTEXT, sibling)\n',
       },

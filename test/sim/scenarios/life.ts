@@ -313,7 +313,7 @@ export const life: Scenario[] = [
       const names = elsewhere.slice(0, 200)
       for (const key of names) await ring.client(ring.tab(1)).put(key, `of ${key}`, { w: 3 })
       await ring.pass(5000)
-      const ask = (key: string) => nodeOf(reader).get(named(key), { r: 3, strictQuorum: false })
+      const ask = (key: string) => nodeOf(reader).coordinator.get(named(key), { r: 3, strictQuorum: false })
       knobs.diskTime = () => 150
       for (const key of names.slice(0, 160)) void ask(key)
       await ring.pass(100)

@@ -158,7 +158,7 @@ export const sync: Scenario[] = [
       // before a put in the disk's queue is half of what a calm one takes.
       assert.ok(busy <= 1.4 * calm, `${busy} ms on average, before ${calm} ms`)
       const before = counters(ring, 'readRepairs')
-      for (const key of missing()) void nodeOf(writer).get(named(key), { r: 3, strictQuorum: false })
+      for (const key of missing()) void nodeOf(writer).coordinator.get(named(key), { r: 3, strictQuorum: false })
       await ring.pass(3000)
       const repairs = counters(ring, 'readRepairs') - before
       assert.ok(repairs <= 210, `${repairs} read repairs in three seconds`)
@@ -234,7 +234,7 @@ export const sync: Scenario[] = [
       assert.equal(counters(ring, 'readRepairs'), 0)
       const after = ring.tabs.map((tab) => JSON.stringify([...tab.disk.records.values()].map(({ digest }) => digest)))
       assert.deepEqual(after, before)
-      assert.ok(nodeOf(ring.tab(0)).synced)
+      assert.ok(nodeOf(ring.tab(0)).coordinator.synced)
     },
   },
   {

@@ -10,7 +10,7 @@ const HOUR = 3_600_000
 /** All keys that a scan over everything yields, and whether it says that these are all. */
 async function scan(ring: Ring, tab: Tab): Promise<{ found: number; complete: boolean }> {
   const range = { from: storeKey(3, '', ''), to: storeKey(3, '', '\uffff'), reverse: false }
-  const running = nodeOf(tab).scan(range, 3, { r: 2, strictQuorum: false })
+  const running = nodeOf(tab).coordinator.scan(range, 3, { r: 2, strictQuorum: false })
   const all = (async () => {
     let found = 0
     for await (const _ of running.entries()) found++

@@ -1,0 +1,187 @@
+/**
+ * What a node does for the applications of its own tab: it is the coordinator of all their puts and gets (§4.5), wherever the keys live. Relies on
+ * routing, peers and replica; relied on by the store.
+ */
+import type { Background } from '../background.js'
+import { Emitter } from '../emitter.js'
+import type { Clock } from '../environment.js'
+import { type ActorId, type NodeId, type ReplicationFactor, type StoreKey, nodeOfActor } from '../ids.js'
+import type { Metrics } from '../metrics.js'
+import type { Minter } from '../minter.js'
+import type { Peers } from '../peers.js'
+import { RateLimit } from '../rate-limit.js'
+import type { Duties } from '../sync/duties.js'
+import type { Forgettings } from '../sync/forgettings.js'
+import { expiredContext } from '../sync/scrub.js'
+import type { Tuning } from '../tuning.js'
+import { type Container, writtenContainer } from '../versions/container.js'
+import { type CausalContext, type Dot, EMPTY_CONTEXT, isEmpty, restrict } from '../versions/context.js'
+import { checksumOf } from '../versions/encoding.js'
+import type { Copies } from './copies.js'
+import { type GetOptions, type GetOutcome, coordinateGet } from './get.js'
+import { type PutOptions, type PutOutcome, coordinatePut } from './put.js'
+import type { Entry, Replica } from './replica.js'
+import type { Routing } from './routing.js'
+import { Scan, type ScanRange } from './scan.js'
+
+export interface CoordinatorContext {
+  routing: Routing
+  peers: Peers
+  replica: Replica
+  /** Of keys that this node is no home of. */
+  copies: Copies
+  duties: Duties
+  minter: Minter
+  forgettings: Forgettings
+  background: Background
+  metrics: Metrics
+  clock: Clock
+  tuning: Tuning
+  onError: (error: unknown) => void
+}
+
+export interface CoordinatorEvents {
+  repair: { key: StoreKey; nodes: NodeId[] }
+  /** Nobody took this put of the tab: whoever was shown it here while it was under way, must not keep it. */
+  refused: { key: StoreKey; dot: Dot }
+  /** A put has come to its end. */
+  settled: undefined
+}
+
+/** What a put writes: bytes, or nothing for a delete. */
+export interface Written {
+  value: Uint8Array | undefined
+  expiresAt: number
+}
+
+const REPAIRS_PER_SECOND = 50
+const ONE_ANSWER: GetOptions = { r: 1, strictQuorum: false }
+
+export class Coordinator {
+  readonly events = new Emitter<CoordinatorEvents>()
+  private readonly unsettledPuts = new Set<Promise<void>>()
+  private readonly repairs: RateLimit
+
+  constructor(private readonly context: CoordinatorContext) {
+    this.repairs = new RateLimit(context.clock, REPAIRS_PER_SECOND)
+  }
+
+  /** True when every write issued here is at all its homes: nothing in flight, and no hint of this node's own. */
+  get synced(): boolean {
+    return this.unsettledPuts.size === 0 && this.context.replica.hints.own === 0
+  }
+
+  /**
+   * Writes one version of a key, descending from `context`. The dot is minted at once, so calls keep their order.
+   * `outcome` tells how it went at the moment of decision (§4.5).
+   */
+  write(
+    key: StoreKey,
+    written: Written,
+    context: CausalContext,
+    options: PutOptions,
+  ): { container: Container; outcome: Promise<PutOutcome> } {
+    const { minter, background, metrics, clock } = this.context
+    const { value, expiresAt } = written
+    const sibling = { dot: minter.mint(key), value, expiresAt, checksum: value ? checksumOf(value) : 0 }
+    const container = writtenContainer(context, sibling)
+    const start = clock.now()
+    const put = coordinatePut({ key, container }, options, this.context)
+    this.unsettledPuts.add(put.settled)
+    void put.settled.then(() => {
+      this.unsettledPuts.delete(put.settled)
+      this.events.emit('settled', undefined)
+    })
+    const outcome = background.foreground(put.outcome).then((result) => {
+      if (result.refused) this.events.emit('refused', { key, dot: sibling.dot })
+      else this.keepCopy(key, container, false)
+      metrics.count(value ? 'puts' : 'deletes')
+      metrics.latency('put', clock.now() - start)
+      return result
+    })
+    return { container, outcome }
+  }
+
+  /** Puts the tombstone of what has expired. */
+  expire(key: StoreKey, container: Container): void {
+    const context = expiredContext(container, this.context.clock.wallTime())
+    if (isEmpty(context)) return
+    const options: PutOptions = { w: 1, strictQuorum: false, durability: 'relaxed' }
+    this.write(key, { value: undefined, expiresAt: 0 }, context, options).outcome.catch(this.context.onError)
+  }
+
+  /** @throws StorageFailure when this tab's disk failed and nobody else answered. */
+  async get(key: StoreKey, options: GetOptions): Promise<GetOutcome> {
+    const { replica, duties, routing, forgettings, background, metrics, clock } = this.context
+    const start = clock.now()
+    const begun = forgettings.now
+    const { withdrawn } = replica.hints
+    const outcome = await background.foreground(
+      coordinateGet(key, options, {
+        ...this.context,
+        isComplete: (asked) => duties.isComplete(routing.addressOf(asked).partition),
+        mayRepair: () => !forgettings.since(begun, key) && this.repairs.take(),
+        repaired: (repaired, nodes) => {
+          metrics.count('readRepairs', nodes.length)
+          this.events.emit('repair', { key: repaired, nodes })
+        },
+      }),
+    )
+    // What it gathered may be what has been deleted and forgotten meanwhile: nobody could tell, neither the session nor a copy.
+    if (forgettings.since(begun, key)) return this.get(key, options)
+    const { container, met, sloppy, cached, undecided } = outcome
+    // It may have been shown a put of this tab that has been refused meanwhile.
+    if (undecided && withdrawn !== replica.hints.withdrawn) return this.get(key, options)
+    if (!cached && !undecided) this.keepCopy(key, container, met && !sloppy)
+    metrics.count('gets')
+    metrics.latency('get', clock.now() - start)
+    return outcome
+  }
+
+  /** All live keys of a range in order, from every reachable member; the range lies within one replication factor. */
+  scan(range: ScanRange, n: ReplicationFactor, options: GetOptions): Scan {
+    const { duties } = this.context
+    return new Scan(range, {
+      ...this.context,
+      lacking: () => duties.lacking(n),
+      partitions: duties.partitionsOf(n),
+      get: (key) => this.get(key, options),
+      answers: options.r,
+      seen: (key, container) => this.keepCopy(key, container, true),
+    })
+  }
+
+  /**
+   * What this node itself wrote to the key, and what that had seen, in this life or an earlier one, as far as its own disk knows: a put without any
+   * other context descends from that, so that a reloaded tab does not conflict with itself.
+   */
+  async ownContext(key: StoreKey): Promise<CausalContext> {
+    const { replica, routing } = this.context
+    if (replica.certainlyAbsent(key)) return EMPTY_CONTEXT
+    const [own] = await replica.readEach([key])
+    // What is damaged here, the other homes still have; where there are none, the write begins anew.
+    const container = own ?? (await this.get(key, ONE_ANSWER).catch(() => undefined))?.container
+    if (!container) return EMPTY_CONTEXT
+    const isOwn = (actor: ActorId) => nodeOfActor(actor) === routing.self
+    // What versions of this node alone have replaced stays replaced. Beside others' versions nobody can tell which of them has replaced what.
+    return container.siblings.every(({ dot }) => isOwn(dot.actor))
+      ? container.context
+      : restrict(container.context, isOwn)
+  }
+
+  /** Keeps versions that are in memory and no longer on the disk, with the dots that they have, for all homes. */
+  handBack(entries: Entry[]): void {
+    const { replica, routing, onError } = this.context
+    for (const entry of entries) {
+      const homes = routing.homes(entry.key)
+      const asRecord = homes.includes(routing.self)
+      const hintFor = homes.filter((home) => home !== routing.self)
+      replica.store([entry], { asRecord, hintFor, own: true, durability: 'strict', maxSiblings: 0 }).catch(onError)
+    }
+  }
+
+  private keepCopy(key: StoreKey, container: Container, whole: boolean): void {
+    const { replica, routing, copies } = this.context
+    if (!replica.pressure.refusesHints && !routing.homes(key).includes(routing.self)) copies.keep(key, container, whole)
+  }
+}
