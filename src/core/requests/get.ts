@@ -82,8 +82,6 @@ class Get {
   /** This tab's outbox was read with a write in it that may still be refused: a repair must not spread it. */
   private undecided = false
   private merged: Container = EMPTY_CONTAINER
-  /** Digests whose versions somebody was asked for. */
-  private readonly sought = new Set<string>()
   private copyAsked = false
   private cached = false
   private storageError: unknown
@@ -275,27 +273,50 @@ class Get {
   /** Digests that differ from what is known so far stand for versions to fetch. @returns whether all that was answered is known now */
   private async fetchMissing(): Promise<boolean> {
     const unknown = this.unknown()
-    await Promise.all(
-      [...unknown].flatMap(([digest, said]) => {
-        // One of those that say the same is enough, unless that one falls silent or there is no time to find out.
-        const asked = this.expired || this.sought.has(digest) ? said : said.slice(0, 1)
-        this.sought.add(digest)
-        return asked.map(([node, answer]) => this.fetch(node, answer))
-      }),
-    )
+    await Promise.all([...unknown.values()].map((said) => this.fetch(said)))
     return unknown.size === 0 || this.unknown().size === 0
   }
 
-  private async fetch(node: NodeId, answer: Answer): Promise<void> {
-    const full = await this.requestFrom(node, true)
-    if (full?.container) {
-      answer.container = full.container
-      answer.digest = full.digest
-    } else {
-      // What cannot be had is no vote.
-      if (this.answers.get(node) === answer) this.answers.delete(node)
-      this.askNext()
-    }
+  /**
+   * Resolves when one of those that say the same has sent it, or none of them does. One is enough, and the next one is asked, or the same again, when
+   * that takes longer than usual: the frame may be lost. Without time to find out, all are asked at once.
+   */
+  private fetch(said: readonly [NodeId, Answer][]): Promise<void> {
+    const { clock, peers } = this.context
+    return new Promise((resolve) => {
+      let [asked, open, over] = [0, 0, false]
+      let cancel: CancelTimer = () => {}
+      const ask = () => {
+        const [node, answer] = said[asked++ % said.length] as [NodeId, Answer]
+        open++
+        void this.requestFrom(node, true).then((full) => {
+          open--
+          if (full?.container) {
+            answer.container = full.container
+            answer.digest = full.digest
+          } else if (over || open > 0) return
+          else if (asked < said.length) return ask()
+          else for (const [silent, lacking] of said) this.giveUp(silent, lacking)
+          over = true
+          cancel()
+          resolve()
+        })
+      }
+      const askAgain = (attempt: number) => {
+        cancel = clock.setTimer(this.patience() * 2 ** attempt, () => {
+          if (!said.some(([node]) => peers.isMoving(node))) ask()
+          if (attempt + 1 < MAX_ATTEMPTS) askAgain(attempt + 1)
+        })
+      }
+      for (let i = this.expired ? said.length : 1; i > 0; i--) ask()
+      askAgain(0)
+    })
+  }
+
+  /** What cannot be had is no vote. */
+  private giveUp(node: NodeId, answer: Answer): void {
+    if (this.answers.get(node) === answer) this.answers.delete(node)
+    this.askNext()
   }
 
   /** Merges what has come, and finds the answers that say more, by their digests. */
