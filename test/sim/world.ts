@@ -69,7 +69,7 @@ export interface Place {
   lostAt: number
   /** When it last gave up its copy of a partition. */
   releasedAt: Map<Partition, number>
-  /** When it last had fetched all of a partition. */
+  /** When a partition last became complete here: all of it was fetched, or nobody else was placed. */
   filledAt: Map<Partition, number>
 }
 
@@ -326,6 +326,14 @@ export class World {
     node.duties.markComplete = (partition, generation) => {
       markComplete(partition, generation)
       place.filledAt.set(partition, this.time.now)
+    }
+    const placementChanged = node.duties.placementChanged.bind(node.duties)
+    node.duties.placementChanged = (joined) => {
+      const { duties } = node
+      const whole = () => duties.held().filter((partition) => duties.isComplete(partition))
+      const before = new Set(whole())
+      placementChanged(joined)
+      for (const partition of whole()) if (!before.has(partition)) place.filledAt.set(partition, this.time.now)
     }
     const write = node.coordinator.write.bind(node.coordinator)
     node.coordinator.write = (key, written, context, options) => {
