@@ -8,6 +8,8 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/{unit,properties,paper,sim}/**/*.test.ts'],
+          // Nothing in them waits for real time: what takes long has a slow machine, and only what never ends is wrong.
+          testTimeout: 120_000,
         },
       },
       {

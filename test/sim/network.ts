@@ -205,11 +205,11 @@ export class Network {
     }
     const { lossRate, duplicateRate = 0, reorderRate = 0, lose, rewrite } = this.knobs
     if (this.blocked.has(way) || lose?.(from, to, frame) || this.random.chance(lossRate)) return true
-    const copy = rewrite ? rewrite(from, frame) : frame.slice()
+    const sent = rewrite ? rewrite(from, frame) : frame
     const copies = duplicateRate > 0 && this.random.chance(duplicateRate) ? 2 : 1
     for (let i = 0; i < copies; i++) {
       const inOrder = i === 0 && !(reorderRate > 0 && this.random.chance(reorderRate))
-      this.deliver(way, copy, lane, departure, inOrder)
+      this.deliver(way, sent, lane, departure, inOrder)
     }
     return true
   }

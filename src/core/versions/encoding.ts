@@ -36,12 +36,15 @@ const MAX_ACTOR_LENGTH = 40
 const CHECKSUM_BYTES = 4
 
 function contextToWire(context: CausalContext): WireContext {
-  const actors = [...new Set([...context.vector.keys(), ...context.cloud.keys()])].sort()
+  const actors = [...context.vector.keys()]
+  for (const actor of context.cloud.keys()) if (!context.vector.has(actor)) actors.push(actor)
+  actors.sort()
   const cloud: number[] = []
-  actors.forEach((actor, index) => {
-    const counters = context.cloud.get(actor)
-    if (counters) for (const counter of [...counters].sort((a, b) => a - b)) cloud.push(index, counter)
-  })
+  if (context.cloud.size > 0)
+    for (const [index, actor] of actors.entries()) {
+      const counters = context.cloud.get(actor)
+      if (counters) for (const counter of [...counters].sort((a, b) => a - b)) cloud.push(index, counter)
+    }
   return [actors, actors.map((actor) => context.vector.get(actor) ?? 0), cloud]
 }
 
@@ -77,22 +80,35 @@ function dotFromWire(actors: readonly ActorId[], index: unknown, counter: unknow
   return { actor, counter }
 }
 
-/** Containers and their bytes, both ways: what was decoded need not be encoded again, and the other way round. Neither ever changes. */
-const containers = new WeakMap<Uint8Array, Container>()
-const encoded = new WeakMap<Container, Uint8Array>()
+/** What was worked out of a container, or found out about it, so that nobody need do it again. Containers never change. */
+interface Known {
+  bytes?: Uint8Array
+  digest?: Digest
+  /** Whose key is in the digest. */
+  key?: string
+}
 
-function remember(bytes: Uint8Array, container: Container): void {
-  containers.set(bytes, container)
-  encoded.set(container, bytes)
+const known = new WeakMap<Container, Known>()
+/** What these bytes hold. They never change either. */
+const containers = new WeakMap<Uint8Array, Container>()
+
+function about(container: Container): Known {
+  const found = known.get(container)
+  if (found) return found
+  const none: Known = { bytes: undefined, digest: undefined, key: undefined }
+  known.set(container, none)
+  return none
 }
 
 /** In a buffer of their own: a disk stores the whole buffer behind its bytes. */
 export function encodeContainer(container: Container): Uint8Array {
-  const known = encoded.get(container)
-  if (known && known.length === known.buffer.byteLength) return known
-  const bytes = known?.slice() ?? encodeAnew(container)
-  remember(bytes, container)
-  return bytes
+  const all = about(container)
+  const { bytes } = all
+  if (bytes && bytes.length === bytes.buffer.byteLength) return bytes
+  const own = bytes?.slice() ?? encodeAnew(container)
+  all.bytes = own
+  containers.set(own, container)
+  return own
 }
 
 function encodeAnew(container: Container): Uint8Array {
@@ -110,10 +126,11 @@ function encodeAnew(container: Container): Uint8Array {
 
 /** @throws MalformedError also when a bit has flipped since it was encoded: a wrong dot would be a version that nobody wrote. */
 export function decodeContainer(bytes: Uint8Array): Container {
-  const known = containers.get(bytes)
-  if (known) return known
+  const found = containers.get(bytes)
+  if (found) return found
   const container = decodeAnew(bytes)
-  remember(bytes, container)
+  containers.set(bytes, container)
+  known.set(container, { bytes, digest: undefined, key: undefined })
   return container
 }
 
@@ -156,15 +173,12 @@ export function decodeContext(bytes: Uint8Array): CausalContext {
  * (hash clocks, not encodings: riak_kv#1656).
  */
 export function digestOf(key: string, container: Container): Digest {
-  const known = digests.get(container)
-  if (known?.key === key) return known.digest
-  const digest = digestAnew(key, container)
-  digests.set(container, { key, digest })
-  return digest
+  const all = about(container)
+  if (all.digest && all.key === key) return all.digest
+  all.key = key
+  all.digest = digestAnew(key, container)
+  return all.digest
 }
-
-/** What is read and compared again and again is hashed once. Containers never change. */
-const digests = new WeakMap<Container, { key: string; digest: Digest }>()
 
 function digestAnew(key: string, container: Container): Digest {
   const [actors, counters, cloud] = contextToWire(container.context)
