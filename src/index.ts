@@ -6,6 +6,7 @@ export type { Context, Entry, NodeId, Quorum, Receipt } from './store/entry.js'
 export {
   ClosedError,
   ConfigMismatchError,
+  ConnectionError,
   ContextError,
   KeyError,
   OptionError,

@@ -39,7 +39,7 @@ export class Links implements Transport {
     send: (to, frame, lane, ttlMs) => this.mesh?.send(to, frame, lane, ttlMs) ?? false,
     moving: (node) => this.mesh?.moving?.(node) ?? STILL,
     want: (nodes) => this.mesh?.want(nodes),
-    reject: (node, reason) => this.mesh?.reject(node, reason),
+    reject: (node) => this.mesh?.reject(node),
     stop: () => {},
   }
 
@@ -115,8 +115,8 @@ export class Links implements Transport {
     this.downstream.want(nodes)
   }
 
-  reject(node: NodeId, reason: string): void {
-    this.downstream.reject(node, reason)
+  reject(node: NodeId): void {
+    this.downstream.reject(node)
   }
 
   stop(): void {

@@ -188,7 +188,8 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
       if (!message) return
       if (message.type === 'peers' && socket === server.next) joined(server, socket)
       // What was on its way to the former connection still counts, but for presence.
-      if (socket === server.socket || message.type === 'signal') receive(server, message)
+      const isRefused = message.type === 'error' && socket === server.next
+      if (socket === server.socket || message.type === 'signal' || isRefused) receive(server, message)
     }
     // 'error' says nothing that 'close' does not.
     // A close always follows, and says it all; but without a listener, `ws` throws.

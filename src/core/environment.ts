@@ -206,7 +206,7 @@ export interface Transport {
   /** Members that the node knows of and wants links to; replaces the former list. */
   want(nodes: NodeId[]): void
   /** Drops the link to a peer that misbehaves or does not fit, and does not dial it for a while. */
-  reject(node: NodeId, reason: string): void
+  reject(node: NodeId): void
   /**
    * Closes everything; reports `onDown` for all that is up, and nothing after that. With `atOnce`, nothing may be left to be closed
    * later, even if the last frames are lost by that.

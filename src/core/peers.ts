@@ -220,8 +220,8 @@ export class Peers {
   }
 
   /** Forgets a peer's link on purpose, e.g. one that does not fit. */
-  reject(node: NodeId, reason: string): void {
-    this.transport.reject(node, reason)
+  reject(node: NodeId): void {
+    this.transport.reject(node)
   }
 
   private get protocol(): [oldest: number, newest: number] {
@@ -289,7 +289,7 @@ export class Peers {
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error
       this.events.emit('malformed', from)
-      if (session && ++session.malformed > MAX_MALFORMED) this.reject(from, 'malformed frames')
+      if (session && ++session.malformed > MAX_MALFORMED) this.reject(from)
       return
     }
     const { header } = decoded
@@ -356,7 +356,7 @@ export class Peers {
       if (hello.answer) this.sayHello(from, false)
       this.events.emit('mismatch', { node: from, theirs: `${hello.config} (protocol ${hello.protocol.join(' to ')})` })
       // After the answer had a chance to leave: the peer should learn the reason as well.
-      this.clock.setTimer(500, () => this.reject(from, 'other room parameters'))
+      this.clock.setTimer(500, () => this.reject(from))
       return
     }
     const known = this.sessions.get(from)

@@ -106,6 +106,14 @@ export class ClosedError extends TabringError {
   }
 }
 
+/** Peers cannot be reached, and waiting will not help: the signaling server refuses this tab, or the page or its browser does not let it connect. Comes as an 'error' event. */
+export class ConnectionError extends TabringError {
+  override readonly name = 'ConnectionError'
+  constructor(message: string) {
+    super('connection', message)
+  }
+}
+
 /** The secret is not usable, or a peer does not know it. */
 export class SecretError extends TabringError {
   override readonly name = 'SecretError'

@@ -13,6 +13,7 @@ import { type StorageEvents, openIndexedDbStorage } from '../browser/storage/ind
 import { type Storage, StorageFailure } from '../core/environment.js'
 import type { ReplicationFactor } from '../core/ids.js'
 import { Node } from '../core/node.js'
+import { ConnectionError } from './errors.js'
 import { Lifetime } from './lifetime.js'
 import { type OpenOptions, type Settings, describeConfig, readOptions } from './options.js'
 import { Store } from './store.js'
@@ -64,12 +65,20 @@ async function open(settings: Settings, signal: AbortSignal | undefined): Promis
 async function startStore(settings: Settings, slot: Slot, storage: Storage, told: StorageEvents): Promise<Store> {
   const { node: self } = slot
   let mesh: Mesh | undefined
+  const warned = new Set<string>()
+  // Each once: what keeps a tab alone does so at every attempt. And in a later turn: nobody listens to the store yet.
+  const onWarning = (message: string) => {
+    if (warned.has(message)) return
+    warned.add(message)
+    setTimeout(() => node.events.emit('error', new ConnectionError(message)))
+  }
   const links = new Links(() => {
     mesh = createMesh({
       self,
-      signaling: createSignalingClient({ urls: settings.signaling, room: settings.room, self }),
+      signaling: createSignalingClient({ urls: settings.signaling, room: settings.room, self, onWarning }),
       iceServers: settings.iceServers,
       maxPeers: settings.maxPeers,
+      onWarning,
     })
     return mesh
   })

@@ -143,7 +143,7 @@ export function faultyTransport(inner: Transport, random: () => number = Math.ra
     moving: (node) =>
       isCut(node) || frozen ? { in: false, out: false } : (inner.moving?.(node) ?? { in: false, out: false }),
     want: (nodes) => inner.want(nodes),
-    reject: (node, reason) => inner.reject(node, reason),
+    reject: (node) => inner.reject(node),
 
     stop() {
       for (const name of [...pipes.keys()]) empty(name)

@@ -1,5 +1,6 @@
 /** Bad input and failures get what the contract says: each error has a test, in a real tab. */
 import { describe, expect, test } from 'vitest'
+import { TestSignaling } from './support/servers.js'
 import type { Tab } from './support/tab.js'
 import { useWorld } from './support/world.js'
 
@@ -476,6 +477,80 @@ describe('calls', () => {
     ]) {
       expect(await caught(tab, call)).toMatchObject({ name: 'ClosedError', code: 'closed', tabring: true })
     }
+  })
+
+  describe('what keeps a tab alone is told in an error event, once', () => {
+    /** Opens a store and tells of the errors that it is told within some time after the first. */
+    const errorsOf = (tab: Tab, signaling: string) =>
+      tab.page.evaluate(
+        async ({ signaling, room }) => {
+          const store = await window.tabring.openStore({ room, signaling })
+          const errors: { name: string; code: string; message: string; tabring: boolean }[] = []
+          await new Promise<void>((resolve) =>
+            store.addEventListener('error', ({ detail }) => {
+              const error = detail as Error & { code: string }
+              const { name, code, message } = error
+              errors.push({ name, code, message, tabring: error instanceof window.tabring.TabringError })
+              setTimeout(resolve, 3000)
+            }),
+          )
+          await store.close()
+          return errors
+        },
+        { signaling, room: world.room },
+      )
+
+    test('a signaling server that takes no more', async () => {
+      const signaling = new TestSignaling({ peersPerRoom: 1 })
+      await signaling.start()
+      try {
+        const first = await world.tab({ options: { signaling: signaling.url } })
+        await first.evaluate(async (store) => {
+          while (!store.status.online) await new Promise((resolve) => setTimeout(resolve, 20))
+        })
+        expect(await errorsOf(await offline(), signaling.url)).toEqual([
+          {
+            name: 'ConnectionError',
+            code: 'connection',
+            message: expect.stringContaining('the room has 1 peers, and takes no more'),
+            tabring: true,
+          },
+        ])
+      } finally {
+        await signaling.kill()
+      }
+    })
+
+    test('an address that the page may not connect to', async () => {
+      const tab = await offline()
+      await tab.page.evaluate(() => {
+        window.WebSocket = class {
+          constructor() {
+            throw new DOMException('insecure', 'SecurityError')
+          }
+        } as unknown as typeof WebSocket
+      })
+      expect(await errorsOf(tab, 'ws://example.org/signal')).toEqual([
+        {
+          name: 'ConnectionError',
+          code: 'connection',
+          message: expect.stringContaining('ws://example.org/signal'),
+          tabring: true,
+        },
+      ])
+    })
+
+    test('a browser without WebRTC', async () => {
+      const context = await (await world.browser('chromium')).newContext()
+      await context.addInitScript(() => {
+        for (const name of ['RTCPeerConnection', 'webkitRTCPeerConnection']) Reflect.deleteProperty(window, name)
+      })
+      const tab = await world.tab({ context, options: { signaling: null } })
+      await world.tab()
+      expect(await errorsOf(tab, world.signaling.url)).toEqual([
+        { name: 'ConnectionError', code: 'connection', message: expect.stringContaining('WebRTC'), tabring: true },
+      ])
+    })
   })
 
   test('peers with other room parameters are told of by a ConfigMismatchError, on both sides', async () => {

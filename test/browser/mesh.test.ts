@@ -300,7 +300,7 @@ test('when the only neighbour goes, what it relayed is down', async () => {
 
 test('a rejected peer is down, and stays so', async () => {
   const [a, b] = await openLinked(A, B)
-  await a.page.evaluate((other) => node.mesh.reject(other as never, 'test'), B)
+  await a.page.evaluate((other) => node.mesh.reject(other as never), B)
   await Promise.all([a.until('node.up.size === 0'), b.until('node.up.size === 0')])
   await sleep(3000)
   expect(await a.page.evaluate(() => [...node.up])).toEqual([])
@@ -314,7 +314,7 @@ test('a rejected peer that reloads is linked again at once, whoever of the two d
   ] as [string, string][]) {
     room += '+'
     const [a, b] = await openLinked(stays, reloads)
-    await a.page.evaluate((other) => node.mesh.reject(other as never, 'test'), reloads)
+    await a.page.evaluate((other) => node.mesh.reject(other as never), reloads)
     await Promise.all([a.until('node.up.size === 0'), b.until('node.up.size === 0')])
     await b.page.reload()
     await b.begin()

@@ -55,7 +55,6 @@ export interface DialerOptions {
   onFailed(peer: Peer): void
   /** The peer's page was loaded again since we knew it. */
   onNewSession(peer: Peer): void
-  onWarning(message: string): void
 }
 
 export class Dialer {
@@ -263,7 +262,6 @@ export class Dialer {
   private closed(peer: Peer, link: Link, code: string): void {
     if (peer.link !== link) return
     if (code === 'ERR_PC_CONSTRUCTOR') connectionWasRefused(performance.now())
-    if (code === 'ERR_WEBRTC_SUPPORT') this.options.onWarning('this browser has no WebRTC: no peer can be reached')
     this.disarm(peer)
     peer.link = undefined
     peer.lastLink = link.id

@@ -13,6 +13,9 @@ import { Flow, LOW_BUFFERED_BYTES, type QueueBytes } from './flow.js'
 import { type LinkLane, PacketReader } from './packets.js'
 import type { PeerSignal } from './signals.js'
 
+/** Without it no connection can be made at all; some browsers and policies turn it off. */
+export const hasWebRtc: boolean = SimplePeer.WEBRTC_SUPPORT
+
 const MAX_MALFORMED = 5
 /** How long a peer that may be gone has to answer the closing of the channel. */
 const GOODBYE_MS = 500

@@ -13,6 +13,7 @@ import type { Signaling } from '../signaling-client.js'
 import { isChosen } from './choice.js'
 import { Dialer } from './dialer.js'
 import { type QueueBytes, defaultQueueBytes } from './flow.js'
+import { hasWebRtc } from './link.js'
 import { BACKGROUND, CONTROL, FOREGROUND, type LinkLane } from './packets.js'
 import { Peer } from './peer.js'
 import { type Control, Neighbours, decodeControl, encodeControl, isId, unwrapRelayed, wrapRelayed } from './relay.js'
@@ -99,7 +100,6 @@ export function createMesh(options: MeshOptions): Mesh {
       // What the application knows of it ended with its former page.
       if (peer.up) setUp(peer, false)
     },
-    onWarning,
   })
 
   /** Places for lonely peers are made, if need be, by dropping a link whose other end a neighbour leads to as well. */
@@ -310,6 +310,10 @@ export function createMesh(options: MeshOptions): Mesh {
 
   return {
     start(given) {
+      if (!hasWebRtc) {
+        onWarning('this browser has no WebRTC: no peer can be reached')
+        return
+      }
       handlers = given
       dialer.active = true
       for (const [type, listener] of events) addEventListener(type, listener)
@@ -362,9 +366,8 @@ export function createMesh(options: MeshOptions): Mesh {
       refreshAll()
     },
 
-    reject(node, reason) {
+    reject(node) {
       if (node === self) return
-      onWarning(`the link to ${node} is dropped: ${reason}`)
       const peer = peerOf(node)
       // It means the former life of that page, which it met a moment ago. What is wrong with this one it will meet again.
       if (performance.now() - peer.restartedAt < RESTARTED_MS) return
