@@ -2,7 +2,7 @@
  * Every message between two nodes, declared once: its code on the wire, its fields with their limits, and by that its type.
  * Containers travel as the bytes that are stored.
  */
-import { GROUPS, LEAVES, LEAVES_PER_GROUP, MAX_FRAME_BYTES } from './environment.js'
+import { GROUPS, LEAVES, LEAVES_PER_GROUP, type Lane, MAX_FRAME_BYTES } from './environment.js'
 import { type DeviceId, type NodeId, type Partition, type StoreKey, parseStoreKey } from './ids.js'
 import { PARTITION_BOUND } from './ring/partitions.js'
 import {
@@ -160,3 +160,30 @@ export type MessageOf<K extends MessageType> = Extract<Message, { type: K }>
 export const shapesByCode: ReadonlyMap<number, { type: MessageType; shape: Shape }> = new Map(
   (Object.keys(shapes) as MessageType[]).map((type) => [shapes[type].code, { type, shape: shapes[type] }]),
 )
+
+const REPLIES: ReadonlySet<MessageType> = new Set<MessageType>([
+  'Pong',
+  'Stored',
+  'ReadResult',
+  'Failed',
+  'Entries',
+  'ScanPage',
+  'GossipReply',
+  'Roots',
+  'Digests',
+  'KeyDigests',
+  'Complete',
+  'Settled',
+])
+
+/** Whether it answers a request. */
+export function isReply(type: MessageType): boolean {
+  return REPLIES.has(type)
+}
+
+const URGENT: ReadonlySet<MessageType> = new Set<MessageType>(['Store', 'Read', 'Scan', 'Gossip'])
+
+/** Replies to what a user waits for overtake; all other replies go with the background. */
+export function laneOfReply(request: MessageType): Lane {
+  return URGENT.has(request) ? 'foreground' : 'background'
+}

@@ -10,7 +10,16 @@ import { type CancelTimer, type Clock, type Lane, MAX_FRAME_BYTES, type Moving, 
 import type { DeviceId, NodeId } from './ids.js'
 import { FailureDetector } from './membership/failure-detector.js'
 import type { MemberRecord } from './membership/records.js'
-import { type Message, type MessageOf, type MessageType, shapes, shapesByCode } from './messages.js'
+import {
+  type Message,
+  type MessageOf,
+  type MessageType,
+  isReply,
+  laneOfReply,
+  shapes,
+  shapesByCode,
+} from './messages.js'
+import { Session } from './session.js'
 import { MalformedError } from './versions/encoding.js'
 import { type FrameHeader, decodeFrame, encodeFrame } from './wire.js'
 
@@ -25,7 +34,6 @@ export const MAX_TTL_MS = 30_000
 const SLOWEST_BYTES_PER_MS = 32
 /** How often it is looked whether a slow link still brings an answer nearer. */
 const STILL_MOVING_MS = 500
-const OFFSET_WINDOW_MS = 5000
 /** Nothing at all happened here for so long: no heartbeat, no frame. */
 const STOOD_STILL_MS = 5000
 /** The browser calls a hidden tab's timers once in a second. */
@@ -39,23 +47,6 @@ export interface Identity {
   life: string
   /** Room parameters that must be equal everywhere, as text. */
   config: string
-}
-
-interface Session {
-  incarnation: number
-  life: string
-  device: DeviceId
-  /** The version that both speak. */
-  protocol: number
-  /** Smallest (my clock − sender's clock) of the present and the former window: a frame with no wait. */
-  offset: number
-  formerOffset: number
-  offsetSince: number
-  /** Smoothed round trip and its deviation, as TCP keeps them (RFC 6298). */
-  rtt: number
-  rttDeviation: number
-  malformed: number
-  reachable: boolean
 }
 
 interface Pending {
@@ -171,14 +162,12 @@ export class Peers {
 
   /** Smoothed round-trip time in milliseconds; undefined before the first reply. */
   rtt(node: NodeId): number | undefined {
-    const rtt = this.sessions.get(node)?.rtt
-    return rtt === undefined || rtt < 0 ? undefined : rtt
+    return this.sessions.get(node)?.rtt
   }
 
   /** About the 95th percentile of this peer's answers: a slower one is worth asking somebody else for. */
   slowAfter(node: NodeId): number {
-    const session = this.sessions.get(node)
-    return session && session.rtt >= 0 ? session.rtt + 4 * session.rttDeviation : 0
+    return this.sessions.get(node)?.slowAfter ?? 0
   }
 
   /** Sends a message that wants no reply. False when it could not even be queued. */
@@ -303,7 +292,7 @@ export class Peers {
     }
     this.detector.heard(from)
     this.setReachable(from, session, true)
-    if (this.waited(session, header) > lifeOf(frame, header.ttl)) return
+    if (session.waited(this.clock.now(), header.sentAt) > lifeOf(frame, header.ttl)) return
     this.dispatch(from, message, header)
   }
 
@@ -322,9 +311,9 @@ export class Peers {
     if (message.type === 'Pong' || message.type === 'Ping') this.detector.reportedLag(from, message.lag)
     const pending = header.id > 0 ? this.pending.get(header.id) : undefined
     // A reply carries its request's id and comes from whom it was sent to; a request carries an id of its sender's.
-    if (isReply(message)) {
+    if (isReply(message.type)) {
       if (pending?.to !== from) return
-      this.measured(from, this.clock.now() - pending.sentAt)
+      this.sessions.get(from)?.measured(this.clock.now() - pending.sentAt)
       pending.finish(message)
       return
     }
@@ -335,8 +324,7 @@ export class Peers {
     const handler = this.handlers.get(message.type) as Handler<MessageType> | undefined
     if (!handler) return
     const answer = (reply: Message | undefined) => {
-      if (reply && header.id > 0)
-        this.sendFrame(from, reply, header.id, header.ttl, LANES[message.type] ?? 'background')
+      if (reply && header.id > 0) this.sendFrame(from, reply, header.id, header.ttl, laneOfReply(message.type))
     }
     try {
       const result = handler(message as never, from)
@@ -367,21 +355,8 @@ export class Peers {
       if (hello.answer) this.events.emit('renewed', from)
       return
     }
-    const now = this.clock.now()
-    const offset = now - header.sentAt
-    const session: Session = {
-      incarnation: hello.incarnation,
-      life: hello.life,
-      device: hello.device,
-      protocol,
-      offset,
-      formerOffset: offset,
-      offsetSince: now,
-      rtt: -1,
-      rttDeviation: 0,
-      malformed: 0,
-      reachable: false,
-    }
+    const { incarnation, life, device } = hello
+    const session = new Session(incarnation, life, device, protocol, this.clock.now(), header.sentAt)
     this.sessions.set(from, session)
     this.detector.watch(from)
     if (hello.member?.node === from) this.events.emit('greeted', hello.member)
@@ -391,33 +366,6 @@ export class Peers {
     const early = this.early.get(from) ?? []
     this.early.delete(from)
     for (const frame of early) this.receive(from, frame)
-  }
-
-  /**
-   * How long a frame waited beyond the fastest one of this link. Clocks of different tabs share no zero, so only the
-   * difference to the smallest offset counts; the window lets the measure recover when one clock stood still.
-   */
-  private waited(session: Session, header: FrameHeader): number {
-    const now = this.clock.now()
-    const offset = now - header.sentAt
-    if (now - session.offsetSince > OFFSET_WINDOW_MS) {
-      session.formerOffset = session.offset
-      session.offset = offset
-      session.offsetSince = now
-    } else if (offset < session.offset) session.offset = offset
-    return offset - Math.min(session.offset, session.formerOffset)
-  }
-
-  private measured(node: NodeId, sample: number): void {
-    const session = this.sessions.get(node)
-    if (!session) return
-    if (session.rtt < 0) {
-      session.rtt = sample
-      session.rttDeviation = sample / 2
-      return
-    }
-    session.rttDeviation += (Math.abs(sample - session.rtt) - session.rttDeviation) / 4
-    session.rtt += (sample - session.rtt) / 8
   }
 
   private setReachable(node: NodeId, session: Session, reachable: boolean): void {
@@ -470,31 +418,4 @@ const STILL: Moving = { in: false, out: false }
 /** How long a frame is worth something, in milliseconds: larger ones take longer. */
 function lifeOf(frame: Uint8Array, ttl: number): number {
   return Math.min(MAX_TTL_MS, ttl + frame.length / SLOWEST_BYTES_PER_MS)
-}
-
-const REPLIES = new Set<MessageType>([
-  'Pong',
-  'Stored',
-  'ReadResult',
-  'Failed',
-  'Entries',
-  'ScanPage',
-  'GossipReply',
-  'Roots',
-  'Digests',
-  'KeyDigests',
-  'Complete',
-  'Settled',
-])
-
-function isReply(message: Message): boolean {
-  return REPLIES.has(message.type)
-}
-
-/** Replies to what a user waits for overtake; all other replies go with the background. */
-const LANES: Partial<Record<MessageType, Lane>> = {
-  Store: 'foreground',
-  Read: 'foreground',
-  Scan: 'foreground',
-  Gossip: 'foreground',
 }

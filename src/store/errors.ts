@@ -106,7 +106,10 @@ export class ClosedError extends TabringError {
   }
 }
 
-/** Peers cannot be reached, and waiting will not help: the signaling server refuses this tab, or the page or its browser does not let it connect. Comes as an 'error' event. */
+/**
+ * Peers cannot be reached, for a reason that waiting seldom ends: the signaling server refuses this tab, or the page or its browser does not let
+ * it connect. Comes as an 'error' event, each reason once.
+ */
 export class ConnectionError extends TabringError {
   override readonly name = 'ConnectionError'
   constructor(message: string) {

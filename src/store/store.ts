@@ -36,7 +36,7 @@ export interface StoreEvents {
   repair: { bucket: string; key: string; nodes: string[] }
   /** A Merkle comparison moved something. */
   sync: { node: string; pulled: number; pushed: number }
-  /** Something went wrong that no call of the application was waiting for. */
+  /** Something went wrong that no call of the application was waiting for: a StorageError, ConnectionError, ConfigMismatchError, … */
   error: unknown
 }
 
