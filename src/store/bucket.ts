@@ -269,7 +269,7 @@ export class Bucket<V = AnyValue> {
     do {
       if (lifetime.holdsWrites) await lifetime.writable(signal)
       // Awaited only where the disk has to be asked: otherwise the dot is minted in the caller's own turn, in the order of the calls.
-      context = this.knownContext(name, given) ?? (await this.ownContext(name))
+      context = this.knownContext(name, given) ?? (await lifetime.whileOpen(this.ownContext(name), signal))
     } while (lifetime.holdsWrites)
     const expiresAt = value && this.settings.ttl !== null ? wallTime() + this.settings.ttl : 0
     const { container, outcome } = node.coordinator.write(name, { value, expiresAt }, context, {
@@ -296,9 +296,7 @@ export class Bucket<V = AnyValue> {
 
   private async ownContext(name: StoreKey): Promise<CausalContext> {
     const { session, node } = this.inside
-    const own = await node.coordinator.ownContext(name).catch((error) => {
-      throw publicError(error)
-    })
+    const own = await node.coordinator.ownContext(name)
     // Another call may have come first meanwhile: its write is part of what this one descends from.
     session.knew(name, own)
     return session.contextOf(name)

@@ -359,6 +359,26 @@ describe('calls', () => {
     await b.waitFor('the put of unknown outcome', async (store) => (await store.get('k')).value === 'after')
   })
 
+  test.each(['abort', 'close'])('a put that had not begun when it came to an end (%s) never happens', async (end) => {
+    const tab = await offline()
+    await tab.put('k', 'old')
+    await tab.reload()
+    // What a new page's put descends from has to be read first.
+    const outcome = await tab.evaluate(async (store, how) => {
+      const signal = new AbortController()
+      const put = store.put('k', 'new', { signal: signal.signal }).then(
+        () => 'done',
+        ({ name }: Error) => name,
+      )
+      if (how === 'abort') signal.abort()
+      else void store.close()
+      return put
+    }, end)
+    expect(outcome).toBe(end === 'abort' ? 'AbortError' : 'ClosedError')
+    await tab.reload()
+    expect((await tab.get('k')).siblings).toEqual(['old'])
+  })
+
   test('an aborted call rejects with the reason of its signal', async () => {
     const tab = await offline()
     for (const call of [
