@@ -2,11 +2,11 @@
  * The verbs. A bucket is a name space with its own n, r, w, merge and time to live; the store's own verbs are those of its unnamed bucket.
  */
 import { type StoreKey, bucketPrefix, storeKey } from '../core/ids.js'
-import type { GetOutcome } from '../core/requests/get.js'
 import type { PutOutcome } from '../core/requests/put.js'
+import type { Container } from '../core/versions/container.js'
 import { type CausalContext, EMPTY_CONTEXT } from '../core/versions/context.js'
 import { encodeToken } from '../core/versions/token.js'
-import { type Context, type Entry, type Quorum, type Receipt, readContext, toEntry } from './entry.js'
+import { type Context, type Entry, type Quorum, type Receipt, mergeErrorOf, readContext, toEntry } from './entry.js'
 import { ClosedError, OptionError, QuorumError, SiblingLimitError, ValueError } from './errors.js'
 import type { StoreInside } from './inside.js'
 import { type BucketSettings, checkKey, checkQuorum, readCall } from './options.js'
@@ -114,6 +114,9 @@ export class Bucket<V = AnyValue> {
           await session.allDecided(name)
           const writes = session.writesOf(name)
           const entry = await this.get(key, { r, quorum, signal })
+          // The next value is made of all versions or of none.
+          const mergeError = mergeErrorOf(entry)
+          if (mergeError !== undefined) throw mergeError
           const next = await change(entry.value, entry)
           if (next === undefined)
             throw new ValueError('update: the function returned undefined. Return the next value, or use delete().')
@@ -200,20 +203,21 @@ export class Bucket<V = AnyValue> {
   /** Every live key of the bucket in order, over the whole ring. `complete` tells, after the loop, whether every partition was reached. */
   scan(options?: ScanOptions): Scan<V> {
     this.checkOpen()
-    const { n, r, merge } = this.settings
-    const { room, node, wallTime } = this.inside
+    const { n, r } = this.settings
+    const { node, onError } = this.inside
     return new Scan(
       readScanOptions(options, this.prefix()),
       (range) => node.coordinator.scan(range, n, { r, strictQuorum: false }),
-      ({ key: name, container, read }) =>
-        toEntry(
-          room,
-          name,
-          this.inside.session.saw(name, container),
-          read ? quorumOf(read) : { met: true, sloppy: false, answers: r, needed: r, cached: false },
-          merge,
-          wallTime(),
-        ),
+      ({ key: name, container, outcome }) => {
+        try {
+          return this.entry(name, container, outcome)
+        } catch (error) {
+          if (!(error instanceof ValueError)) throw error
+          // As for a record that is damaged everywhere: one value that nobody can read must not hide all others.
+          onError(error)
+          return undefined
+        }
+      },
       (work) => this.inside.lifetime.whileOpen(work, options?.signal),
     )
   }
@@ -230,7 +234,7 @@ export class Bucket<V = AnyValue> {
   }
 
   private async read(name: StoreKey, r: number, strictQuorum: boolean): Promise<Entry<V>> {
-    const { node, session, room, wallTime, conflicts, turns } = this.inside
+    const { node, conflicts, turns } = this.inside
     const breath = turns.breath()
     if (breath !== undefined) await breath
     const outcome = await node.coordinator.get(name, { r, strictQuorum }).catch((error) => {
@@ -244,15 +248,17 @@ export class Bucket<V = AnyValue> {
         needed,
         'none',
       )
-    const entry = toEntry(
-      room,
-      name,
-      session.saw(name, outcome.container),
-      quorumOf(outcome),
-      this.settings.merge,
-      wallTime(),
-    )
+    const entry = this.entry(name, outcome.container, outcome)
     if (entry.conflict) conflicts.look(name, outcome.container)
+    return entry
+  }
+
+  /** @throws ValueError */
+  private entry(name: StoreKey, container: Container, quorum: Quorum): Entry<V> {
+    const { room, session, wallTime, onError } = this.inside
+    const entry = toEntry(room, name, session.saw(name, container), quorumOf(quorum), this.settings.merge, wallTime())
+    const mergeError = mergeErrorOf(entry)
+    if (mergeError !== undefined) onError(mergeError)
     return entry
   }
 
@@ -399,7 +405,7 @@ function isIterable(given: unknown): boolean {
   return typeof now === 'function' || typeof later === 'function'
 }
 
-function quorumOf({ met, sloppy, answers, needed, cached }: GetOutcome): Quorum {
+function quorumOf({ met, sloppy, answers, needed, cached }: Quorum): Quorum {
   return { met, sloppy, answers, needed, cached }
 }
 

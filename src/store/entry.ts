@@ -5,7 +5,7 @@ import { type Container, isLiveSibling } from '../core/versions/container.js'
 import type { CausalContext } from '../core/versions/context.js'
 import { MalformedError } from '../core/versions/encoding.js'
 import { decodeToken, encodeToken } from '../core/versions/token.js'
-import { ContextError } from './errors.js'
+import { ContextError, ValueError } from './errors.js'
 import type { Merge } from './options.js'
 import { type AnyValue, decodeValue } from './values.js'
 
@@ -51,12 +51,19 @@ export interface Receipt {
 }
 
 const expiries = new WeakMap<Entry, number>()
+const failedMerges = new WeakMap<Entry, unknown>()
 
 /** When the first version of the entry expires, in milliseconds since 1970; undefined where none does. */
 export function expiryOf(entry: Entry): number | undefined {
   return expiries.get(entry)
 }
 
+/** What the application's merge threw at these siblings: the entry shows the first of them, and all of them as a conflict. */
+export function mergeErrorOf(entry: Entry): unknown {
+  return failedMerges.get(entry)
+}
+
+/** @throws ValueError where a version cannot be read */
 export function toEntry(
   room: string,
   storeKey: StoreKey,
@@ -70,15 +77,29 @@ export function toEntry(
   const [first] = siblings
   const entry: Entry = {
     key: userKey(storeKey),
-    value: merge && siblings.length > 1 ? merge(siblings) : first,
+    value: first,
     siblings,
     conflict: siblings.length > 1,
     context: encodeToken(room, storeKey, container.context),
     quorum,
   }
+  if (merge && siblings.length > 1) {
+    try {
+      entry.value = merged(merge, siblings)
+    } catch (error) {
+      failedMerges.set(entry, error)
+    }
+  }
   const expiring = live.map((sibling) => sibling.expiresAt).filter((expiresAt) => expiresAt > 0)
   if (expiring.length > 0) expiries.set(entry, Math.min(...expiring))
   return entry
+}
+
+function merged(merge: Merge, siblings: AnyValue[]): AnyValue {
+  const value: unknown = merge(siblings)
+  if (typeof value === 'function')
+    throw new ValueError('The merge of this bucket gave a function. Ready-made ones are made by a call: union(), and not union.')
+  return value
 }
 
 export function userKey(storeKey: StoreKey): string {

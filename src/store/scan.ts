@@ -62,7 +62,8 @@ export class Scan<V = AnyValue> implements AsyncIterable<Entry<V>> {
   constructor(
     private readonly plan: ScanPlan,
     private readonly begin: (range: ScanRange) => RingScan,
-    private readonly toEntry: (found: ScanEntry) => Entry<V>,
+    /** undefined where a value cannot be read: then the scan is not complete. */
+    private readonly toEntry: (found: ScanEntry) => Entry<V> | undefined,
     /** Rejects when the store closes or the scan is aborted. */
     private readonly whileOpen: <T>(work: Promise<T>) => Promise<T>,
   ) {}
@@ -78,15 +79,17 @@ export class Scan<V = AnyValue> implements AsyncIterable<Entry<V>> {
     }
     const entries = scan.entries()
     let yielded = 0
+    let allReadable = true
     while (yielded < limit) {
       const next = await this.whileOpen(entries.next())
       if (next.done) break
       const entry = this.toEntry(next.value)
-      if (entry.siblings.length === 0) continue
+      allReadable &&= entry !== undefined
+      if (!entry || entry.siblings.length === 0) continue
       yielded++
-      this.complete = scan.complete && yielded === limit
+      this.complete = scan.complete && allReadable && yielded === limit
       yield entry
     }
-    this.complete = scan.complete
+    this.complete = scan.complete && allReadable
   }
 }

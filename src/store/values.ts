@@ -56,14 +56,32 @@ export function encodeValue(value: unknown): Uint8Array {
   return bytes
 }
 
-/** @throws ValueError when the bytes are damaged. */
+/** @throws ValueError when the bytes are damaged, or hold what `encodeValue` would not have made. */
 export function decodeValue(bytes: Uint8Array): unknown {
   try {
     // A copy: byte arrays in the result are views of what is decoded, and belong to the application from here on.
-    return decodeMessagePack(bytes.slice(), decoder)
+    const value = decodeMessagePack(bytes.slice(), decoder)
+    mustBeUsable(value, 0)
+    return value
   } catch (cause) {
     throw new ValueError('The stored value cannot be read.', { cause })
   }
+}
+
+/** A peer stores whatever bytes it likes: what an application cannot walk through or print is none of its values. */
+function mustBeUsable(value: unknown, depth: number): void {
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return
+  if (depth > 2 * MAX_DEPTH) throw new RangeError('it is nested too deep')
+  if (value instanceof Date) {
+    if (Number.isNaN(value.getTime())) throw new RangeError('it holds an invalid Date')
+  } else if (Array.isArray(value) || value instanceof Set) {
+    for (const item of value) mustBeUsable(item, depth + 1)
+  } else if (value instanceof Map) {
+    for (const [key, item] of value) {
+      mustBeUsable(key, depth + 1)
+      mustBeUsable(item, depth + 1)
+    }
+  } else for (const item of Object.values(value)) mustBeUsable(item, depth + 1)
 }
 
 function encodeOrThrow(value: unknown, how: ReturnType<typeof encoding>): Uint8Array {

@@ -5,6 +5,7 @@
 import type { StoreKey } from '../core/ids.js'
 import type { Interest } from '../core/requests/interests.js'
 import { type Entry, expiryOf } from './entry.js'
+import { StorageError, ValueError } from './errors.js'
 import type { StoreInside } from './inside.js'
 import { MAX_TIMER_MS, checkKey, checkKeyPart, readCall } from './options.js'
 
@@ -48,6 +49,11 @@ export function watch(context: WatchContext, signal: AbortSignal | undefined): A
       return thrown.call(entries, error)
     },
   })
+}
+
+/** What is there cannot be read: by this application, or by anybody. */
+function isUnreadable(error: unknown): boolean {
+  return error instanceof ValueError || (error instanceof StorageError && error.reason === 'corrupt')
 }
 
 async function* follow(
@@ -123,7 +129,12 @@ async function* follow(
       const [key] = pending
       if (key !== undefined) {
         pending.delete(key)
-        yield* fresh(await lifetime.whileOpen(read(key), end.signal))
+        const entry = await lifetime.whileOpen(read(key), end.signal).catch((error) => {
+          if (!isUnreadable(error)) throw error
+          // It may be written anew, and others go on to change: the watch is not over.
+          inside.onError(error)
+        })
+        if (entry) yield* fresh(entry)
         continue
       }
       const now = inside.wallTime()

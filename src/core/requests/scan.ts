@@ -44,8 +44,8 @@ export interface ScanContext {
 export interface ScanEntry {
   key: StoreKey
   container: Container
-  /** How a read decided it; undefined where all homes that answer agree. */
-  read: GetOutcome | undefined
+  /** How it was decided: by the homes that answer, where all of these agree, else by a read. */
+  outcome: Pick<GetOutcome, 'met' | 'sloppy' | 'answers' | 'needed' | 'cached'>
 }
 
 const PAGE = 200
@@ -199,14 +199,15 @@ export class Scan {
     const allShowIt = deciding.length > 0 && deciding.every((stream) => holders.includes(stream))
     if (first && digest && allShowIt && rest.every((other) => other && sameDigest(digestOf(key, other), digest))) {
       this.context.seen(key, first)
-      return { key, container: first, read: undefined }
+      const [answers, needed] = [deciding.length, this.context.answers]
+      return { key, container: first, outcome: { met: answers >= needed, sloppy: false, answers, needed, cached: false } }
     }
     try {
       const read = await this.context.get(key)
-      if (read.met && !read.sloppy) return { key, container: read.container, read }
+      if (read.met && !read.sloppy) return { key, container: read.container, outcome: read }
       // Those who showed it may be out of reach by now.
       const container = shown.reduce<Container>((all, one) => (one ? mergeContainers(all, one) : all), read.container)
-      return { key, container, read }
+      return { key, container, outcome: read }
     } catch (error) {
       if (error instanceof MalformedError) return undefined
       throw error
