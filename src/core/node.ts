@@ -117,6 +117,8 @@ export class Node {
   private readonly forgettings = new Forgettings()
   private persisting: CancelTimer | undefined
   private stopped = false
+  /** Those under way; they do not reject. */
+  private readonly adoptions = new Set<Promise<void>>()
   private refreshing: Promise<void> | undefined
 
   /** Loads the node's past from its disk and joins (§4.8.1: opening is the explicit join). @throws StorageFailure */
@@ -368,8 +370,8 @@ export class Node {
     handoff.events.on('delivered', ({ home, keys, left }) => {
       this.metrics.count('hintsDelivered', keys)
       events.emit('handoff', { node: home, keys, left })
-      events.emit('status', undefined)
     })
+    this.replica.hints.events.on('fewer', () => events.emit('status', undefined))
     transfers.events.on('filled', ({ from, partitions, containers, left }) => {
       this.metrics.count('keysTransferred', containers)
       events.emit('transfer', { node: from, partitions, keys: containers, left })
@@ -391,6 +393,13 @@ export class Node {
    * @throws StorageFailure; whatever was not taken over by then is still there
    */
   async adopt(orphan: Orphan): Promise<void> {
+    const work = this.takeOver(orphan)
+    const ended = work.catch(() => {}).then(() => void this.adoptions.delete(ended))
+    this.adoptions.add(ended)
+    await work
+  }
+
+  private async takeOver(orphan: Orphan): Promise<void> {
     const { replica, routing, membership, peers, background, options } = this
     await adopt(orphan, {
       device: options.device,
@@ -400,13 +409,19 @@ export class Node {
       peers,
       background,
       tuning: options.tuning,
-      stopped: () => this.stopped,
+      // What a leaver takes would be lost with it.
+      stopped: () => this.stopped || membership.isLeaving(options.node),
       progress: (keys, left) => this.events.emit('adoption', { node: orphan.node, keys, left }),
     })
     // Before the disk is deleted: that the node has left must not be forgotten with this tab.
     await this.persist()
     await replica.flush()
     this.events.emit('status', undefined)
+  }
+
+  /** Resolves when no adoption is under way any more; one that sees that this node leaves ends before it takes anything more. */
+  async adopted(): Promise<void> {
+    await Promise.all(this.adoptions)
   }
 
   partitionOf(key: StoreKey): Partition {

@@ -98,7 +98,9 @@ export function toEntry(
 function merged(merge: Merge, siblings: AnyValue[]): AnyValue {
   const value: unknown = merge(siblings)
   if (typeof value === 'function')
-    throw new ValueError('The merge of this bucket gave a function. Ready-made ones are made by a call: union(), and not union.')
+    throw new ValueError(
+      'The merge of this bucket gave a function. Ready-made ones are made by a call: union(), and not union.',
+    )
   return value
 }
 

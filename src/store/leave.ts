@@ -3,6 +3,8 @@ import type { Node } from '../core/node.js'
 import { QuorumError } from './errors.js'
 
 const RETRY_MS = 250
+/** What this tab itself writes costs the ring the time that handing over takes: after this long it has to wait. */
+const HOLD_WRITES_AFTER_MS = 3000
 
 export interface LeaveProgress {
   partitionsLeft: number
@@ -11,7 +13,7 @@ export interface LeaveProgress {
 
 export interface LeaveOptions {
   progress?: (left: LeaveProgress) => void
-  /** Told when new writes have to wait, as only they are still in the way, and when they may go on. */
+  /** Told when new writes have to wait, as they are in the way, and when they may go on. */
   holdWrites?: (isHeld: boolean) => void
   signal?: AbortSignal | undefined
 }
@@ -31,33 +33,51 @@ export async function handEverythingOver(node: Node, options: LeaveOptions = {})
   const giveUp = () => stay(node)
   // At once: the step under way may wait long for others, and stops by itself where it finds itself a home again.
   signal?.addEventListener('abort', giveUp)
+  const leaving = { tell: () => options.progress?.(leftAt(node)), isOverdue: false, isOver: false }
+  const stopTelling = node.transfers.events.on('released', leaving.tell)
+  void node.pause(HOLD_WRITES_AFTER_MS).then(() => {
+    leaving.isOverdue = true
+    if (!leaving.isOver) holdWrites?.(true)
+  })
   try {
-    while (!(await handOver(node, options))) await node.pause(RETRY_MS)
+    while (!(await handOver(node, options, leaving))) await node.pause(RETRY_MS)
   } catch (error) {
     holdWrites?.(false)
     if (!signal?.aborted) giveUp()
     throw error
   } finally {
+    leaving.isOver = true
+    stopTelling()
     signal?.removeEventListener('abort', giveUp)
   }
 }
 
+function leftAt(node: Node): LeaveProgress {
+  return { partitionsLeft: node.transfers.strays().length, hintsLeft: node.replica.hints.pending }
+}
+
 /** One attempt. @returns whether everything is at its new homes, and everybody knows that this node has left. */
-async function handOver(node: Node, { progress, holdWrites, signal }: LeaveOptions): Promise<boolean> {
+async function handOver(
+  node: Node,
+  { holdWrites, signal }: LeaveOptions,
+  leaving: { readonly tell: () => void; readonly isOverdue: boolean },
+): Promise<boolean> {
   signal?.throwIfAborted()
   // Also when another call for the same was given up meanwhile.
   if (!node.membership.isLeaving(node.options.node)) node.membership.declare({ state: 'leaving' })
+  // What it has in hand comes to this disk yet.
+  await node.adopted()
+  leaving.tell()
   await node.handoff.reroute()
   for (const home of node.replica.hints.homes()) node.handoff.deliverTo(home)
   await node.handoff.passOn((home) => node.transfers.isAway(home))
   const partitionsLeft = await node.transfers.releaseStrays(true)
   signal?.throwIfAborted()
-  const hintsLeft = node.replica.hints.pending
-  progress?.({ partitionsLeft, hintsLeft })
-  holdWrites?.(partitionsLeft === 0)
+  leaving.tell()
+  holdWrites?.(partitionsLeft === 0 || leaving.isOverdue)
   // With everybody else asleep, as seen from a cut-off tab, all would be this node's own again: nothing was handed over.
   const isHandedOver = node.replica.forest.records === 0 || node.membership.placed().length > 0
-  if (partitionsLeft > 0 || hintsLeft > 0 || !node.coordinator.synced || !isHandedOver) return false
+  if (partitionsLeft > 0 || node.replica.hints.pending > 0 || !node.coordinator.synced || !isHandedOver) return false
   // Of a disk that was lost on the way, nobody knows what is on it.
   await node.replica.storage.getHints([])
   signal?.throwIfAborted()

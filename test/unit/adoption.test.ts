@@ -1,6 +1,7 @@
 /** Closed tabs are adopted; what interrupts that. */
-import { expect, test } from 'vitest'
-import { nodeOf, openRing } from '../paper/ring.js'
+import { describe, expect, test } from 'vitest'
+import { handEverythingOver } from '../../src/store/leave.js'
+import { type Ring, type Tab, containerAt, hintAt, nodeOf, openRing, textsOf } from '../paper/ring.js'
 
 // It waited for a turn that a stopped node never gets: the store never closed, and the closed tab's disk stayed locked.
 test('an adoption ends with its adopter', async () => {
@@ -22,4 +23,64 @@ test('an adoption ends with its adopter', async () => {
   void node.stop()
   await ring.pass(1000)
   expect(ended).toMatchObject({ name: 'StorageFailure', kind: 'closed' })
+})
+
+describe('a tab that leaves while it adopts', () => {
+  /** A ring with a closed tab whose outbox has the only copies of these keys. */
+  async function withOrphan(): Promise<{ ring: Ring; leaver: Tab; orphan: Tab; keys: string[] }> {
+    const ring = await openRing(6, {}, { quiet: false })
+    const [leaver, orphan] = [ring.tab(0), ring.tab(5)]
+    const keys = Array.from({ length: 40 }, (_, i) => `k${i}`).filter((key) => !ring.homes(key).includes(orphan))
+    for (const other of ring.tabs) if (other !== orphan) ring.world.network.cut(orphan.id, other.id)
+    await ring.pass(2500)
+    for (const key of keys) await ring.client(orphan).put(key, key)
+    ring.crash(orphan)
+    ring.heal()
+    await ring.pass(65_000)
+    return { ring, leaver, orphan, keys }
+  }
+
+  const timeToLeave = async () => {
+    const { ring, leaver } = await withOrphan()
+    const began = ring.world.time.now
+    await ring.await(handEverythingOver(nodeOf(leaver)))
+    return ring.world.time.now - began
+  }
+
+  // It had looked for hints before the adoption's came, and its disk was deleted with them: 30 of 30 keys were on no disk any more.
+  test('deletes nothing that it has just taken over', async () => {
+    const end = await timeToLeave()
+    for (const before of [250, 60, 40, 35, 30, 25, 20, 15, 10, 5]) {
+      const { ring, leaver, orphan, keys } = await withOrphan()
+      const node = nodeOf(leaver)
+      const leaving = handEverythingOver(node)
+      await ring.pass(end - before)
+      const adoption = ring.world.adopt(leaver, node, orphan).catch((error) => error)
+      await ring.await(leaving)
+      // As `Store.leave` goes on: it stops, the adoption ends, its disk is deleted.
+      await ring.await(node.stop())
+      await ring.await(adoption)
+      const others = ring.tabs.filter((tab) => tab !== leaver)
+      const isAt = (tab: Tab, key: string) =>
+        textsOf(containerAt(tab, key)).includes(key) || hintAt(tab, key)?.texts.includes(key)
+      expect(
+        keys.filter((key) => !others.some((tab) => isAt(tab, key))),
+        `begun ${before} ms before the end`,
+      ).toEqual([])
+    }
+  })
+
+  test('adopts again when it stays after all', async () => {
+    const { ring, leaver, orphan, keys } = await withOrphan()
+    const node = nodeOf(leaver)
+    const given = new AbortController()
+    const leaving = handEverythingOver(node, { signal: given.signal }).catch((error) => error)
+    await ring.pass(5)
+    await expect(ring.await(ring.world.adopt(leaver, node, orphan))).rejects.toMatchObject({ kind: 'closed' })
+    given.abort()
+    await ring.await(leaving)
+    await ring.await(ring.world.adopt(leaver, node, orphan))
+    await ring.pass(5000)
+    for (const key of keys) expect(await ring.client(leaver).get(key)).toEqual([key])
+  })
 })

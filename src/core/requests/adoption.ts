@@ -68,6 +68,7 @@ class Adopting {
   async run(): Promise<void> {
     const { storage } = this.orphan
     const { membership } = this.context
+    this.goOn()
     const state = await storage.load()
     // It may have known a ring that this node has not met yet.
     membership.absorb(restored(state.meta.get('members'), members) ?? [])
@@ -84,6 +85,10 @@ class Adopting {
     await this.hints(state.hints.map(({ key }) => key))
     await this.records(partitions)
     this.declare('left', Math.max(lives, membership.get(this.orphan.node)?.incarnation ?? 0) + FAR_BEYOND)
+  }
+
+  private goOn(): void {
+    if (this.context.stopped()) throw new StorageFailure('closed', 'the node was stopped, or leaves')
   }
 
   private declare(state: 'leaving' | 'left', incarnation: number): void {
@@ -142,9 +147,9 @@ class Adopting {
 
   /** Keeps these where they belong: as a home's own records, and as hints for all homes that are not known to have the very same. */
   private async take(found: Found[]): Promise<void> {
-    const { replica, routing, background, stopped } = this.context
+    const { replica, routing, background } = this.context
     await background.turn('hints')
-    if (stopped()) throw new StorageFailure('closed', 'the node was stopped')
+    this.goOn()
     const lacking = await this.homesLacking(found)
     await Promise.all(
       found.map(async ({ key, container, own }) => {

@@ -2,6 +2,7 @@
  * The hints of this node, in memory: which keys wait for which homes. The rows themselves are on disk, in their own store (§4.6); this
  * index is what load() gave and every commit changed since.
  */
+import { Emitter } from '../emitter.js'
 import type { HintRow, HintUpdate } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 
@@ -19,6 +20,8 @@ interface UnderWay {
 }
 
 export class HintIndex {
+  /** However that comes: delivered, taken by another node, or with nobody left to wait for. */
+  readonly events = new Emitter<{ fewer: undefined }>()
   private readonly rows = new Map<StoreKey, Waiting>()
   private readonly byHome = new Map<NodeId, Set<StoreKey>>()
   /** Rows that contain a write issued here. */
@@ -33,10 +36,17 @@ export class HintIndex {
     this.rows.clear()
     this.byHome.clear()
     this.own = 0
+    this.events.emit('fewer', undefined)
   }
 
   set(key: StoreKey, row: Waiting | undefined): void {
     const former = this.rows.get(key)
+    this.replace(key, former, row)
+    if (former && (!row || row.homes.length < former.homes.length || (former.own && !row.own)))
+      this.events.emit('fewer', undefined)
+  }
+
+  private replace(key: StoreKey, former: Waiting | undefined, row: Waiting | undefined): void {
     if (former) {
       for (const home of former.homes) {
         const keys = this.byHome.get(home)

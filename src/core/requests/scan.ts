@@ -200,7 +200,11 @@ export class Scan {
     if (first && digest && allShowIt && rest.every((other) => other && sameDigest(digestOf(key, other), digest))) {
       this.context.seen(key, first)
       const [answers, needed] = [deciding.length, this.context.answers]
-      return { key, container: first, outcome: { met: answers >= needed, sloppy: false, answers, needed, cached: false } }
+      return {
+        key,
+        container: first,
+        outcome: { met: answers >= needed, sloppy: false, answers, needed, cached: false },
+      }
     }
     try {
       const read = await this.context.get(key)

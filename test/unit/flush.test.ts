@@ -1,0 +1,22 @@
+/** When all that was written here is where it belongs, those who wait for that are told. */
+import { expect, test } from 'vitest'
+import { openRing } from '../paper/ring.js'
+import { answerOf, passing, storeAt } from './support/stores.js'
+
+// The hint was gone, `synced` was true, and nobody looked: it waited until something else happened.
+test('nobody is waited for who is asleep', async () => {
+  const ring = await openRing(2, { replaceAfterMs: 20_000 })
+  const [a, b] = [ring.tab(0), ring.tab(1)]
+  const { store } = storeAt(a)
+  ring.crash(b)
+  await ring.pass(5000)
+  await answerOf(ring, store.put('k', 1))
+  let flushed = false
+  void store.flush().then(() => {
+    flushed = true
+  })
+  await passing(ring, 5000)
+  expect([store.status.synced, flushed]).toEqual([false, false])
+  await passing(ring, 60_000)
+  expect([store.status.synced, flushed]).toEqual([true, true])
+})
