@@ -17,23 +17,23 @@ import { type WatchTarget, readWatchTarget, watch } from './watch.js'
 
 export interface CallOptions {
   /** sloppy: stand-ins count, and the answer says so. strict: only homes count, and too few reject. Default sloppy. */
-  quorum?: 'sloppy' | 'strict'
+  quorum?: 'sloppy' | 'strict' | undefined
   /** Rejects the call with its reason. What was begun may still take effect. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 export interface GetCallOptions extends CallOptions {
   /** Answers to wait for, 1 to n. Default: the bucket's. */
-  r?: number
+  r?: number | undefined
 }
 
 export interface PutCallOptions extends CallOptions {
   /** Confirmations to wait for, 1 to n. Default: the bucket's. */
-  w?: number
+  w?: number | undefined
   /** Descends from exactly this; null: from nothing. Left out: from what this handle has read or written. */
-  context?: Context | null
+  context?: Context | null | undefined
   /** strict: the coordinator's copy is flushed to disk; all: every copy; relaxed: none. Default strict. */
-  durability?: 'strict' | 'relaxed' | 'all'
+  durability?: 'strict' | 'relaxed' | 'all' | undefined
 }
 
 const GET_OPTIONS = ['r', 'quorum', 'signal']
@@ -162,7 +162,7 @@ export class Bucket<V = AnyValue> {
    */
   watch(
     target: WatchTarget = { prefix: '' },
-    options?: { signal?: AbortSignal },
+    options?: { signal?: AbortSignal | undefined },
   ): AsyncGenerator<Entry<V>, void, undefined> {
     this.checkOpen()
     const { signal } = readCall(options, ['signal'])

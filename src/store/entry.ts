@@ -123,6 +123,8 @@ export function readContext(room: string, storeKey: StoreKey, given: unknown): C
 }
 
 function asBytes(given: unknown): Uint8Array {
+  // Of a buffer that was transferred, no view can be made.
+  if ((ArrayBuffer.isView(given) || given instanceof ArrayBuffer) && given.byteLength === 0) return new Uint8Array(0)
   if (ArrayBuffer.isView(given)) return new Uint8Array(given.buffer, given.byteOffset, given.byteLength)
   if (given instanceof ArrayBuffer) return new Uint8Array(given)
   // An array, or what JSON makes of bytes: an object with the properties 0, 1, and so on.

@@ -17,39 +17,42 @@ export interface Replication {
   w: number
 }
 
+/** What is left out, or undefined, has its default. */
+type Given<T> = { [K in keyof T]?: T[K] | undefined }
+
 /** Commutative, associative, idempotent, total: any order of siblings gives the same value. */
 export type Merge<V = AnyValue> = (siblings: V[]) => V
 
-export interface BucketOptions<V = AnyValue> extends Partial<Replication> {
+export interface BucketOptions<V = AnyValue> extends Given<Replication> {
   /** Makes one value of several versions; without it, `entry.value` is the first of them. */
-  merge?: Merge<V>
+  merge?: Merge<V> | undefined
   /** Milliseconds after which a written value expires; null: never. */
-  ttl?: number | null
+  ttl?: number | null | undefined
 }
 
 export interface OpenOptions {
   /** Peers with the same room form one ring. */
   room: string
   /** Not supported yet: a SecretError. */
-  secret?: string
+  secret?: string | undefined
   /** WebSocket addresses of signaling servers. Default: /signal at the page's own origin. null: never connect. */
-  signaling?: string | string[] | null
+  signaling?: string | string[] | null | undefined
   /** STUN and TURN servers for peers behind routers. Default: none, which is enough within one network. */
-  iceServers?: RTCIceServer[]
+  iceServers?: RTCIceServer[] | undefined
   /** A label that other peers see. */
-  name?: string
+  name?: string | undefined
   /** Of the unnamed bucket, and of others that say nothing else. Default: n 3, r 2, w 2. All peers of a room must agree on n. */
-  replication?: Partial<Replication>
+  replication?: Given<Replication> | undefined
   /** What named buckets do otherwise. */
-  buckets?: Record<string, BucketOptions>
+  buckets?: Record<string, BucketOptions> | undefined
   /** Relative weight in the placement, 0.1 to 10. */
-  capacity?: number
+  capacity?: number | undefined
   /** Links to this many peers; others are reached through common neighbours. */
-  maxPeers?: number
+  maxPeers?: number | undefined
   /** Inner timings, for tests and unusual networks. */
-  tuning?: Partial<Tuning>
+  tuning?: Given<Tuning> | undefined
   /** Aborts the opening. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 export interface BucketSettings extends Replication {
@@ -96,8 +99,9 @@ function checkNames(given: object, known: readonly string[], path: string): void
     if (!known.includes(name)) throw new OptionError(`${path}${name}`, 'there is no such option.')
 }
 
+/** Neither a list nor a Map: what is in those has no names. */
 function isRecord(given: unknown): given is object {
-  return typeof given === 'object' && given !== null && !Array.isArray(given)
+  return typeof given === 'object' && given !== null && !(Symbol.iterator in given)
 }
 
 /** The options of one call, as they were given; none for undefined and null. @throws OptionError */
@@ -174,7 +178,7 @@ function readBucket(name: string, options: BucketOptions, defaults: Replication)
   return { name, merge, ttl, ...readReplication(options, defaults, path) }
 }
 
-function readReplication(given: Partial<Replication> | undefined, defaults: Replication, path: string): Replication {
+function readReplication(given: Given<Replication> | undefined, defaults: Replication, path: string): Replication {
   if (given !== undefined && !isRecord(given)) throw new OptionError(path, 'give an object like { n: 3, r: 2, w: 2 }.')
   const n = given?.n ?? defaults.n
   if (n !== 'all' && !(Number.isInteger(n) && n >= 1 && n <= 20))
@@ -242,11 +246,12 @@ export const MAX_TIMER_MS = 2 ** 31 - 1
 
 const WHOLE_NUMBERS: ReadonlySet<string> = new Set(['batchKeys', 'batchBytes', 'maxSiblings', 'warnSiblings'])
 
-function readTuning(given: Partial<Tuning> | undefined): Tuning {
+function readTuning(given: Given<Tuning> | undefined): Tuning {
   if (given !== undefined && !isRecord(given)) throw new OptionError('tuning', 'give an object.')
   const tuning = { ...DEFAULT_TUNING }
   for (const [name, value] of Object.entries(given ?? {})) {
     if (!(name in DEFAULT_TUNING)) throw new OptionError(`tuning.${name}`, 'there is no such option.')
+    if (value === undefined) continue
     const wanted = typeof DEFAULT_TUNING[name as keyof Tuning]
     if (
       typeof value !== wanted ||

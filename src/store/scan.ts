@@ -7,17 +7,17 @@ import type { AnyValue } from './values.js'
 
 export interface ScanOptions {
   /** Only keys that begin with this. */
-  prefix?: string
+  prefix?: string | undefined
   /** From this key on, inclusive. */
-  start?: string
+  start?: string | undefined
   /** Up to this key, exclusive. */
-  end?: string
+  end?: string | undefined
   /** So many entries at most. Default: all. */
-  limit?: number
+  limit?: number | undefined
   /** From the last key to the first. */
-  reverse?: boolean
+  reverse?: boolean | undefined
   /** Ends the loop with its reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 export interface ScanPlan extends ScanRange {

@@ -14,7 +14,7 @@ export interface Status {
   peers: number
   /** Members of the ring, this node and those that are away included; not those that left. */
   members: number
-  /** Partitions of which this node is a home. */
+  /** Partitions of which this node is a home, those of all replication factors in use. */
   partitionsHeld: number
   /** Partitions whose data this node is still fetching. */
   partitionsFilling: number

@@ -154,7 +154,7 @@ export class Store extends EventTarget {
    */
   watch<V = AnyValue>(
     target?: WatchTarget,
-    options?: { signal?: AbortSignal },
+    options?: { signal?: AbortSignal | undefined },
   ): AsyncGenerator<Entry<V>, void, undefined> {
     return this.root.watch(target, options)
   }
@@ -191,7 +191,7 @@ export class Store extends EventTarget {
    * Resolves when `peers` other members (default 1) are connected. Rejects with ConfigMismatchError when one is here that runs with other
    * parameters, and too few others are here that could be waited for.
    */
-  async ready(options?: { peers?: number; signal?: AbortSignal }): Promise<void> {
+  async ready(options?: { peers?: number | undefined; signal?: AbortSignal | undefined }): Promise<void> {
     const { peers = 1, signal } = readCall(options, ['peers', 'signal'])
     if (!Number.isInteger(peers) || peers < 0) throw new OptionError('peers', 'give a whole number.')
     await this.until(() => {
@@ -245,13 +245,13 @@ export class Store extends EventTarget {
   }
 
   /** Resolves when every write made here has reached all of its homes. */
-  async flush(options?: { signal?: AbortSignal }): Promise<void> {
+  async flush(options?: { signal?: AbortSignal | undefined }): Promise<void> {
     const { signal } = readCall(options, ['signal'])
     await this.until(() => this.node.coordinator.synced, signal)
   }
 
   /** Reads this node's disk again, checks it, compares it with all peers; with `repair`, mends what can be mended. */
-  async verify(options?: { repair?: boolean }): Promise<VerifyReport> {
+  async verify(options?: { repair?: boolean | undefined }): Promise<VerifyReport> {
     this.lifetime.check()
     const { repair = false } = readCall(options, ['repair'])
     if (typeof repair !== 'boolean') throw new OptionError('repair', 'give true or false.')
@@ -279,7 +279,7 @@ export class Store extends EventTarget {
    * store stays open and the node a member.
    * @throws QuorumError when no other member is reachable, ClosedError
    */
-  async leave(options?: { signal?: AbortSignal }): Promise<void> {
+  async leave(options?: { signal?: AbortSignal | undefined }): Promise<void> {
     this.lifetime.check()
     const { signal } = readCall(options, ['signal'])
     signal?.throwIfAborted()

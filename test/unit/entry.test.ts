@@ -24,6 +24,11 @@ test.each<[form: string, given: unknown]>([
   expect(readContext('room', KEY, given)).toEqual(context)
 })
 
+function transferred(bytes: Uint8Array): Uint8Array {
+  structuredClone(bytes, { transfer: [bytes.buffer as ArrayBuffer] })
+  return bytes
+}
+
 test.each<[form: string, given: unknown]>([
   ['nothing', undefined],
   ['a text', 'context'],
@@ -31,6 +36,7 @@ test.each<[form: string, given: unknown]>([
   ['an object of anything else', { ...token, length: token.length }],
   ['numbers that are no bytes', [...token].map((byte) => byte + 256)],
   ['half of the bytes', token.slice(token.length / 2)],
+  ['bytes that were transferred', transferred(token.slice())],
 ])('%s is no context', (_, given) => {
   expect(() => readContext('room', KEY, given)).toThrow(ContextError)
 })

@@ -94,6 +94,7 @@ describe('the options of a store', () => {
     ['signal', { signal: new AbortController() }],
     ['buckets', { buckets: 'carts' }],
     ['buckets', { buckets: ['carts'] }],
+    ['buckets', { buckets: new Map([['carts', { n: 1 }]]) as never }],
     ['buckets', { buckets: { '': {} } }],
     ['buckets', { buckets: { ['x'.repeat(65)]: {} } }],
     ['buckets.b', { buckets: { b: null } }],

@@ -83,7 +83,7 @@ test('errors keep their names in an application that is minified', async () => {
     expect(output[0].code).not.toContain('class KeyError')
     const bundle = join(folder, 'bundle.mjs')
     await writeFile(bundle, output[0].code)
-    expect((await run(process.execPath, [bundle])).stdout.trim()).toBe('right: 12')
+    expect((await run(process.execPath, [bundle])).stdout.trim()).toBe('right: 13')
   })
 })
 
@@ -93,10 +93,19 @@ test('the types hold in a strict project that has neither the types of Node nor 
        await using store = await openStore({ room: 'types', buckets: { best: { merge: max() } } })
        export const acks: NodeId[] = (await store.put('key', 1)).acks
        for await (const { value } of store.watch<number>('key')) value?.toFixed()
+       export async function passOn(signal: AbortSignal | undefined, n: number | undefined): Promise<void> {
+         await openStore({ room: 'types', signal, replication: { n }, tuning: { partitions: n } })
+         await store.put('key', 1, { signal, w: n })
+         for await (const { key } of store.scan({ signal, limit: n })) await store.get(key, { signal, r: n })
+         await Promise.all([store.ready({ signal, peers: n }), store.flush({ signal }), store.leave({ signal })])
+       }
        export { QuorumError }`
   await inProject('application.ts', code, async (folder) => {
     const compiler = fileURLToPath(new URL('node_modules/typescript/bin/tsc', root))
-    const options = '--noEmit --strict --target es2022 --module esnext --moduleResolution bundler --types'.split(' ')
+    const options =
+      '--noEmit --strict --exactOptionalPropertyTypes --target es2022 --module esnext --moduleResolution bundler --types'.split(
+        ' ',
+      )
     await run(process.execPath, [compiler, ...options, '', 'application.ts'], { cwd: folder }).catch((error) => {
       throw new Error(error.stdout)
     })
