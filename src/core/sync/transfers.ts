@@ -205,20 +205,18 @@ export class Transfers {
       }),
     )
     const bySource = new Map<NodeId, Partition[]>()
-    const orphans: Partition[] = []
+    const answered = new Set(answers.filter(({ whole }) => whole).map(({ peer }) => peer))
+    const together: Partition[] = []
     missing.forEach((partition, i) => {
       const whole = answers.filter((answer) => answer.whole?.has(partition)).map((answer) => answer.peer)
-      // A present home has what was written since a former one was relieved.
+      // A present home has what was written since former ones were relieved. Of these, nobody can tell which was the last.
       const homes = whole.filter((peer) => this.routing.homesOf(partition).includes(peer))
-      const sources = homes.length > 0 ? homes : whole
-      const source = sources[i % Math.max(1, sources.length)]
+      const source = homes[i % Math.max(1, homes.length)]
       if (source) bySource.set(source, [...(bySource.get(source) ?? []), partition])
-      else orphans.push(partition)
+      else if (this.isKnowable(partition, answered, whole.length > 0)) together.push(partition)
     })
     await inParallel([...bySource], SOURCES_AT_ONCE, ([peer, partitions]) => this.fetch(peer, partitions))
-    const answered = new Set(answers.filter(({ whole }) => whole).map(({ peer }) => peer))
-    const knowable = orphans.filter((partition) => this.isKnowable(partition, answered))
-    if (knowable.length > 0) await this.agreeWithAll(knowable, [...answered])
+    if (together.length > 0) await this.agreeWithAll(together, [...answered])
   }
 
   private async fetch(peer: NodeId, partitions: Partition[]): Promise<void> {
@@ -257,28 +255,34 @@ export class Transfers {
   }
 
   /**
-   * Whether the members that answer have, together, all that met its quorum: fewer are away than acknowledge such a write, and these
-   * have been silent for a while. A founder that is closed before it has shared what it holds must not keep the others waiting.
+   * Whether the members that answer have, together, all that met its quorum: one of them was a home that had it whole, or fewer are away than
+   * acknowledge such a write; and these have been silent for a while. A founder that is closed before it has shared what it holds must not keep the others
+   * waiting.
    */
-  private isKnowable(partition: Partition, answered: Set<NodeId>): boolean {
+  private isKnowable(partition: Partition, answered: Set<NodeId>, wasWhole: boolean): boolean {
     const away = this.membership.placed().filter((node) => node !== this.routing.self && !answered.has(node))
     if (away.some((node) => this.membership.silence(node) < this.silentMs)) return false
+    if (wasWhole) return true
     const n = replicationOf(partition, this.routing.partitions)
     invariant(n !== undefined, 'a partition belongs to a replication class')
     const copies = n === 'all' ? this.membership.placed().length : n
     return away.length <= copies / 2
   }
 
-  /** Nobody has these whole (a ring that was founded by several at once): together the members have all there is. */
+  /** No present home has these whole (a ring that was founded by several at once, or all of whose homes are new): together the members have all there is. */
   private async agreeWithAll(partitions: Partition[], peers: NodeId[]): Promise<void> {
     const fetched = this.begun(partitions)
     const damaged = new Set<Partition>()
+    const pulled = new Map<NodeId, number>()
     let all = true
     for (const peer of peers) {
       const result = await this.exchange.with(peer, partitions, 'transfer', false)
       all &&= result.complete
+      if (result.pulled > 0) pulled.set(peer, result.pulled)
       for (const partition of result.damaged) damaged.add(partition)
     }
-    if (all) fetched(damaged)
+    const filled = all ? fetched(damaged) : 0
+    const left = this.duties.filling().length
+    for (const [from, containers] of pulled) this.events.emit('filled', { from, partitions: filled, containers, left })
   }
 }

@@ -1,0 +1,37 @@
+/** From whom a new home fetches what it has to hold. */
+import { expect, test } from 'vitest'
+import { storeKey } from '../../src/core/ids.js'
+import { isLive } from '../../src/core/versions/container.js'
+import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
+import { decodeContainer } from '../../src/core/versions/encoding.js'
+import { nodeOf, openRing } from '../paper/ring.js'
+
+/** Only one home a key, so that a newcomer finds no home that was one before: all who have the partition are former ones. */
+const KEYS = Array.from({ length: 300 }, (_, i) => storeKey(1, '', `k${i}`))
+
+// It had fetched from any of them: from one that was relieved long ago as well, and showed what had been deleted since.
+test('where all who have a partition are relieved homes, a new one fetches from each of them', async () => {
+  // Nobody lets go of a copy.
+  const ring = await openRing(2, { scrubIntervalMs: 1e9, syncIntervalMs: 1e9, partitions: 128 }, { knobs: { replication: [1] } })
+  const { coordinator } = nodeOf(ring.tab(0))
+  const options = { w: 1, strictQuorum: false, durability: 'strict' } as const
+  const put = (key: (typeof KEYS)[0], value: Uint8Array | undefined, context = EMPTY_CONTEXT) =>
+    ring.await(coordinator.write(key, { value, expiresAt: 0 }, context, options).outcome)
+  for (const key of KEYS) await put(key, Uint8Array.of(1))
+  const grow = async () => {
+    const newcomer = await ring.join()
+    await ring.until('one ring', () => ring.isWhole())
+    return newcomer
+  }
+  await grow()
+  for (const key of KEYS) {
+    const { container } = await ring.await(coordinator.get(key, { r: 1, strictQuorum: false }))
+    await put(key, undefined, container.context)
+  }
+  await ring.pass(3000)
+  const last = await grow()
+  const mine = KEYS.filter((key) => nodeOf(last).routing.homes(key)[0] === last.id)
+  expect(mine.length).toBeGreaterThan(5)
+  const rows = mine.map((key) => last.disk.records.get(key))
+  expect(rows.filter((row) => row && isLive(decodeContainer(row.container))).map((row) => row?.key)).toEqual([])
+})
