@@ -49,7 +49,7 @@ export interface DialerOptions {
   sendSignal(peer: Peer, signal: Signal): void
   onOpen(peer: Peer): void
   onFrame(peer: Peer, lane: LinkLane, relayed: boolean, frame: Uint8Array): void
-  /** A link that was open is gone. */
+  /** A link that was open is gone. It is said in the midst of a change: whoever is to be dialed because of it is considered later. */
   onClosed(peer: Peer): void
   /** A dial came to nothing. */
   onFailed(peer: Peer): void
@@ -270,11 +270,11 @@ export class Dialer {
       return
     }
     if (performance.now() - peer.openedAt > GOOD_AFTER_MS) peer.failures = 0
-    this.options.onClosed(peer)
     // Both sides notice at about the same time: the dialer goes first, the other one calls if nothing comes.
     const delay =
       peer.failures++ === 0 ? (this.options.self > peer.node ? 0 : 300) + Math.random() * 100 : backoff(peer.failures)
     this.arm(peer, delay, () => this.consider(peer))
+    this.options.onClosed(peer)
   }
 
   private failed(peer: Peer, delay = backoff(peer.failures)): void {

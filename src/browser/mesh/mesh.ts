@@ -88,8 +88,9 @@ export function createMesh(options: MeshOptions): Mesh {
     },
     onClosed(peer) {
       neighbours.delete(peer.node)
-      refreshAll()
       tellNear()
+      // Not now: the dialer has not yet made, or armed, what comes after this link, and would dial the peer twice.
+      queueMicrotask(refreshAll)
     },
     onFailed(peer) {
       endPatience(peer)
