@@ -138,6 +138,25 @@ test('a link that was lost is dialed again after a pause, and again when nobody 
   expect(living().length).toBe(1)
 })
 
+// The call was taken for one that had crossed the offer.
+test('a peer that still calls after seconds has not got the offer: it is dialed again', async () => {
+  start()
+  const first = await link(A)
+  first.fails()
+  await pass(200)
+  const call = { type: 'call', session: 'of-aaaa', link: first.id } as const
+  says(A, call)
+  expect(made.length).toBe(2)
+  await pass(4000)
+  says(A, call)
+  expect(made.length).toBe(3)
+  // Its page was loaded again.
+  await pass(4000)
+  says(A, { type: 'call', session: 'newer', link: '' })
+  expect(made.length).toBe(4)
+  expect(living().length).toBe(1)
+})
+
 // The place was made by dropping a link; what follows from that dialed the peer, and so did who had asked for the place.
 test('a peer for which a place is made is dialed once', async () => {
   start({ maxPeers: 4 })

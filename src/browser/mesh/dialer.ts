@@ -202,8 +202,11 @@ export class Dialer {
 
   private called(peer: Peer, deadLink: string): void {
     const { self } = this.options
-    // Otherwise the call is older than the link that we have or make.
-    if (self < peer.node || (peer.link && peer.link.id !== deadLink)) return
+    const { link } = peer
+    if (self < peer.node) return
+    // Otherwise the call is older than the link that we have or make; or the offer was lost, for who has it does not call.
+    const isLost = link && !link.answered && performance.now() - peer.dialedAt > CALL_TIMEOUT_MS
+    if (link && link.id !== deadLink && !isLost) return
     peer.failures = 0
     this.drop(peer)
     if (this.welcome(peer)) this.consider(peer)
@@ -252,6 +255,7 @@ export class Dialer {
       onClose: (code) => this.closed(peer, link, code),
     })
     peer.link = link
+    peer.dialedAt = performance.now()
     this.arm(peer, DIAL_TIMEOUT_MS, () => {
       this.drop(peer)
       this.failed(peer)
