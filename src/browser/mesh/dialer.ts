@@ -39,6 +39,8 @@ export interface DialerOptions {
   iceServers: RTCIceServer[]
   /** Is there a place for a link to this peer? `links` are in use. */
   hasPlace(peer: Peer, links: number): boolean
+  /** Drops another link for it, if the peer is worth that. False when there is no place still. */
+  makePlace(peer: Peer): boolean
   queueBytes: QueueBytes
   peers: ReadonlyMap<NodeId, Peer>
   /** Is a direct link to this node wanted at all? */
@@ -232,9 +234,11 @@ export class Dialer {
     }
   }
 
+  /** May there be a link to this peer now? A place for it is made, if need be. */
   private welcome(peer: Peer): boolean {
-    const { allowDirect, hasPlace } = this.options
-    return performance.now() >= peer.blockedUntil && allowDirect(peer.node) && hasPlace(peer, this.links)
+    const { allowDirect, hasPlace, makePlace } = this.options
+    if (performance.now() < peer.blockedUntil || !allowDirect(peer.node)) return false
+    return hasPlace(peer, this.links) || makePlace(peer)
   }
 
   private make(peer: Peer, id: string, initiator: boolean): Link {

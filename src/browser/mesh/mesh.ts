@@ -66,7 +66,8 @@ export function createMesh(options: MeshOptions): Mesh {
     self,
     session,
     iceServers: options.iceServers ?? [],
-    hasPlace,
+    hasPlace: (peer, links) => links < maxPeers || (isLonely(peer) && links < maxPeers * 1.25),
+    makePlace,
     queueBytes: options.queueBytes ?? defaultQueueBytes,
     peers,
     worthDialing: (peer) =>
@@ -103,9 +104,8 @@ export function createMesh(options: MeshOptions): Mesh {
     },
   })
 
-  /** Places for lonely peers are made, if need be, by dropping a link whose other end a neighbour leads to as well. */
-  function hasPlace(peer: Peer, links: number): boolean {
-    if (links < maxPeers || (isLonely(peer) && links < maxPeers * 1.25)) return true
+  /** For a lonely peer, by dropping a link whose other end a neighbour leads to as well. */
+  function makePlace(peer: Peer): boolean {
     const now = performance.now()
     // In rooms that are much too large for one hop somebody is always lonely; then dropping links would never end.
     if (!isLonely(peer) || peers.size > maxPeers * 4 || now - placeMadeAt < MAKE_PLACE_INTERVAL_MS) return false
