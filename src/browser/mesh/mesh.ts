@@ -6,7 +6,13 @@
  * Invariant: frames of one lane from one node arrive in order and at most once, whatever path they take: paths are
  * numbered by their sender, and what comes late on a former path is dropped.
  */
-import { type Lane, MAX_FRAME_BYTES, type Transport, type TransportHandlers } from '../../core/environment.js'
+import {
+  type Lane,
+  MAX_FRAME_BYTES,
+  MAX_TTL_MS,
+  type Transport,
+  type TransportHandlers,
+} from '../../core/environment.js'
 import type { NodeId } from '../../core/ids.js'
 import { invariant } from '../../core/invariant.js'
 import type { Signaling } from '../signaling-client.js'
@@ -244,7 +250,8 @@ export function createMesh(options: MeshOptions): Mesh {
     if (!relayed) return
     const { header, frame } = relayed
     if (header.to !== self) {
-      if (header.from === carrier.node) peers.get(header.to)?.link?.send(lane, wrapped, true)
+      // How long its sender would wait stands in the frame, which is not ours to read.
+      if (header.from === carrier.node) peers.get(header.to)?.link?.send(lane, wrapped, true, MAX_TTL_MS)
       return
     }
     if (header.from === self || header.from === carrier.node) return

@@ -1,11 +1,12 @@
-/** Whom the mesh dials, and when: with links that do nothing by themselves, so that each test says what the network does. */
+/** Whom the mesh dials, and what it passes on: with links that do nothing by themselves, so that each test says what the network does. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { LinkOptions } from '../../src/browser/mesh/link.js'
 import { type Mesh, createMesh } from '../../src/browser/mesh/mesh.js'
-import { CONTROL } from '../../src/browser/mesh/packets.js'
-import { type Control, encodeControl } from '../../src/browser/mesh/relay.js'
+import { CONTROL, FOREGROUND, type LinkLane } from '../../src/browser/mesh/packets.js'
+import { type Control, encodeControl, wrapRelayed } from '../../src/browser/mesh/relay.js'
 import type { Signal } from '../../src/browser/mesh/signals.js'
 import type { SignalingHandlers } from '../../src/browser/signaling-client.js'
+import { MAX_TTL_MS } from '../../src/core/environment.js'
 import type { NodeId } from '../../src/core/ids.js'
 
 /** The greatest of all, so that it dials the others. */
@@ -22,6 +23,8 @@ class SilentLink {
   heardAt = 0
   session: string | undefined
   answered = false
+  /** How long each relayed frame may wait here, in milliseconds. */
+  readonly passedOn: (number | undefined)[] = []
 
   constructor(readonly options: LinkOptions) {
     this.id = options.id
@@ -30,7 +33,8 @@ class SilentLink {
 
   signal(): void {}
 
-  send(): boolean {
+  send(_lane: LinkLane, _frame: Uint8Array, relayed = false, ttlMs?: number): boolean {
+    if (relayed) this.passedOn.push(ttlMs)
     return this.open
   }
 
@@ -55,6 +59,12 @@ class SilentLink {
 
   hears(control: Control): void {
     this.options.onFrame(CONTROL, false, encodeControl(control))
+  }
+
+  /** A frame from one node to another comes by this link. */
+  relays(from: NodeId, to: NodeId): void {
+    const header = { to, from, session: `of-${from}`, path: 1 }
+    this.options.onFrame(FOREGROUND, true, wrapRelayed(header, Uint8Array.of(1)))
   }
 }
 
@@ -185,4 +195,12 @@ test('a node that is dialed anew takes the new link in place of the former one, 
     ['s.2', false],
   ])
   expect(said).toEqual(['call'])
+})
+
+// A frozen tab's neighbours kept the frames of others for it until their queues were full.
+test('a frame that is passed on waits no longer than any frame may live', async () => {
+  start()
+  const [a, b] = [await link(A), await link(B)]
+  a.relays(A, B)
+  expect(b.passedOn).toEqual([MAX_TTL_MS])
 })
