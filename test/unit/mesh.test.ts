@@ -204,3 +204,16 @@ test('a frame that is passed on waits no longer than any frame may live', async 
   a.relays(A, B)
   expect(b.passedOn).toEqual([MAX_TTL_MS])
 })
+
+test('a frame of a node that is not known here says nothing of the way to it', async () => {
+  start()
+  const a = await link(A)
+  a.hears({ type: 'near', nodes: [], path: 1 })
+  a.relays(B, SELF)
+  room.onPresent(B)
+  await pass(2100)
+  expect(up).toEqual(new Set([A]))
+  // Now that it is known, its frames are worth something.
+  a.relays(B, SELF)
+  expect(up).toEqual(new Set([A, B]))
+})

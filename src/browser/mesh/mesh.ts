@@ -265,7 +265,8 @@ export function createMesh(options: MeshOptions): Mesh {
     }
     origin.pathIn = header.path
     origin.gone = false
-    neighbours.add(carrier.node, origin.node)
+    // Anybody can be named as the sender: of nodes that nobody else has spoken of, nothing is kept.
+    if (origin.wanted || origin.present || origin.up) neighbours.add(carrier.node, origin.node)
     if (!origin.up) endPatience(origin)
     if (origin.up) deliver(origin, frame)
   }

@@ -84,7 +84,8 @@ export class Neighbours {
 
   /** A frame came from `node` by this neighbour, so the way exists, whatever its last list said. */
   add(neighbour: NodeId, node: NodeId): void {
-    this.lists.get(neighbour)?.add(node)
+    const list = this.lists.get(neighbour)
+    if (list && list.size < MAX_LISTED) list.add(node)
   }
 
   delete(neighbour: NodeId): void {
