@@ -196,7 +196,7 @@ export interface TransportHandlers {
 export interface Transport {
   start(handlers: TransportHandlers): void
   /**
-   * Queues a frame (at most 4 MiB). False when there is no path or the queue to that node is full: then the frame is gone.
+   * Queues a frame (at most MAX_FRAME_BYTES). False when there is no path or the queue to that node is full: then the frame is gone.
    * True promises nothing about arrival; what has waited here for `ttlMs` is not sent any more. The frame must not be changed afterwards.
    */
   send(to: NodeId, frame: Uint8Array, lane: Lane, ttlMs?: number): boolean

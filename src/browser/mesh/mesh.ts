@@ -22,7 +22,7 @@ import { type QueueBytes, defaultQueueBytes } from './flow.js'
 import { hasWebRtc } from './link.js'
 import { BACKGROUND, CONTROL, FOREGROUND, type LinkLane } from './packets.js'
 import { Peer } from './peer.js'
-import { type Control, Neighbours, decodeControl, encodeControl, isId, unwrapRelayed, wrapRelayed } from './relay.js'
+import { type Control, Neighbours, decodeControl, encodeControl, unwrapRelayed, wrapRelayed } from './relay.js'
 import type { Signal } from './signals.js'
 
 /** How long a direct link may take before a new peer is reached by relay. */
@@ -330,7 +330,7 @@ export function createMesh(options: MeshOptions): Mesh {
       globalThis.document?.addEventListener('resume', online)
       signaling.start({
         onPresent(node) {
-          if (!isId(node) || node === self) return
+          if (node === self) return
           const peer = peerOf(node)
           peer.present = true
           peer.gone = false
@@ -344,7 +344,7 @@ export function createMesh(options: MeshOptions): Mesh {
           probe(peer)
         },
         onMessage(from, payload) {
-          if (isId(from) && from !== self) dialer.receive(peerOf(from), payload)
+          if (from !== self) dialer.receive(peerOf(from), payload)
         },
         onOpen: () => dialer.wake(),
       })
