@@ -47,6 +47,7 @@ export function serve(socket: WebSocket, rooms: Rooms, limits: SignalingLimits):
       id,
       deliver(message) {
         if (socket.readyState !== socket.OPEN) return
+        // Without a reason: it would wait behind all the rest that this client does not read.
         if (socket.bufferedAmount > limits.backlogBytes) return socket.terminate()
         socket.send(JSON.stringify(message))
       },

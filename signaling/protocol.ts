@@ -31,7 +31,6 @@ export const closeCodes = {
   'address-full': 4430,
   'room-full': 4431,
   'rooms-full': 4432,
-  backlog: 4433,
 } as const
 
 export type Refusal = keyof typeof closeCodes

@@ -7,7 +7,7 @@
  * dead server does not make peers disappear. And whatever a server sends, it can neither throw here nor fill the memory.
  */
 import type { Refusal, ServerMessage } from '../../signaling/protocol.js'
-import type { NodeId } from '../core/ids.js'
+import { type NodeId, isId } from '../core/ids.js'
 
 const FIRST_DELAY_MS = 500
 const MAX_DELAY_MS = 30_000
@@ -79,20 +79,15 @@ function read(sent: unknown): FromServer | undefined {
   const { type, ids, id, from, data, code, message } = sent as { type: ServerMessage['type'] } & Record<string, unknown>
   switch (type) {
     case 'peers':
-      return Array.isArray(ids) ? { type, ids: new Set(ids.filter(isNode)) } : undefined
+      return Array.isArray(ids) ? { type, ids: new Set(ids.filter(isId)) } : undefined
     case 'joined':
     case 'left':
-      return isNode(id) ? { type, id } : undefined
+      return isId(id) ? { type, id } : undefined
     case 'signal':
-      return isNode(from) && typeof data === 'string' ? { type, from, data } : undefined
+      return isId(from) && typeof data === 'string' ? { type, from, data } : undefined
     case 'error':
       return typeof message === 'string' ? { type, code: code as Refusal, message } : undefined
   }
-}
-
-/** As in the messages between nodes: whoever has another name could not speak to anybody. */
-function isNode(id: unknown): id is NodeId {
-  return typeof id === 'string' && /^[\w-]{1,16}$/.test(id)
 }
 
 /** @throws TypeError for a URL that is none */
@@ -191,7 +186,6 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
       const isRefused = message.type === 'error' && socket === server.next
       if (socket === server.socket || message.type === 'signal' || isRefused) receive(server, message)
     }
-    // 'error' says nothing that 'close' does not.
     // A close always follows, and says it all; but without a listener, `ws` throws.
     socket.onerror = () => {}
     socket.onclose = ({ code }) => {

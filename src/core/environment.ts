@@ -169,6 +169,8 @@ export class StorageFailure extends Error {
 
 /** What a transport carries in one piece. */
 export const MAX_FRAME_BYTES = 16 * 1024 * 1024
+/** Longer than any frame may live; also how long a reaper must wait for old writes to die on the way. */
+export const MAX_TTL_MS = 30_000
 
 /** Foreground frames overtake background frames on the wire. */
 export type Lane = 'foreground' | 'background'
@@ -194,7 +196,7 @@ export interface TransportHandlers {
 export interface Transport {
   start(handlers: TransportHandlers): void
   /**
-   * Queues a frame (at most 4 MiB). False when there is no path or the queue to that node is full: then the frame is gone.
+   * Queues a frame (at most MAX_FRAME_BYTES). False when there is no path or the queue to that node is full: then the frame is gone.
    * True promises nothing about arrival; what has waited here for `ttlMs` is not sent any more. The frame must not be changed afterwards.
    */
   send(to: NodeId, frame: Uint8Array, lane: Lane, ttlMs?: number): boolean

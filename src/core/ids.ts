@@ -30,6 +30,13 @@ export const NODE_ID_LENGTH = 10
 export const MAX_KEY_BYTES = 1024
 export const MAX_BUCKET_BYTES = 64
 
+const ID = /^[\w-]{1,16}$/
+
+/** Ids are base64url, and as long as the messages between nodes take them: whoever has another one could not speak to anybody. */
+export function isId(value: unknown): value is NodeId {
+  return typeof value === 'string' && ID.test(value)
+}
+
 /** The separator between bucket and key; bucket names must not contain it. */
 const SEPARATOR = '\0'
 

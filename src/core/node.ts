@@ -8,6 +8,7 @@ import {
   type Address,
   type CancelTimer,
   type Clock,
+  MAX_TTL_MS,
   type Random,
   type Storage,
   StorageFailure,
@@ -27,7 +28,7 @@ import type { MemberRecord } from './membership/records.js'
 import { restored } from './meta.js'
 import { Metrics } from './metrics.js'
 import { Minter } from './minter.js'
-import { type Identity, MAX_TTL_MS, Peers } from './peers.js'
+import { type Identity, Peers } from './peers.js'
 import { type Orphan, adopt } from './requests/adoption.js'
 import { Coordinator, type CoordinatorEvents } from './requests/coordinator.js'
 import { type Attic, Copies } from './requests/copies.js'

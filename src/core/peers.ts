@@ -6,7 +6,15 @@
  * frame that waited past its deadline (a thawed tab's backlog is dropped, not executed).
  */
 import { Emitter } from './emitter.js'
-import { type CancelTimer, type Clock, type Lane, MAX_FRAME_BYTES, type Moving, type Transport } from './environment.js'
+import {
+  type CancelTimer,
+  type Clock,
+  type Lane,
+  MAX_FRAME_BYTES,
+  MAX_TTL_MS,
+  type Moving,
+  type Transport,
+} from './environment.js'
 import type { DeviceId, NodeId } from './ids.js'
 import { FailureDetector } from './membership/failure-detector.js'
 import type { MemberRecord } from './membership/records.js'
@@ -28,8 +36,6 @@ const MAX_MALFORMED = 10
 /** Frames that wait for the Hello of their sender. */
 const MAX_EARLY = 32
 const MAX_EARLY_BYTES = 1024 * 1024
-/** Longer than any frame may live; also how long a reaper must wait for old writes to die on the way. */
-export const MAX_TTL_MS = 30_000
 /** A frame of so many bytes may take a millisecond longer than a small one: 32 KiB/s are slow, and no reason to lose it. */
 const SLOWEST_BYTES_PER_MS = 32
 /** How often it is looked whether a slow link still brings an answer nearer. */

@@ -43,6 +43,8 @@ class TestNode {
   received: Received[] = []
   warnings: string[] = []
   allow: Set<string> = new Set()
+  /** What this node says by the signaling server is lost. */
+  mute = false
   #echo: ((frame: Uint8Array) => void) | undefined
   created = created
 
@@ -50,7 +52,9 @@ class TestNode {
     const self = node as NodeId
     this.allow = new Set(refuse)
     const onWarning = (message: string) => this.warnings.push(message)
-    const signaling = createSignalingClient({ urls, room, self, onWarning })
+    const client = createSignalingClient({ urls, room, self, onWarning })
+    const send = (to: NodeId, payload: unknown) => this.mute || client.send(to, payload)
+    const signaling = { ...client, send }
     this.mesh = createMesh({ self, signaling, onWarning, allowDirect: (other) => !this.allow.has(other), ...options })
     this.mesh.start({
       onUp: (other) => {

@@ -379,3 +379,19 @@ test('a cut of 8 seconds changes nothing; after one of 45 the link is back withi
   await a.network({})
   await Promise.all([a.linked(B), b.linked(A)])
 })
+
+// Nothing timed the offer out: the two were lost to each other for good, even when the other page was loaded again.
+test('after a cut in which the offer of the next link got lost as well, the link is back within seconds', async () => {
+  const [a, b] = await openLinked(A, B)
+  await b.page.evaluate(() => {
+    node.mute = true
+  })
+  await a.network({ packetLoss: 100 })
+  await b.until('node.up.size === 0 && node.created.length >= 2', 30_000)
+  await sleep(1000)
+  await b.page.evaluate(() => {
+    node.mute = false
+  })
+  await a.network({})
+  await Promise.all([a.linked(B), b.linked(A)])
+})

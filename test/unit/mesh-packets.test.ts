@@ -10,7 +10,7 @@ import {
   PACKET_BYTES,
   PacketReader,
 } from '../../src/browser/mesh/packets.js'
-import { decodeControl, encodeControl, unwrapRelayed, wrapRelayed } from '../../src/browser/mesh/relay.js'
+import { Neighbours, decodeControl, encodeControl, unwrapRelayed, wrapRelayed } from '../../src/browser/mesh/relay.js'
 import { checkSignal } from '../../src/browser/mesh/signals.js'
 import { MAX_FRAME_BYTES } from '../../src/core/environment.js'
 import type { NodeId } from '../../src/core/ids.js'
@@ -288,6 +288,15 @@ describe('what nodes say to each other', () => {
     expect(unwrapped?.frame).toEqual(bytesOf(10, 1))
     const control = { type: 'near', nodes: [A, B], path: 3 } as const
     expect(decodeControl(encodeControl({ ...control, nodes: [A, B] }))).toEqual(control)
+  })
+
+  // A neighbour could name as many senders as it liked, each in a frame of its own.
+  test('a neighbour leads to as many nodes as it may list, and to no more because of what it relays', () => {
+    const neighbours = new Neighbours()
+    const nodes = Array.from({ length: 513 }, (_, i) => `node-${i}` as NodeId)
+    neighbours.set(A, [])
+    for (const node of nodes) neighbours.add(A, node)
+    expect(nodes.filter((node) => neighbours.towards(node) === A).length).toBe(512)
   })
 
   test('anything else is refused and never throws', () => {

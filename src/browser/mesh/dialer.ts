@@ -39,6 +39,8 @@ export interface DialerOptions {
   iceServers: RTCIceServer[]
   /** Is there a place for a link to this peer? `links` are in use. */
   hasPlace(peer: Peer, links: number): boolean
+  /** Drops another link for it, if the peer is worth that. False when there is no place still. */
+  makePlace(peer: Peer): boolean
   queueBytes: QueueBytes
   peers: ReadonlyMap<NodeId, Peer>
   /** Is a direct link to this node wanted at all? */
@@ -49,7 +51,7 @@ export interface DialerOptions {
   sendSignal(peer: Peer, signal: Signal): void
   onOpen(peer: Peer): void
   onFrame(peer: Peer, lane: LinkLane, relayed: boolean, frame: Uint8Array): void
-  /** A link that was open is gone. */
+  /** A link that was open is gone. It is said in the midst of a change: whoever is to be dialed because of it is considered later. */
   onClosed(peer: Peer): void
   /** A dial came to nothing. */
   onFailed(peer: Peer): void
@@ -202,8 +204,11 @@ export class Dialer {
 
   private called(peer: Peer, deadLink: string): void {
     const { self } = this.options
-    // Otherwise the call is older than the link that we have or make.
-    if (self < peer.node || (peer.link && peer.link.id !== deadLink)) return
+    const { link } = peer
+    if (self < peer.node) return
+    // Otherwise the call is older than the link that we have or make; or the offer was lost, for who has it does not call.
+    const isLost = link && !link.answered && performance.now() - peer.dialedAt > CALL_TIMEOUT_MS
+    if (link && link.id !== deadLink && !isLost) return
     peer.failures = 0
     this.drop(peer)
     if (this.welcome(peer)) this.consider(peer)
@@ -229,9 +234,11 @@ export class Dialer {
     }
   }
 
+  /** May there be a link to this peer now? A place for it is made, if need be. */
   private welcome(peer: Peer): boolean {
-    const { allowDirect, hasPlace } = this.options
-    return performance.now() >= peer.blockedUntil && allowDirect(peer.node) && hasPlace(peer, this.links)
+    const { allowDirect, hasPlace, makePlace } = this.options
+    if (performance.now() < peer.blockedUntil || !allowDirect(peer.node)) return false
+    return hasPlace(peer, this.links) || makePlace(peer)
   }
 
   private make(peer: Peer, id: string, initiator: boolean): Link {
@@ -252,6 +259,7 @@ export class Dialer {
       onClose: (code) => this.closed(peer, link, code),
     })
     peer.link = link
+    peer.dialedAt = performance.now()
     this.arm(peer, DIAL_TIMEOUT_MS, () => {
       this.drop(peer)
       this.failed(peer)
@@ -270,11 +278,11 @@ export class Dialer {
       return
     }
     if (performance.now() - peer.openedAt > GOOD_AFTER_MS) peer.failures = 0
-    this.options.onClosed(peer)
     // Both sides notice at about the same time: the dialer goes first, the other one calls if nothing comes.
     const delay =
       peer.failures++ === 0 ? (this.options.self > peer.node ? 0 : 300) + Math.random() * 100 : backoff(peer.failures)
     this.arm(peer, delay, () => this.consider(peer))
+    this.options.onClosed(peer)
   }
 
   private failed(peer: Peer, delay = backoff(peer.failures)): void {

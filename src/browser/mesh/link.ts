@@ -110,11 +110,6 @@ export class Link {
     }
   }
 
-  /** What waits for the peer, in bytes. */
-  get queued(): number {
-    return this.flow.queued
-  }
-
   /**
    * Sends what was queued in this turn, as far as it may go, and closes; a peer that is there notices at once. With `now`, the last packets
    * may be lost, but nothing is left open that would keep the page from being cached.

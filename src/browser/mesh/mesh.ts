@@ -6,7 +6,13 @@
  * Invariant: frames of one lane from one node arrive in order and at most once, whatever path they take: paths are
  * numbered by their sender, and what comes late on a former path is dropped.
  */
-import { type Lane, MAX_FRAME_BYTES, type Transport, type TransportHandlers } from '../../core/environment.js'
+import {
+  type Lane,
+  MAX_FRAME_BYTES,
+  MAX_TTL_MS,
+  type Transport,
+  type TransportHandlers,
+} from '../../core/environment.js'
 import type { NodeId } from '../../core/ids.js'
 import { invariant } from '../../core/invariant.js'
 import type { Signaling } from '../signaling-client.js'
@@ -16,7 +22,7 @@ import { type QueueBytes, defaultQueueBytes } from './flow.js'
 import { hasWebRtc } from './link.js'
 import { BACKGROUND, CONTROL, FOREGROUND, type LinkLane } from './packets.js'
 import { Peer } from './peer.js'
-import { type Control, Neighbours, decodeControl, encodeControl, isId, unwrapRelayed, wrapRelayed } from './relay.js'
+import { type Control, Neighbours, decodeControl, encodeControl, unwrapRelayed, wrapRelayed } from './relay.js'
 import type { Signal } from './signals.js'
 
 /** How long a direct link may take before a new peer is reached by relay. */
@@ -66,7 +72,8 @@ export function createMesh(options: MeshOptions): Mesh {
     self,
     session,
     iceServers: options.iceServers ?? [],
-    hasPlace,
+    hasPlace: (peer, links) => links < maxPeers || (isLonely(peer) && links < maxPeers * 1.25),
+    makePlace,
     queueBytes: options.queueBytes ?? defaultQueueBytes,
     peers,
     worthDialing: (peer) =>
@@ -88,8 +95,9 @@ export function createMesh(options: MeshOptions): Mesh {
     },
     onClosed(peer) {
       neighbours.delete(peer.node)
-      refreshAll()
       tellNear()
+      // Not now: the dialer has not yet made, or armed, what comes after this link, and would dial the peer twice.
+      queueMicrotask(refreshAll)
     },
     onFailed(peer) {
       endPatience(peer)
@@ -102,9 +110,8 @@ export function createMesh(options: MeshOptions): Mesh {
     },
   })
 
-  /** Places for lonely peers are made, if need be, by dropping a link whose other end a neighbour leads to as well. */
-  function hasPlace(peer: Peer, links: number): boolean {
-    if (links < maxPeers || (isLonely(peer) && links < maxPeers * 1.25)) return true
+  /** For a lonely peer, by dropping a link whose other end a neighbour leads to as well. */
+  function makePlace(peer: Peer): boolean {
     const now = performance.now()
     // In rooms that are much too large for one hop somebody is always lonely; then dropping links would never end.
     if (!isLonely(peer) || peers.size > maxPeers * 4 || now - placeMadeAt < MAKE_PLACE_INTERVAL_MS) return false
@@ -243,7 +250,8 @@ export function createMesh(options: MeshOptions): Mesh {
     if (!relayed) return
     const { header, frame } = relayed
     if (header.to !== self) {
-      if (header.from === carrier.node) peers.get(header.to)?.link?.send(lane, wrapped, true)
+      // How long its sender would wait stands in the frame, which is not ours to read.
+      if (header.from === carrier.node) peers.get(header.to)?.link?.send(lane, wrapped, true, MAX_TTL_MS)
       return
     }
     if (header.from === self || header.from === carrier.node) return
@@ -257,7 +265,8 @@ export function createMesh(options: MeshOptions): Mesh {
     }
     origin.pathIn = header.path
     origin.gone = false
-    neighbours.add(carrier.node, origin.node)
+    // Anybody can be named as the sender: of nodes that nobody else has spoken of, nothing is kept.
+    if (origin.wanted || origin.present || origin.up) neighbours.add(carrier.node, origin.node)
     if (!origin.up) endPatience(origin)
     if (origin.up) deliver(origin, frame)
   }
@@ -321,7 +330,7 @@ export function createMesh(options: MeshOptions): Mesh {
       globalThis.document?.addEventListener('resume', online)
       signaling.start({
         onPresent(node) {
-          if (!isId(node) || node === self) return
+          if (node === self) return
           const peer = peerOf(node)
           peer.present = true
           peer.gone = false
@@ -335,7 +344,7 @@ export function createMesh(options: MeshOptions): Mesh {
           probe(peer)
         },
         onMessage(from, payload) {
-          if (isId(from) && from !== self) dialer.receive(peerOf(from), payload)
+          if (from !== self) dialer.receive(peerOf(from), payload)
         },
         onOpen: () => dialer.wake(),
       })

@@ -15,6 +15,8 @@ export class Peer {
   link: Link | undefined
   /** The last link that ended here. */
   lastLink = ''
+  /** When the link was begun, and when it opened. */
+  dialedAt = 0
   openedAt = 0
   failures = 0
   blockedUntil = 0

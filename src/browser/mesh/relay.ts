@@ -5,10 +5,9 @@
  * Invariant: a frame is passed on only when it comes from its origin over the origin's own link, and only over a direct
  * link to its destination; so nothing can circle.
  */
-import type { NodeId } from '../../core/ids.js'
+import { type NodeId, isId } from '../../core/ids.js'
 
 const MAX_LISTED = 512
-const ID = /^[\w-]{1,64}$/
 
 /** What neighbours say to each other in the control lane, as JSON. */
 export type Control =
@@ -84,7 +83,8 @@ export class Neighbours {
 
   /** A frame came from `node` by this neighbour, so the way exists, whatever its last list said. */
   add(neighbour: NodeId, node: NodeId): void {
-    this.lists.get(neighbour)?.add(node)
+    const list = this.lists.get(neighbour)
+    if (list && list.size < MAX_LISTED) list.add(node)
   }
 
   delete(neighbour: NodeId): void {
@@ -97,9 +97,4 @@ export class Neighbours {
     for (const [neighbour, nodes] of this.lists) if (nodes.has(node)) return neighbour
     return undefined
   }
-}
-
-/** Node ids are base64url; what is none is no node's. */
-export function isId(value: unknown): value is NodeId {
-  return typeof value === 'string' && ID.test(value)
 }
