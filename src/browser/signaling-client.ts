@@ -13,6 +13,9 @@ const FIRST_DELAY_MS = 500
 const MAX_DELAY_MS = 30_000
 /** A connection that lived so long was a good one: the next back-off starts from the beginning. */
 const GOOD_AFTER_MS = 5000
+const REPLACED_DELAY_MS = 3000
+/** In a row, at a server that has never answered: within a few seconds. */
+const SUSPICIOUS_FAILURES = 4
 const CONNECT_TIMEOUT_MS = 10_000
 const FORMER_MS = 3000
 /** Several times the servers' default for a room: each is looked at whenever any of them comes or goes. */
@@ -61,6 +64,8 @@ interface Server {
   socket: WebSocket | undefined
   next: WebSocket | undefined
   joinedAt: number
+  /** It has answered a join once. */
+  known: boolean
   present: Set<NodeId>
   failures: number
   timer: ReturnType<typeof setTimeout> | undefined
@@ -101,6 +106,7 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
       socket: undefined,
       next: undefined,
       joinedAt: Number.POSITIVE_INFINITY,
+      known: false,
       present: new Set(),
       failures: 0,
       timer: undefined,
@@ -199,6 +205,7 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
   function joined(server: Server, socket: WebSocket): void {
     clearTimeout(server.timer)
     server.joinedAt = performance.now()
+    server.known = true
     server.next = undefined
     const former = server.socket
     server.socket = socket
@@ -210,10 +217,13 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
     clearTimeout(server.timer)
     if (performance.now() - server.joinedAt > GOOD_AFTER_MS) server.failures = 0
     server.joinedAt = Number.POSITIVE_INFINITY
-    // 4409: somebody else came with our node id. Fighting for it would never end, so try again much later.
-    const replaced = code === 4409
-    const limit = replaced ? MAX_DELAY_MS : Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** server.failures++)
-    server.timer = setTimeout(connect, replaced ? limit : Math.random() * limit, server)
+    const limit = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** server.failures++)
+    // 4409: somebody came with our node id. With a newer page of this tab there shall be no fight; but it may have been anybody, and be gone already.
+    const least = code === 4409 ? Math.min(MAX_DELAY_MS, REPLACED_DELAY_MS * server.failures) : 0
+    server.timer = setTimeout(connect, least + Math.random() * limit, server)
+    // A tab without a network knows why; a wrong address would look like that of an empty room.
+    if (!server.known && server.failures === SUSPICIOUS_FAILURES && globalThis.navigator?.onLine !== false)
+      onWarning(`the signaling server ${server.url} does not answer; is the address right?`)
   }
 
   // Sockets that look open may have died with the former network; the server lets the newer connection win.

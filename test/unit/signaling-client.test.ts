@@ -231,3 +231,25 @@ test('null never connects, and a URL that is none is refused at once', () => {
   expect(alone.reaches(B)).toBe(false)
   expect(() => createSignalingClient({ urls: 'nonsense', room: 'r', self: A })).toThrow(TypeError)
 })
+
+// For half a minute nobody who came could find it, and anybody can say its id.
+test('who was put out by somebody under its own id is back in a moment', async () => {
+  const only = await server()
+  const [a, b] = [client(A, only.url), client(B, only.url)]
+  await expect.poll(() => a.client.reaches(B) && b.client.reaches(A)).toBe(true)
+  const intruder = new WebSocket(only.url)
+  intruder.on('open', () => intruder.send(JSON.stringify({ type: 'join', room: 'room', id: A })))
+  await expect.poll(() => a.client.reaches(B)).toBe(false)
+  intruder.close()
+  await expect.poll(() => a.client.reaches(B) && b.client.reaches(A), { timeout: 10_000 }).toBe(true)
+})
+
+test('an address where no server answers is told of once; one that did answer is merely away', async () => {
+  const [known, unknown] = [await server(), await server()]
+  await unknown.kill()
+  const [a, b] = [client(A, known.url), client(B, unknown.url)]
+  await expect.poll(() => a.events.length).toBeGreaterThan(0)
+  await known.kill()
+  await expect.poll(() => b.warnings, { timeout: 20_000 }).toEqual([expect.stringContaining(unknown.url)])
+  expect(a.warnings).toEqual([])
+})
