@@ -12,7 +12,11 @@ const KEYS = Array.from({ length: 300 }, (_, i) => storeKey(1, '', `k${i}`))
 // It had fetched from any of them: from one that was relieved long ago as well, and showed what had been deleted since.
 test('where all who have a partition are relieved homes, a new one fetches from each of them', async () => {
   // Nobody lets go of a copy.
-  const ring = await openRing(2, { scrubIntervalMs: 1e9, syncIntervalMs: 1e9, partitions: 128 }, { knobs: { replication: [1] } })
+  const ring = await openRing(
+    2,
+    { scrubIntervalMs: 1e9, syncIntervalMs: 1e9, partitions: 128 },
+    { knobs: { replication: [1] } },
+  )
   const { coordinator } = nodeOf(ring.tab(0))
   const options = { w: 1, strictQuorum: false, durability: 'strict' } as const
   const put = (key: (typeof KEYS)[0], value: Uint8Array | undefined, context = EMPTY_CONTEXT) =>
