@@ -65,6 +65,15 @@ test('deleting the database from outside is let through, told before anything is
   })
 })
 
+// The next connection found a database that was there, told nobody, and the one that nobody closed was in the way of every deletion.
+test('a database made anew whose first reading fails is told of by the next, and is in the way of no deletion', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  const { told, reads, isDeleted } = await tab.evaluate(() => window.tabring.deletedAndUnreadable())
+  // Whether the read or the reopening is first to look is up to the browser.
+  expect(reads.at(-1)).toBe('read')
+  expect({ told, isDeleted }).toEqual({ told: ['emptied'], isDeleted: true })
+})
+
 test('a newer version of the page takes the database over, and this one steps aside', async () => {
   const tab = await world.tab({ options: { signaling: null } })
   expect(await tab.evaluate(() => window.tabring.upgradedFromOutside())).toEqual({

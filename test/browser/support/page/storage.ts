@@ -155,6 +155,39 @@ export async function deletedFromOutside(): Promise<{ told: string[]; found: (st
   return { told, found }
 }
 
+/** As above, but the first look at what is there now fails. @returns also what its reads said in turn, and whether it can be deleted afterwards. */
+export async function deletedAndUnreadable(): Promise<{ told: string[]; reads: string[]; isDeleted: boolean }> {
+  fresh()
+  const told: string[] = []
+  const reads: string[] = []
+  storage = open()
+  storage.onEmptied(() => told.push('emptied'))
+  await commit(storage, 'k', 'v')
+  const { getAll } = IDBObjectStore.prototype
+  IDBObjectStore.prototype.getAll = function (...parameters) {
+    if (this.name !== 'journal') return getAll.apply(this, parameters)
+    IDBObjectStore.prototype.getAll = getAll
+    throw new DOMException('the disk cannot be read just now', 'UnknownError')
+  }
+  try {
+    await deleteDB(name)
+    while (reads.at(-1) !== 'read' && reads.length < 3)
+      reads.push(
+        await storage.getHints([]).then(
+          () => 'read',
+          (error: StorageFailure) => error.kind,
+        ),
+      )
+  } finally {
+    IDBObjectStore.prototype.getAll = getAll
+  }
+  const isDeleted = await Promise.race([
+    storage.destroy().then(() => true),
+    new Promise<boolean>((resolve) => setTimeout(resolve, 5000, false)),
+  ])
+  return { told, reads, isDeleted }
+}
+
 /** A page of a newer version opens the database. @returns whether this one was told, and what its reads say then. */
 export async function upgradedFromOutside(): Promise<{ told: boolean; after: string; opening: string }> {
   fresh()
