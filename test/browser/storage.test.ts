@@ -41,6 +41,12 @@ test('damaged Merkle leaves are made anew from the records', async () => {
   expect([recounted, reopened]).toEqual([before, before])
 })
 
+// The rows to read at once were computed from the mean size, and IndexedDB takes no number below zero.
+test('a partition whose bytes are miscounted below zero is scanned', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  expect(await tab.evaluate(() => window.tabring.scansBelowNoBytes())).toEqual(['w'])
+})
+
 test('a full disk is a StorageFailure of kind quota, nothing of the batch is kept, and later commits work', async () => {
   // A profile of its own, limited before it has opened any database: Chromium does not look at the limit again for long.
   const context = await (await world.browser('chromium')).newContext()

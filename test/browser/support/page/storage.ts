@@ -259,3 +259,22 @@ export async function recountsDamagedLeaves(): Promise<number[][]> {
   await storage.destroy()
   return [before, damaged, recounted, reopened]
 }
+
+/** A record that somebody made larger, and that then became small again: the bytes of its partition are fewer than none. @returns what a scan finds. */
+export async function scansBelowNoBytes(): Promise<(string | undefined)[]> {
+  fresh()
+  storage = open()
+  await commit(storage, 'k', 'v')
+  await storage.close()
+  const db = await openDB(name)
+  for (const key of await db.getAllKeys('records'))
+    await db.put('records', { ...(await db.get('records', key)), c: new Uint8Array(1000) }, key)
+  db.close()
+  storage = open()
+  await storage.load()
+  const [group] = await commit(storage, 'k', 'w')
+  if (!group || group.bytes >= 0) throw new Error(`its bytes are ${group?.bytes}`)
+  const { records } = await storage.scanPartition(1 as Partition, { maxBytes: 1_000_000 })
+  await storage.destroy()
+  return records.map(({ container }) => text(container))
+}
