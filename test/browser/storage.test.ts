@@ -160,6 +160,50 @@ test('tabs of one profile are different nodes; reloading keeps the node, closing
   expect(await nodeOf(c)).toBe(second)
 })
 
+// The slot with the data stayed locked for the page's life: a second attempt became a new node, with nothing.
+test('a store that cannot be opened as the registry fails leaves its slot to the next attempt', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  await tab.put('k', 'v')
+  const { node } = await tab.status()
+  const attempts = await tab.evaluate(async (store, room) => {
+    await store.close()
+    const open = () => window.tabring.openStore({ room, signaling: null })
+    const { get, put } = IDBObjectStore.prototype
+    const failing = (method: 'get' | 'put') => {
+      IDBObjectStore.prototype[method] = function (this: IDBObjectStore, ...parameters: never[]) {
+        if (this.name !== 'slots') return (method === 'get' ? get : put).apply(this, parameters as never)
+        Object.assign(IDBObjectStore.prototype, { get, put })
+        throw new DOMException('the registry fails', 'UnknownError')
+      } as never
+      return open().then(String, (error) => error.name)
+    }
+    const known = await failing('get')
+    const again = await open()
+    const found = [again.status.node, (await again.get('k')).value]
+    // While this one is open, another store has to make a slot.
+    const made = await failing('put')
+    const { held = [] } = await navigator.locks.query()
+    await again.close()
+    return { known, found, made, locks: held.length }
+  }, world.room)
+  expect(attempts).toEqual({ known: 'StorageError', found: [node, 'v'], made: 'StorageError', locks: 1 })
+})
+
+test('a store that leaves as the registry fails holds no lock any more', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  const locks = await tab.evaluate(async (store) => {
+    const { delete: remove } = IDBObjectStore.prototype
+    IDBObjectStore.prototype.delete = function (...parameters) {
+      if (this.name !== 'slots') return remove.apply(this, parameters)
+      throw new DOMException('the registry fails', 'UnknownError')
+    }
+    const told = await store.leave().catch(String)
+    const { held = [] } = await navigator.locks.query()
+    return `${told}; locks: ${held.length}`
+  })
+  expect(locks).toMatch(/the registry fails; locks: 0$/)
+})
+
 test('a copied tab, and a second store in one page, are nodes of their own', async () => {
   const tab = await world.tab({ options: { signaling: null } })
   const open = (room: string) => window.tabring.openStore({ room, signaling: null }).then((store) => store.status.node)
