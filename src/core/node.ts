@@ -481,7 +481,8 @@ export class Node {
     )
   }
 
-  private report(error: unknown): void {
+  /** Tells of what nobody waits for; that a node which has stopped uses its disk no more is no news. */
+  report(error: unknown): void {
     if (this.stopped && error instanceof StorageFailure && error.kind === 'closed') return
     this.events.emit('error', error)
   }
