@@ -84,21 +84,20 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
         continue
       }
       // It may have been forgotten between the look at the registry and the lock.
-      const still = await slotIn(registry, room, row.slot)
+      const still = await orRelease(release, () => slotIn(registry, room, row.slot))
       if (still) return slotOf(still, device, release)
       release()
     }
     for (let slot = known.reduce((next, row) => Math.max(next, row.slot + 1), 0); ; slot++) {
       const release = await tryLock(lockName(room, slot))
       if (!release) continue
-      // Another tab may have made, used and left this very slot since the list was read.
-      const row = (await slotIn(registry, room, slot)) ?? {
-        room,
-        slot,
-        node: random.id(NODE_ID_LENGTH) as NodeId,
-        bytes: 0,
-      }
-      await registry.put('slots', row, [room, slot])
+      const row = await orRelease(release, async () => {
+        // Another tab may have made, used and left this very slot since the list was read.
+        const known = await slotIn(registry, room, slot)
+        const own = known ?? { room, slot, node: random.id(NODE_ID_LENGTH) as NodeId, bytes: 0 }
+        await registry.put('slots', own, [room, slot])
+        return own
+      })
       return slotOf(row, device, release)
     }
   } finally {
@@ -163,7 +162,7 @@ async function freeSlots(room: string): Promise<SlotRow[]> {
 async function claimAgain(row: SlotRow): Promise<AbandonedSlot | undefined> {
   const release = await tryLock(lockName(row.room, row.slot))
   if (!release) return undefined
-  const still = await withRegistry((registry) => slotIn(registry, row.room, row.slot))
+  const still = await orRelease(release, () => withRegistry((registry) => slotIn(registry, row.room, row.slot)))
   if (still?.node === row.node)
     return { node: row.node, databaseName: databaseName(row), release, forget: () => forgetSlot(row, release) }
   release()
@@ -171,8 +170,7 @@ async function claimAgain(row: SlotRow): Promise<AbandonedSlot | undefined> {
 }
 
 async function forgetSlot({ room, slot }: SlotRow, release: () => void): Promise<void> {
-  await withRegistry((registry) => registry.delete('slots', [room, slot]))
-  release()
+  await withRegistry((registry) => registry.delete('slots', [room, slot])).finally(release)
 }
 
 function slotsOf(registry: IDBPDatabase<RegistrySchema>, room: string): Promise<SlotRow[]> {
@@ -189,7 +187,11 @@ function databaseName({ room, node }: SlotRow): string {
 
 async function withRegistry<T>(work: (registry: IDBPDatabase<RegistrySchema>) => Promise<T>): Promise<T> {
   const registry = await openRegistry()
-  return work(registry).finally(() => registry.close())
+  try {
+    return await work(registry)
+  } finally {
+    registry.close()
+  }
 }
 
 function openRegistry(): Promise<IDBPDatabase<RegistrySchema>> {
@@ -235,6 +237,16 @@ function tryLock(name: string): Promise<(() => void) | undefined> {
       })
       .catch(reject)
   })
+}
+
+/** A lock that nobody hears of is held as long as the page lives, and strands what is in its slot: a failure gives it back. */
+async function orRelease<T>(release: () => void, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    release()
+    throw error
+  }
 }
 
 /**

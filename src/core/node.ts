@@ -124,6 +124,12 @@ export class Node {
 
   /** Loads the node's past from its disk and joins (§4.8.1: opening is the explicit join). @throws StorageFailure */
   static async start(options: NodeOptions, environment: Environment): Promise<Node> {
+    let isEmptied = false
+    let onEmptied = () => {
+      isEmptied = true
+    }
+    // From the first look at it on: a deletion is told of only once.
+    environment.storage.onEmptied(() => onEmptied())
     const state = await environment.storage.load()
     const incarnation = (restored(state.meta.get('incarnation'), count) ?? 0) + 1
     const node = new Node(options, environment, incarnation)
@@ -143,6 +149,12 @@ export class Node {
       node.replica.pressure.commitFailed(error)
     }
     node.run()
+    onEmptied = () => node.reborn()
+    if (isEmptied) {
+      node.startAnew()
+      // In the next turn: nobody listens to the node yet.
+      environment.clock.setTimer(0, () => node.tellReborn())
+    }
     return node
   }
 
@@ -285,7 +297,6 @@ export class Node {
 
   /** Nothing runs before everything is loaded. */
   private run(): void {
-    this.environment.storage.onEmptied(() => this.reborn())
     const { clock, transport } = this.environment
     this.peers.start()
     this.gossip.start()
@@ -317,6 +328,11 @@ export class Node {
   /** Somebody deleted the disk under this node. It goes on as one that lost everything: with a new epoch, and nothing it could deny. */
   private reborn(): void {
     if (this.stopped) return
+    this.startAnew()
+    this.tellReborn()
+  }
+
+  private startAnew(): void {
     this.minter.startAnew()
     this.replica.lost()
     this.copies.lost()
@@ -324,6 +340,10 @@ export class Node {
     this.membership.declare({})
     this.transfers.fill()
     this.keepIncarnation().catch((error) => this.report(error))
+  }
+
+  private tellReborn(): void {
+    if (this.stopped) return
     this.report(new StorageFailure('lost', 'the node goes on with an empty one'))
     this.events.emit('reborn', undefined)
     this.events.emit('status', undefined)
@@ -477,7 +497,8 @@ export class Node {
     )
   }
 
-  private report(error: unknown): void {
+  /** Tells of what nobody waits for; that a node which has stopped uses its disk no more is no news. */
+  report(error: unknown): void {
     if (this.stopped && error instanceof StorageFailure && error.kind === 'closed') return
     this.events.emit('error', error)
   }

@@ -105,7 +105,7 @@ async function startStore(settings: Settings, slot: Slot, storage: Storage, told
     slot,
     afterMs: settings.tuning.adoptAfterMs,
     adopt: (orphan) => node.adopt(orphan),
-    onError: (error) => node.events.emit('error', error),
+    onError: (error) => node.report(error),
   })
   let wasConnected = false
   const endWatching = watchPage({

@@ -176,6 +176,62 @@ test('a closed tab’s database that is gone is no error for those that look for
   expect(await databases(host)).not.toContain(gone)
 })
 
+// The lock that nobody had heard of counted as a tab's: its slot was never looked at again.
+test('an adopter whose registry fails as it takes a slot takes it the next time', async () => {
+  const options = { ...SOON, signaling: null }
+  const host = await world.tab({ name: 'host', options })
+  const owner = await world.tab({ name: 'owner', profile: host, options })
+  await owner.put('k', 'v')
+  const failed = host.evaluate((store, own) => {
+    const { get } = IDBObjectStore.prototype
+    IDBObjectStore.prototype.get = function (key) {
+      // Of its own slot it writes down the size now and then.
+      if (this.name !== 'slots' || String(key) === own) return get.call(this, key)
+      IDBObjectStore.prototype.get = get
+      throw new DOMException('the registry fails', 'UnknownError')
+    }
+    return new Promise<string>((resolve) =>
+      store.addEventListener('error', ({ detail }) => resolve(String(detail)), { once: true }),
+    )
+  }, `${world.room},0`)
+  await owner.close()
+  expect(await failed).toContain('the registry fails')
+  await adopted(host)
+  expect((await host.get('k')).siblings).toEqual(['v'])
+})
+
+// The turn that its node no longer gave came as an error of the disk, while that node still wrote down who the members are.
+test('a store that is closed while it adopts tells of no error', async () => {
+  const options = { ...SOON, signaling: null }
+  const host = await world.tab({ name: 'host', options })
+  const owner = await world.tab({ name: 'owner', profile: host, options })
+  await putMany(owner, 'k', 1500)
+  const errors = host.evaluate(async (store) => {
+    const told: string[] = []
+    store.addEventListener('error', ({ detail }) => told.push(String(detail)))
+    await new Promise<void>((resolve) =>
+      store.addEventListener('handoff', ({ detail }) => detail.kind === 'adoption' && resolve()),
+    )
+    const { node } = store.status
+    const { transaction } = IDBDatabase.prototype
+    IDBDatabase.prototype.transaction = function (...parameters) {
+      const tx = transaction.apply(this, parameters)
+      if (!this.name.endsWith(node) || tx.mode !== 'readwrite' || !tx.objectStoreNames.contains('meta')) return tx
+      // That takes its time.
+      const later = (event: Event) => {
+        event.stopImmediatePropagation()
+        setTimeout(() => tx.dispatchEvent(new Event('complete')), 1000)
+      }
+      tx.addEventListener('complete', later, { once: true })
+      return tx
+    }
+    await store.close()
+    return told
+  })
+  await owner.close()
+  expect(await errors).toEqual([])
+})
+
 test('an adopter that is closed in the middle leaves the rest to the next, and the owner may come back', async () => {
   const host = await world.tab({ name: 'host', options: SOON })
   const owner = await world.tab({ name: 'owner', profile: host, options: SOON })

@@ -73,6 +73,40 @@ test('deleteDatabase under a running node: a new epoch, healed by its replicas, 
   expect(await a.evaluate((store) => store.verify())).toMatchObject({ ok: true })
 })
 
+// Nobody listened yet: the application heard nothing, the registry did not know the node any more, and it denied what it had.
+test('a disk that is deleted, with all site data, while its store opens: the store opens, tells of it, and is the same node later', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  await tab.put('k', 'v')
+  const { node } = await tab.status()
+  const [opened, told, later] = await tab.evaluate(async (store, room) => {
+    await store.close()
+    const { transaction } = IDBDatabase.prototype
+    IDBDatabase.prototype.transaction = function (...parameters) {
+      const tx = transaction.apply(this, parameters)
+      if (!tx.objectStoreNames.contains('copies')) return tx
+      IDBDatabase.prototype.transaction = transaction
+      // What is there is still loaded, and then the connection is gone.
+      this.close()
+      for (const name of [this.name, 'tabring']) indexedDB.deleteDatabase(name)
+      return tx
+    }
+    const first = await window.tabring.openStore({ room, signaling: null })
+    const error = await new Promise<unknown>((resolve) =>
+      first.addEventListener('error', ({ detail }) => resolve(detail)),
+    )
+    await first.put('k', 'w')
+    await first.close()
+    const second = await window.tabring.openStore({ room, signaling: null })
+    const entry = await second.get('k')
+    const found = { node: second.status.node, siblings: entry.siblings }
+    await second.close()
+    return [first.status.node, String(error), found] as const
+  }, world.room)
+  expect(told).toContain('deleted from outside')
+  expect(opened).toBe(node)
+  expect(later).toEqual({ node, siblings: ['w'] })
+})
+
 test('what no other node has yet is not lost with the disk, as long as it is in memory', async () => {
   const [a, b] = (await world.ring(2)) as [Tab, Tab]
   await a.evaluate((store) => window.tabring.faults(store).cut())

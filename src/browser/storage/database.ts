@@ -57,6 +57,8 @@ export class Database {
   private connection: Promise<IDBPDatabase<Schema>> | undefined
   /** The database has been open before. */
   private known = false
+  /** It was made anew after that, and nobody has been told yet: a connection may be lost before. */
+  private emptied = false
   private closed = false
 
   constructor(
@@ -107,11 +109,10 @@ export class Database {
   private open(): Promise<IDBPDatabase<Schema>> {
     if (this.connection !== undefined) return this.connection
     const reopening = this.known
-    let emptied = false
     const connection = openDB<Schema>(this.name, VERSION, {
       upgrade: (db, from, _to, tx) => {
         quiet(tx)
-        emptied = reopening && from === 0
+        if (reopening && from === 0) this.emptied = true
         if (from < 1) {
           db.createObjectStore('records').createIndex('live', 'k')
           for (const store of ['hints', 'leaves', 'journal', 'meta'] as const) db.createObjectStore(store)
@@ -129,8 +130,15 @@ export class Database {
         this.reopen()
       },
     }).then(async (db) => {
-      if (reopening) await this.onReopened(db)
-      if (emptied) this.events.onEmptied()
+      try {
+        if (reopening) await this.onReopened(db)
+        if (this.emptied) this.events.onEmptied()
+      } catch (error) {
+        // Nobody gets it, and it would block every deletion.
+        db.close()
+        throw error
+      }
+      this.emptied = false
       this.known = true
       return db
     })

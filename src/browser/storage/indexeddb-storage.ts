@@ -122,7 +122,9 @@ export function openIndexedDbStorage(name: string, told: StorageEvents): Storage
         const records: StoredRecord[] = []
         let bytes = 0
         // What a page probably takes, and the row that ends it: whole containers are read, and those beyond the page in vain.
-        const count = Math.min(ROWS_AT_ONCE, Math.ceil(maxBytes / leaves.meanBytes(partition)) + 1)
+        // A miscounted partition may have a mean below zero, or none; its records are read all the same.
+        const mean = leaves.meanBytes(partition)
+        const count = mean > 0 ? Math.min(ROWS_AT_ONCE, Math.ceil(maxBytes / mean) + 1) : ROWS_AT_ONCE
         for (let from = after ?? leafPrefix(partition, fromLeaf), open = after !== undefined; ; open = true) {
           const range = IDBKeyRange.bound(from, end, open, true)
           const [keys, rows] = await Promise.all([store.getAllKeys(range, count), store.getAll(range, count)])

@@ -155,6 +155,39 @@ export async function deletedFromOutside(): Promise<{ told: string[]; found: (st
   return { told, found }
 }
 
+/** As above, but the first look at what is there now fails. @returns also what its reads said in turn, and whether it can be deleted afterwards. */
+export async function deletedAndUnreadable(): Promise<{ told: string[]; reads: string[]; isDeleted: boolean }> {
+  fresh()
+  const told: string[] = []
+  const reads: string[] = []
+  storage = open()
+  storage.onEmptied(() => told.push('emptied'))
+  await commit(storage, 'k', 'v')
+  const { getAll } = IDBObjectStore.prototype
+  IDBObjectStore.prototype.getAll = function (...parameters) {
+    if (this.name !== 'journal') return getAll.apply(this, parameters)
+    IDBObjectStore.prototype.getAll = getAll
+    throw new DOMException('the disk cannot be read just now', 'UnknownError')
+  }
+  try {
+    await deleteDB(name)
+    while (reads.at(-1) !== 'read' && reads.length < 3)
+      reads.push(
+        await storage.getHints([]).then(
+          () => 'read',
+          (error: StorageFailure) => error.kind,
+        ),
+      )
+  } finally {
+    IDBObjectStore.prototype.getAll = getAll
+  }
+  const isDeleted = await Promise.race([
+    storage.destroy().then(() => true),
+    new Promise<boolean>((resolve) => setTimeout(resolve, 5000, false)),
+  ])
+  return { told, reads, isDeleted }
+}
+
 /** A page of a newer version opens the database. @returns whether this one was told, and what its reads say then. */
 export async function upgradedFromOutside(): Promise<{ told: boolean; after: string; opening: string }> {
   fresh()
@@ -225,4 +258,23 @@ export async function recountsDamagedLeaves(): Promise<number[][]> {
   const reopened = await digests(storage)
   await storage.destroy()
   return [before, damaged, recounted, reopened]
+}
+
+/** A record that somebody made larger, and that then became small again: the bytes of its partition are fewer than none. @returns what a scan finds. */
+export async function scansBelowNoBytes(): Promise<(string | undefined)[]> {
+  fresh()
+  storage = open()
+  await commit(storage, 'k', 'v')
+  await storage.close()
+  const db = await openDB(name)
+  for (const key of await db.getAllKeys('records'))
+    await db.put('records', { ...(await db.get('records', key)), c: new Uint8Array(1000) }, key)
+  db.close()
+  storage = open()
+  await storage.load()
+  const [group] = await commit(storage, 'k', 'w')
+  if (!group || group.bytes >= 0) throw new Error(`its bytes are ${group?.bytes}`)
+  const { records } = await storage.scanPartition(1 as Partition, { maxBytes: 1_000_000 })
+  await storage.destroy()
+  return records.map(({ container }) => text(container))
 }
