@@ -117,6 +117,52 @@ test('site data cleared under an open store are told of, and it goes on with an 
   expect(await tab.evaluate((store) => store.verify())).toMatchObject({ records: 1, wrongTrees: 0, ok: true })
 })
 
+// Chromium at times tells a transaction nothing of its end when it closes its connection by force: put, flush and close waited for ever.
+test.each(['puts', 'reads'])(
+  'a transaction of which nothing is heard any more is over with its connection (%s)',
+  async (what) => {
+    const tab = await world.tab({ options: { signaling: null } })
+    await tab.put('k', 'before')
+    await tab.reload()
+    const siblings = await tab.evaluate(async (store, kind) => {
+      const { transaction } = IDBDatabase.prototype
+      let silent: IDBDatabase | undefined
+      const silence = (target: EventTarget, ...types: string[]) => {
+        for (const type of types) target.addEventListener(type, (event) => event.stopImmediatePropagation())
+      }
+      IDBDatabase.prototype.transaction = function (...parameters) {
+        const tx = transaction.apply(this, parameters)
+        if ((kind === 'puts') !== (tx.mode === 'readwrite')) return tx
+        IDBDatabase.prototype.transaction = transaction
+        silent = this
+        silence(tx, 'complete', 'abort', 'error')
+        if (kind === 'puts') return tx
+        const { objectStore } = tx
+        tx.objectStore = (name) => {
+          const rows = objectStore.call(tx, name)
+          const { get } = rows
+          rows.get = (key) => {
+            const request = get.call(rows, key)
+            silence(request, 'success', 'error')
+            return request
+          }
+          return rows
+        }
+        return tx
+      }
+      const work = kind === 'puts' ? store.put('k', 'after').then(() => store.get('k')) : store.get('k')
+      while (!silent) await new Promise((resolve) => setTimeout(resolve, 10))
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      silent.dispatchEvent(new Event('close'))
+      return Promise.race([
+        work.then(({ siblings }) => siblings),
+        new Promise((resolve) => setTimeout(resolve, 10_000, 'nothing is heard')),
+      ])
+    }, what)
+    expect(siblings).toEqual([what === 'puts' ? 'after' : 'before'])
+  },
+)
+
 // Then the leaves in memory missed the change, and the next commit made that permanent: its record was read with the change already in it.
 test('a commit that completed although its connection was lost is in the Merkle leaves once', async () => {
   const tab = await world.tab({ options: { signaling: null } })

@@ -53,8 +53,14 @@ export interface DatabaseEvents {
   onEmptied: () => void
 }
 
+interface Connection {
+  readonly opened: Promise<IDBPDatabase<Schema>>
+  /** Called when the browser has taken it away. */
+  readonly lost: Set<() => void>
+}
+
 export class Database {
-  private connection: Promise<IDBPDatabase<Schema>> | undefined
+  private connection: Connection | undefined
   /** The database has been open before. */
   private known = false
   /** It was made anew after that, and nobody has been told yet: a connection may be lost before. */
@@ -78,7 +84,8 @@ export class Database {
       this.checkOpen()
       const connection = this.open()
       try {
-        return await work(await connection, attempt)
+        const db = await connection.opened
+        return await whileOpen(connection, work(db, attempt))
       } catch (error) {
         const lost = isConnectionLost(error)
         if (lost) this.drop(connection)
@@ -95,7 +102,7 @@ export class Database {
 
   async close(): Promise<void> {
     this.closed = true
-    const db = await this.connection?.catch(() => undefined)
+    const db = await this.connection?.opened.catch(() => undefined)
     db?.close()
   }
 
@@ -106,10 +113,11 @@ export class Database {
     })
   }
 
-  private open(): Promise<IDBPDatabase<Schema>> {
+  private open(): Connection {
     if (this.connection !== undefined) return this.connection
     const reopening = this.known
-    const connection = openDB<Schema>(this.name, VERSION, {
+    const lost: Connection['lost'] = new Set()
+    const opening = openDB<Schema>(this.name, VERSION, {
       upgrade: (db, from, _to, tx) => {
         quiet(tx)
         if (reopening && from === 0) this.emptied = true
@@ -125,13 +133,18 @@ export class Database {
         this.reopen()
       },
       terminated: () => {
+        // In a later turn: what its transactions came to is told first, where it is told at all.
+        setTimeout(() => {
+          for (const end of lost) end()
+        })
         if (this.connection !== connection || this.closed) return
         this.connection = undefined
         this.reopen()
       },
-    }).then(async (db) => {
+    })
+    const opened = opening.then(async (db) => {
       try {
-        if (reopening) await this.onReopened(db)
+        if (reopening) await whileOpen(connection, this.onReopened(db))
         if (this.emptied) this.events.onEmptied()
       } catch (error) {
         // Nobody gets it, and it would block every deletion.
@@ -142,15 +155,16 @@ export class Database {
       this.known = true
       return db
     })
+    const connection: Connection = { opened, lost }
     this.connection = connection
-    connection.catch(() => this.drop(connection))
+    opened.catch(() => this.drop(connection))
     return connection
   }
 
   /** Forgets a connection that does not work any more; closes it too, or it would block a deletion that nobody answers. */
-  private drop(connection: Promise<IDBPDatabase<Schema>>): void {
+  private drop(connection: Connection): void {
     if (this.connection === connection) this.connection = undefined
-    connection.then(
+    connection.opened.then(
       (db) => db.close(),
       () => {},
     )
@@ -175,6 +189,15 @@ export class Database {
 export function quiet<T extends { done: Promise<void> }>(tx: T): T {
   tx.done.catch(() => {})
   return tx
+}
+
+/** What goes on on a connection ends with it: Chromium, when it closes one by force, does not tell every transaction of its end. */
+function whileOpen<T>({ lost }: Connection, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const end = () => reject(new DOMException('The connection was lost.', 'AbortError'))
+    lost.add(end)
+    work.then(resolve, reject).finally(() => lost.delete(end))
+  })
 }
 
 /** The browser took the connection away (memory pressure, site data cleared, a crashed storage process). */
