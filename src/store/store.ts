@@ -109,8 +109,8 @@ export class Store extends EventTarget {
   }
   /**
    * Writes a key. Resolves once it is durable in at least one place; the receipt says which quorum it got. Without a `context` it replaces what
-   * this handle has read or written of the key: of a key that it has done neither with, this is a blind write, beside what is there. To
-   * replace that, `get` it first, or use `update`.
+   * this handle has read or written of the key, and what this tab wrote before it was loaded anew. Of a key where there is none of that, this is a
+   * blind write, beside what is there. To replace that, `get` it first, or use `update`.
    * @throws QuorumError (strict; the outcome is unknown), StorageError, ValueError, ValueTooLargeError, KeyError, ContextError, ClosedError
    */
   put<V = AnyValue>(key: string, value: V, options?: PutCallOptions): Promise<Receipt> {
