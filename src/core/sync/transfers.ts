@@ -22,6 +22,7 @@ const RETRY_MS = 2000
 const DAMAGED_RETRY_MS = 10_000
 const GATHER_MS = 200
 const SOURCES_AT_ONCE = 2
+const RELEASED_AT_ONCE = 4
 /** A peer that said what it lacks is probably fetching that for this long. */
 const FETCHING_MS = 5000
 /** When it still says so, it is stuck; only after this long does it count as fetching anew. */
@@ -146,11 +147,12 @@ export class Transfers {
    */
   async releaseStrays(leaving = false): Promise<number> {
     let left = 0
-    for (const partition of this.strays()) {
-      await this.background.turn('scrub')
+    // Each is some round trips, of which most are waiting; nobody waits for those of a node that stays.
+    await inParallel(this.strays(), leaving ? RELEASED_AT_ONCE : 1, async (partition) => {
+      await this.background.turn(leaving ? 'transfer' : 'scrub')
       const heirs = leaving ? this.presentHeirs(partition) : this.routing.homesOf(partition)
       if (!(await this.release(partition, heirs))) left++
-    }
+    })
     return left
   }
 
