@@ -24,6 +24,8 @@ export interface Write {
   holders: Set<NodeId>
   /** A disk lost its copy of it before the put had ended. */
   struck: boolean
+  /** Its last copies are of what replaced it, and that had not seen all that it had: no disk knows any more what it has replaced. */
+  outlived: boolean
   /** Refused, or known to be nowhere: its writer was told so. */
   refused: boolean
   /** A disk from before that was forgotten has brought it back. */
@@ -63,6 +65,7 @@ export class History {
       wallTime,
       holders: new Set(),
       struck: false,
+      outlived: false,
       refused: false,
       revived: false,
       byUser: false,
@@ -104,11 +107,20 @@ export class History {
       )
   }
 
-  /** These had a copy on a disk that has lost it by no fault of the protocol: what was there alone is nobody's fault. Of all others, it is. */
-  copiesLost(writes: readonly Write[], copies: (write: Write) => ReadonlySet<NodeId>): void {
+  /**
+   * These had a copy on a disk that has lost it by no fault of the protocol: what was there alone is nobody's fault. Of all others, it is.
+   * @param isKnown whether some copy tells all that the write has replaced
+   */
+  copiesLost(
+    writes: readonly Write[],
+    copies: (write: Write) => ReadonlySet<NodeId>,
+    isKnown: (write: Write) => boolean,
+  ): void {
     for (const write of writes)
-      if (write.holders.size > 0) write.holders = new Set(copies(write))
-      else write.struck = true
+      if (write.holders.size > 0) {
+        write.holders = new Set(copies(write))
+        write.outlived = !isKnown(write)
+      } else write.struck = true
   }
 
   /**
@@ -118,6 +130,7 @@ export class History {
   cameBack(writes: readonly Write[]): void {
     for (const write of writes) {
       write.refused = false
+      write.outlived = false
       write.revived ||= this.forgotten.has(write.key)
     }
   }
@@ -209,7 +222,10 @@ export class History {
       const name = nameOf(key, write.dot)
       // Who saw what replaced it, has seen it as well.
       const by = writes.find(
-        (later) => later !== write && (isLeft(later) || later.holders.size > 0) && covers(later.context, write.dot),
+        (later) =>
+          later !== write &&
+          (isLeft(later) || (later.holders.size > 0 && !later.outlived)) &&
+          covers(later.context, write.dot),
       )
       if (isLeft(write) && by && !write.revived)
         this.violation(

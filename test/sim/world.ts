@@ -8,7 +8,7 @@ import { Node } from '../../src/core/node.js'
 import type { Attic } from '../../src/core/requests/copies.js'
 import { DEFAULT_TUNING, type Tuning } from '../../src/core/tuning.js'
 import { type Container, EMPTY_CONTAINER } from '../../src/core/versions/container.js'
-import { covers } from '../../src/core/versions/context.js'
+import { covers, descends } from '../../src/core/versions/context.js'
 import { decodeContainer } from '../../src/core/versions/encoding.js'
 import { Disk, SimulatedStorage } from './disk.js'
 import { History, type Write } from './history.js'
@@ -280,6 +280,7 @@ export class World {
     this.history.copiesLost(
       before.filter((write) => !after.has(write)),
       (write) => this.copiesOf(write),
+      (write) => this.places.some((each) => holds(each, write) && tellsAllOf(each, write)),
     )
   }
 
@@ -419,6 +420,11 @@ function holds({ disk }: Place, { key, dot, context }: Write): boolean {
     const found = containerOn(row)
     return covers(found.context, dot) && !found.siblings.some((sibling) => covers(context, sibling.dot))
   })
+}
+
+/** What the write has replaced is known there, as its context or more is. */
+function tellsAllOf({ disk }: Place, { key, context }: Write): boolean {
+  return [disk.records.get(key), disk.hints.get(key)].some((row) => descends(containerOn(row).context, context))
 }
 
 function containerOn(row: { container: Uint8Array } | undefined): Container {

@@ -1,10 +1,13 @@
 /** The simulator's own judgement, on rings that are wronged on purpose. */
 import { expect, test } from 'vitest'
 import type { ActorId } from '../../../src/core/ids.js'
+import { mergeContainers } from '../../../src/core/versions/container.js'
+import { EMPTY_CONTEXT, withDot } from '../../../src/core/versions/context.js'
 import { decodeContainer, encodeContainer } from '../../../src/core/versions/encoding.js'
 import { leftovers, settledState, unsettled } from '../checks.js'
 import type { Disk, Row } from '../disk.js'
-import { Ring, type Tab, named } from '../ring.js'
+import type { Write } from '../history.js'
+import { Ring, type Tab, named, nodeOf } from '../ring.js'
 
 async function ringWith(keys: string[]): Promise<Ring> {
   const ring = new Ring({ seed: 1 })
@@ -109,5 +112,32 @@ test('a disk that shows what a write has replaced does not hold that write (I5)'
       home.disk.records.set(key, { ...row, container: encodeContainer(former) }),
     )
   }
+  expect(judged(ring, 'k')).toEqual([])
+})
+
+// Seed 14118: a put with a context of long ago replaced the one that had replaced the first, and had not seen the first; then disks were lost.
+test('what replaced a write cannot tell what that had replaced, unless it had seen it as well (I5)', async () => {
+  const ring = await ringWith(['k'])
+  const key = named('k')
+  const client = ring.client(ring.tab(0))
+  await client.get('k')
+  await client.put('k', 'second', { w: 3 })
+  const [first, second] = ring.world.history.writesOf(key) as [Write, Write]
+  const options = { w: 3, strictQuorum: false, durability: 'strict' } as const
+  const ofSecond = withDot(EMPTY_CONTEXT, second.dot)
+  const written = { value: Uint8Array.of(3), expiresAt: 0 }
+  const third = nodeOf(ring.tab(0)).coordinator.write(key, written, ofSecond, options)
+  await ring.await(third.outcome)
+  await ring.pass(3000)
+  // A stand-in has the last of them, and the homes lose all.
+  const homes = ring.homes('k')
+  const rows = homes.map((home) => home.disk.records.get(key) as Row)
+  const standIn = ring.tabs.find((tab) => !homes.includes(tab)) as Tab
+  const hint = { homes: homes.map(({ id }) => id), own: false, container: encodeContainer(third.container) }
+  standIn.disk.hints.set(key, hint)
+  for (const home of homes) ring.world.changeDisk(home, 'loses a key', () => lose(home, 'k'))
+  const former = { siblings: [first.sibling], context: withDot(EMPTY_CONTEXT, first.dot) }
+  const container = encodeContainer(mergeContainers(third.container, former))
+  homes.forEach((home, i) => void home.disk.records.set(key, { ...(rows[i] as Row), container }))
   expect(judged(ring, 'k')).toEqual([])
 })
