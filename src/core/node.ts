@@ -118,8 +118,8 @@ export class Node {
   private readonly forgettings = new Forgettings()
   private persisting: CancelTimer | undefined
   private stopped = false
-  /** Those under way; they do not reject. */
-  private readonly adoptions = new Set<Promise<void>>()
+  /** What adoptions are taking over just now; they do not reject. */
+  private readonly takings = new Set<Promise<void>>()
   private refreshing: Promise<void> | undefined
 
   /** Loads the node's past from its disk and joins (§4.8.1: opening is the explicit join). @throws StorageFailure */
@@ -414,13 +414,6 @@ export class Node {
    * @throws StorageFailure; whatever was not taken over by then is still there
    */
   async adopt(orphan: Orphan): Promise<void> {
-    const work = this.takeOver(orphan)
-    const ended = work.catch(() => {}).then(() => void this.adoptions.delete(ended))
-    this.adoptions.add(ended)
-    await work
-  }
-
-  private async takeOver(orphan: Orphan): Promise<void> {
     const { replica, routing, membership, peers, background, options } = this
     await adopt(orphan, {
       device: options.device,
@@ -432,6 +425,11 @@ export class Node {
       tuning: options.tuning,
       // What a leaver takes would be lost with it.
       stopped: () => this.stopped || membership.isLeaving(options.node),
+      taking: (work) => {
+        const ended = work.catch(() => {}).then(() => void this.takings.delete(ended))
+        this.takings.add(ended)
+        return work
+      },
       progress: (keys, left) => this.events.emit('adoption', { node: orphan.node, keys, left }),
     })
     // Before the disk is deleted: that the node has left must not be forgotten with this tab.
@@ -440,9 +438,9 @@ export class Node {
     this.events.emit('status', undefined)
   }
 
-  /** Resolves when no adoption is under way any more; one that sees that this node leaves ends before it takes anything more. */
-  async adopted(): Promise<void> {
-    await Promise.all(this.adoptions)
+  /** Resolves when no adoption is just taking anything; one that sees that this node leaves takes nothing more. */
+  async taken(): Promise<void> {
+    await Promise.all(this.takings)
   }
 
   partitionOf(key: StoreKey): Partition {
@@ -497,9 +495,10 @@ export class Node {
     )
   }
 
-  /** Tells of what nobody waits for; that a node which has stopped uses its disk no more is no news. */
+  /** Tells of what nobody waits for; that a node which has stopped, or leaves, takes up no more is no news. */
   report(error: unknown): void {
-    if (this.stopped && error instanceof StorageFailure && error.kind === 'closed') return
+    const isEnding = this.stopped || this.membership.isLeaving(this.options.node)
+    if (isEnding && error instanceof StorageFailure && error.kind === 'closed') return
     this.events.emit('error', error)
   }
 }

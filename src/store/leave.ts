@@ -30,20 +30,28 @@ export async function handEverythingOver(node: Node, options: LeaveOptions = {})
   if (others.every((member) => !node.peers.isReachable(member)) && !(nothingToLose && others.length === 0)) {
     throw new QuorumError('leave: no other member is reachable to take over what this node holds.', 0, 1, 'none')
   }
-  const giveUp = () => stay(node)
+  const leaving: Leaving = {
+    tell: () => options.progress?.(leftAt(node)),
+    partitionsLeft: Infinity,
+    isOverdue: false,
+    isOver: false,
+  }
+  const giveUp = () => {
+    leaving.isOver = true
+    holdWrites?.(false)
+    stay(node)
+  }
   // At once: the step under way may wait long for others, and stops by itself where it finds itself a home again.
   signal?.addEventListener('abort', giveUp)
-  const leaving = { tell: () => options.progress?.(leftAt(node)), isOverdue: false, isOver: false }
   const stopTelling = node.transfers.events.on('released', leaving.tell)
   void node.pause(HOLD_WRITES_AFTER_MS).then(() => {
     leaving.isOverdue = true
-    if (!leaving.isOver) holdWrites?.(true)
+    if (!leaving.isOver && node.peers.reachable().length > 0) holdWrites?.(true)
   })
   try {
     while (!(await handOver(node, options, leaving))) await node.pause(RETRY_MS)
   } catch (error) {
-    holdWrites?.(false)
-    if (!signal?.aborted) giveUp()
+    if (!leaving.isOver) giveUp()
     throw error
   } finally {
     leaving.isOver = true
@@ -52,21 +60,26 @@ export async function handEverythingOver(node: Node, options: LeaveOptions = {})
   }
 }
 
+interface Leaving {
+  readonly tell: () => void
+  /** After the last attempt. */
+  partitionsLeft: number
+  isOverdue: boolean
+  /** It has ended, or was given up while its last step goes on. */
+  isOver: boolean
+}
+
 function leftAt(node: Node): LeaveProgress {
   return { partitionsLeft: node.transfers.strays().length, hintsLeft: node.replica.hints.pending }
 }
 
 /** One attempt. @returns whether everything is at its new homes, and everybody knows that this node has left. */
-async function handOver(
-  node: Node,
-  { holdWrites, signal }: LeaveOptions,
-  leaving: { readonly tell: () => void; readonly isOverdue: boolean },
-): Promise<boolean> {
+async function handOver(node: Node, { holdWrites, signal }: LeaveOptions, leaving: Leaving): Promise<boolean> {
   signal?.throwIfAborted()
   // Also when another call for the same was given up meanwhile.
   if (!node.membership.isLeaving(node.options.node)) node.membership.declare({ state: 'leaving' })
-  // What it has in hand comes to this disk yet.
-  await node.adopted()
+  // What it takes over just now comes to this disk yet.
+  await node.taken()
   leaving.tell()
   await node.handoff.reroute()
   for (const home of node.replica.hints.homes()) node.handoff.deliverTo(home)
@@ -74,7 +87,10 @@ async function handOver(
   const partitionsLeft = await node.transfers.releaseStrays(true)
   signal?.throwIfAborted()
   leaving.tell()
-  holdWrites?.(partitionsLeft === 0 || leaving.isOverdue)
+  // Where nothing moves, writes are not what is in the way.
+  const isMoving = partitionsLeft < leaving.partitionsLeft
+  leaving.partitionsLeft = partitionsLeft
+  holdWrites?.(partitionsLeft === 0 || (leaving.isOverdue && isMoving))
   // With everybody else asleep, as seen from a cut-off tab, all would be this node's own again: nothing was handed over.
   const isHandedOver = node.replica.forest.records === 0 || node.membership.placed().length > 0
   if (partitionsLeft > 0 || node.replica.hints.pending > 0 || !node.coordinator.synced || !isHandedOver) return false

@@ -4,7 +4,7 @@ import { storeKey } from '../../src/core/ids.js'
 import { isLive } from '../../src/core/versions/container.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { decodeContainer } from '../../src/core/versions/encoding.js'
-import { nodeOf, openRing } from '../paper/ring.js'
+import { type Tab, nodeOf, openRing } from '../paper/ring.js'
 
 /** Only one home a key, so that a newcomer finds no home that was one before: all who have the partition are former ones. */
 const KEYS = Array.from({ length: 300 }, (_, i) => storeKey(1, '', `k${i}`))
@@ -38,4 +38,14 @@ test('where all who have a partition are relieved homes, a new one fetches from 
   expect(mine.length).toBeGreaterThan(5)
   const rows = mine.map((key) => last.disk.records.get(key))
   expect(rows.filter((row) => row && isLive(decodeContainer(row.container))).map((row) => row?.key)).toEqual([])
+})
+
+// It could not take what a newcomer had for it, which began anew every two seconds.
+test('a full tab keeps no other from having all of its partitions', async () => {
+  const ring = await openRing(1)
+  for (let i = 0; i < 100; i++) await ring.client(ring.tab(0)).put(`k${i}`, 'value', { w: 1 })
+  const newcomers = [await ring.join(), await ring.join(), await ring.join(), await ring.join()]
+  nodeOf(newcomers[0] as Tab).replica.pressure.note({ usage: 1, quota: 1 })
+  await ring.pass(10_000)
+  expect(newcomers.slice(1).map((tab) => nodeOf(tab).duties.filling())).toEqual([[], [], []])
 })

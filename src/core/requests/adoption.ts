@@ -41,6 +41,8 @@ export interface AdoptionContext {
   background: Background
   tuning: Tuning
   stopped: () => boolean
+  /** Is told of each batch that is being taken over. */
+  taking: (work: Promise<void>) => Promise<void>
   /** Keys taken over in this batch, and how many are left. */
   progress: (keys: number, left: number) => void
 }
@@ -147,9 +149,13 @@ class Adopting {
 
   /** Keeps these where they belong: as a home's own records, and as hints for all homes that are not known to have the very same. */
   private async take(found: Found[]): Promise<void> {
-    const { replica, routing, background } = this.context
-    await background.turn('hints')
+    await this.context.background.turn('hints')
     this.goOn()
+    await this.context.taking(this.store(found))
+  }
+
+  private async store(found: Found[]): Promise<void> {
+    const { replica, routing } = this.context
     const lacking = await this.homesLacking(found)
     await Promise.all(
       found.map(async ({ key, container, own }) => {

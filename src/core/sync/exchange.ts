@@ -40,6 +40,12 @@ interface Difference {
   theirs: Digest | undefined
 }
 
+interface How {
+  kind: BackgroundKind
+  settle: boolean
+  give: boolean
+}
+
 class PeerSilent extends Error {}
 
 export class Exchange {
@@ -56,9 +62,16 @@ export class Exchange {
 
   /**
    * Makes the peer's and this node's copies of some partitions equal. With `settle`, only differences that last are exchanged: writes
-   * on their way are not divergence.
+   * on their way are not divergence. Without `give`, the peer gets nothing that it lacks.
    */
-  async with(peer: NodeId, partitions: Partition[], kind: BackgroundKind, settle: boolean): Promise<ExchangeResult> {
+  async with(
+    peer: NodeId,
+    partitions: Partition[],
+    kind: BackgroundKind,
+    settle: boolean,
+    give = true,
+  ): Promise<ExchangeResult> {
+    const how: How = { kind, settle, give }
     const result: ExchangeResult = { pulled: 0, pushed: 0, complete: true, damaged: new Set() }
     try {
       const differing = await this.differingPartitions(peer, partitions, kind)
@@ -70,7 +83,7 @@ export class Exchange {
       }
       await inParallel(divided(empty, PULLS_AT_ONCE), PULLS_AT_ONCE, (share) => this.pullAll(peer, share, kind, result))
       for (let i = 0; i < toDescend.length; i += PARTITIONS_AT_ONCE) {
-        await this.descend(peer, toDescend.slice(i, i + PARTITIONS_AT_ONCE), kind, settle, result)
+        await this.descend(peer, toDescend.slice(i, i + PARTITIONS_AT_ONCE), how, result)
       }
     } catch (error) {
       if (!(error instanceof PeerSilent)) throw error
@@ -130,15 +143,9 @@ export class Exchange {
     }
   }
 
-  private async descend(
-    peer: NodeId,
-    partitions: Partition[],
-    kind: BackgroundKind,
-    settle: boolean,
-    result: ExchangeResult,
-  ): Promise<void> {
+  private async descend(peer: NodeId, partitions: Partition[], how: How, result: ExchangeResult): Promise<void> {
     const { forest } = this.replica
-    await this.background.turn(kind)
+    await this.background.turn(how.kind)
     const groupReply = await this.ask(peer, { type: 'CompareGroups', partitions }, 'Digests')
     const theirGroups = digestsFromBytes(groupReply.digests)
     const groups: [Partition, number][] = []
@@ -159,16 +166,15 @@ export class Exchange {
       })
     })
     for (let i = 0; i < leaves.length; i += LEAVES_AT_ONCE) {
-      await this.background.turn(kind)
-      await this.exchangeLeaves(peer, leaves.slice(i, i + LEAVES_AT_ONCE), kind, settle, result)
+      await this.background.turn(how.kind)
+      await this.exchangeLeaves(peer, leaves.slice(i, i + LEAVES_AT_ONCE), how, result)
     }
   }
 
   private async exchangeLeaves(
     peer: NodeId,
     leaves: [Partition, number][],
-    kind: BackgroundKind,
-    settle: boolean,
+    how: How,
     result: ExchangeResult,
   ): Promise<void> {
     const reply = await this.ask(peer, { type: 'ListLeaves', leaves }, 'KeyDigests')
@@ -183,13 +189,13 @@ export class Exchange {
     // A list that was cut says nothing about keys that are not in it.
     if (reply.whole)
       for (const [key, digest] of mine) if (!theirs.has(key)) differences.push({ key, mine: digest, theirs: undefined })
-    if (settle && differences.length > 0) {
+    if (how.settle && differences.length > 0) {
       const before = differences.length
       differences = await this.lasting(peer, differences)
       if (differences.length < before) result.complete = false
     }
     for (let i = 0; i < differences.length; i += this.tuning.batchKeys)
-      await this.exchangeKeys(peer, differences.slice(i, i + this.tuning.batchKeys), kind, result)
+      await this.exchangeKeys(peer, differences.slice(i, i + this.tuning.batchKeys), how, result)
   }
 
   /** Looks again after a moment: what changed on either side meanwhile was a write on its way. */
@@ -207,12 +213,7 @@ export class Exchange {
       )
   }
 
-  private async exchangeKeys(
-    peer: NodeId,
-    differences: Difference[],
-    kind: BackgroundKind,
-    result: ExchangeResult,
-  ): Promise<void> {
+  private async exchangeKeys(peer: NodeId, differences: Difference[], how: How, result: ExchangeResult): Promise<void> {
     const toPush = new Set(differences.filter(({ mine }) => mine).map(({ key }) => key))
     // In the place of a damaged record, on either side, one home's copy could be an older one: the scrub asks all of them.
     const unreadable = await this.unreadable(differences.filter(({ mine, theirs }) => mine && theirs))
@@ -222,7 +223,7 @@ export class Exchange {
       result.complete = false
     }
     while (wanted.length > 0) {
-      await this.background.turn(kind)
+      await this.background.turn(how.kind)
       const { entries } = await this.ask(peer, { type: 'Fetch', keys: wanted }, 'Entries')
       const kept = await this.keep(entries)
       if (kept.size === 0) break
@@ -238,7 +239,7 @@ export class Exchange {
     // Damaged there, or forgotten meanwhile: the next comparison tells.
     this.noteMissing(wanted, result)
     for (const key of wanted) toPush.delete(key)
-    await this.push(peer, [...toPush], kind, result)
+    if (how.give) await this.push(peer, [...toPush], how.kind, result)
   }
 
   private async unreadable(differences: Difference[]): Promise<Set<StoreKey>> {

@@ -206,36 +206,49 @@ export class Transfers {
         return { peer, whole: reply?.type === 'Complete' ? new Set(reply.partitions) : undefined }
       }),
     )
-    const bySource = new Map<NodeId, Partition[]>()
-    const answered = new Set(answers.filter(({ whole }) => whole).map(({ peer }) => peer))
-    const together: Partition[] = []
+    const answered = answers.filter(({ whole }) => whole).map(({ peer }) => peer)
+    const bySources = new Map<string, { sources: NodeId[]; partitions: Partition[] }>()
     missing.forEach((partition, i) => {
       const whole = answers.filter((answer) => answer.whole?.has(partition)).map((answer) => answer.peer)
-      // A present home has what was written since former ones were relieved. Of these, nobody can tell which was the last.
       const homes = whole.filter((peer) => this.routing.homesOf(partition).includes(peer))
-      const source = homes[i % Math.max(1, homes.length)]
-      if (source) bySource.set(source, [...(bySource.get(source) ?? []), partition])
-      else if (this.isKnowable(partition, answered, whole.length > 0)) together.push(partition)
+      let sources = whole
+      // A present home has what was written since former ones were relieved. Of several of these, nobody can tell which was the last.
+      if (homes.length > 0) sources = [homes[i % homes.length] as NodeId]
+      else if (whole.length === 0 && this.isKnowable(partition, answered)) sources = answered
+      else if (whole.length === 0) return
+      const same = bySources.get(sources.join()) ?? { sources, partitions: [] }
+      same.partitions.push(partition)
+      bySources.set(sources.join(), same)
     })
-    await inParallel([...bySource], SOURCES_AT_ONCE, ([peer, partitions]) => this.fetch(peer, partitions))
-    if (together.length > 0) await this.agreeWithAll(together, [...answered])
+    await inParallel([...bySources.values()], SOURCES_AT_ONCE, ({ sources, partitions }) =>
+      this.fetch(sources, partitions),
+    )
   }
 
-  private async fetch(peer: NodeId, partitions: Partition[]): Promise<void> {
+  /** What they have together. Where there are several, each of the homes fetches for itself: else who joins would bring it to everybody. */
+  private async fetch(sources: NodeId[], partitions: Partition[]): Promise<void> {
     const fetched = this.begun(partitions)
     for (const partition of partitions) this.fetching.add(partition)
-    const { pulled, complete, damaged } = await this.exchange.with(peer, partitions, 'transfer', false).finally(() => {
+    const damaged = new Set<Partition>()
+    const pulled = new Map<NodeId, number>()
+    let isAll = true
+    try {
+      for (const peer of sources) {
+        const result = await this.exchange.with(peer, partitions, 'transfer', false, sources.length === 1)
+        isAll &&= result.complete
+        pulled.set(peer, result.pulled)
+        for (const partition of result.damaged) damaged.add(partition)
+      }
+    } finally {
       for (const partition of partitions) this.fetching.delete(partition)
-    })
-    if (!complete) return
-    const filled = fetched(damaged)
-    if (filled + pulled === 0) return
-    this.events.emit('filled', {
-      from: peer,
-      partitions: filled,
-      containers: pulled,
-      left: this.duties.filling().length,
-    })
+    }
+    if (!isAll) return
+    let filled = fetched(damaged)
+    const left = this.duties.filling().length
+    for (const [from, containers] of pulled) {
+      if (filled + containers > 0) this.events.emit('filled', { from, partitions: filled, containers, left })
+      filled = 0
+    }
   }
 
   /**
@@ -257,34 +270,16 @@ export class Transfers {
   }
 
   /**
-   * Whether the members that answer have, together, all that met its quorum: one of them was a home that had it whole, or fewer are away than
-   * acknowledge such a write; and these have been silent for a while. A founder that is closed before it has shared what it holds must not keep the others
-   * waiting.
+   * Whether the members that answer have, together, all that met its quorum, where nobody has the partition whole (a ring that was founded by several at
+   * once): fewer are away than acknowledge such a write, and these have been silent for a while. A founder that is closed before it has shared what it
+   * holds must not keep the others waiting.
    */
-  private isKnowable(partition: Partition, answered: Set<NodeId>, wasWhole: boolean): boolean {
-    const away = this.membership.placed().filter((node) => node !== this.routing.self && !answered.has(node))
+  private isKnowable(partition: Partition, answered: readonly NodeId[]): boolean {
+    const away = this.membership.placed().filter((node) => node !== this.routing.self && !answered.includes(node))
     if (away.some((node) => this.membership.silence(node) < this.silentMs)) return false
-    if (wasWhole) return true
     const n = replicationOf(partition, this.routing.partitions)
     invariant(n !== undefined, 'a partition belongs to a replication class')
     const copies = n === 'all' ? this.membership.placed().length : n
     return away.length <= copies / 2
-  }
-
-  /** No present home has these whole (a ring that was founded by several at once, or all of whose homes are new): together the members have all there is. */
-  private async agreeWithAll(partitions: Partition[], peers: NodeId[]): Promise<void> {
-    const fetched = this.begun(partitions)
-    const damaged = new Set<Partition>()
-    const pulled = new Map<NodeId, number>()
-    let all = true
-    for (const peer of peers) {
-      const result = await this.exchange.with(peer, partitions, 'transfer', false)
-      all &&= result.complete
-      if (result.pulled > 0) pulled.set(peer, result.pulled)
-      for (const partition of result.damaged) damaged.add(partition)
-    }
-    const filled = all ? fetched(damaged) : 0
-    const left = this.duties.filling().length
-    for (const [from, containers] of pulled) this.events.emit('filled', { from, partitions: filled, containers, left })
   }
 }

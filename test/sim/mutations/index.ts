@@ -305,8 +305,8 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/sync/exchange.ts',
-        find: '    if (settle && differences.length > 0) {\n',
-        replace: '    if (settle && differences.length < 0) {\n',
+        find: '    if (how.settle && differences.length > 0) {\n',
+        replace: '    if (how.settle && differences.length < 0) {\n',
       },
     ],
   },
