@@ -14,6 +14,8 @@ const MAX_DELAY_MS = 30_000
 /** A connection that lived so long was a good one: the next back-off starts from the beginning. */
 const GOOD_AFTER_MS = 5000
 const REPLACED_DELAY_MS = 3000
+/** Characters of what a server says. */
+const MAX_TOLD = 200
 /** In a row, at a server that has never answered: within a few seconds. */
 const SUSPICIOUS_FAILURES = 4
 const CONNECT_TIMEOUT_MS = 10_000
@@ -53,7 +55,10 @@ export interface SignalingClientOptions {
   seal?: (payload: unknown, to: NodeId) => string | Promise<string>
   /** Undoes `seal`; throws or rejects for what was not sealed by a peer of this room. */
   open?: (sealed: string, from: NodeId) => unknown
+  /** What keeps a server from being used. */
   onWarning?: (message: string) => void
+  /** One message that could not be sealed or opened. Anybody in the room can send such. */
+  onUnreadable?: (message: string) => void
   /** For platforms without a global one. */
   WebSocket?: typeof WebSocket
 }
@@ -97,7 +102,8 @@ function read(sent: unknown): FromServer | undefined {
 
 /** @throws TypeError for a URL that is none */
 export function createSignalingClient(options: SignalingClientOptions): Signaling {
-  const { room, self, onWarning = () => {}, WebSocket: Socket = globalThis.WebSocket } = options
+  const { room, self, WebSocket: Socket = globalThis.WebSocket } = options
+  const { onWarning = () => {}, onUnreadable = () => {} } = options
   const seal = options.seal ?? ((payload) => JSON.stringify(payload))
   const open = options.open ?? ((sealed) => JSON.parse(sealed))
   const servers = [...new Set([options.urls ?? []].flat())].map(
@@ -152,13 +158,13 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
         receiving = receiving
           .then(() => open(data, from))
           .then((payload) => handlers?.onMessage(from, payload))
-          .catch((error) => onWarning(`a signaling message of ${from} could not be opened: ${error}`))
+          .catch((error) => onUnreadable(`a signaling message of ${from} could not be opened: ${error}`))
         break
       }
       case 'error':
         // Our own newer connection is what replaces this one.
         if (message.code === 'replaced' && server.next) return
-        onWarning(`the signaling server ${server.url} closes the connection: ${message.message}`)
+        onWarning(`the signaling server ${server.url} closes the connection: ${message.message.slice(0, MAX_TOLD)}`)
     }
   }
 
@@ -222,7 +228,11 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
     const least = code === 4409 ? Math.min(MAX_DELAY_MS, REPLACED_DELAY_MS * server.failures) : 0
     server.timer = setTimeout(connect, least + Math.random() * limit, server)
     // A tab without a network knows why; a wrong address would look like that of an empty room.
-    if (!server.known && server.failures === SUSPICIOUS_FAILURES && globalThis.navigator?.onLine !== false)
+    if (
+      servers.every(({ known }) => !known) &&
+      server.failures === SUSPICIOUS_FAILURES &&
+      globalThis.navigator?.onLine !== false
+    )
       onWarning(`the signaling server ${server.url} does not answer; is the address right?`)
   }
 
@@ -244,7 +254,7 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
           const text = JSON.stringify({ type: 'send', to, data })
           for (const { socket } of carriers(to)) socket?.send(text)
         })
-        .catch((error) => onWarning(`a signaling message for ${to} could not be sealed: ${error}`))
+        .catch((error) => onUnreadable(`a signaling message for ${to} could not be sealed: ${error}`))
     },
     wake() {
       for (const server of servers) if (!server.socket && !server.next) connect(server)

@@ -62,13 +62,17 @@ export class Bucket<V = AnyValue> {
 
   /**
    * Reads a key: asks its n homes, answers after r, merges what they say (§4.5). Answers with what can be reached; see `entry.quorum`.
-   * @throws QuorumError (strict), StorageError, KeyError, ClosedError
+   * @throws QuorumError (strict), StorageError, KeyError, ClosedError, ValueError where a version cannot be read, what the bucket's merge throws
    */
   async get(key: string, options?: GetCallOptions): Promise<Entry<V>> {
     const name = this.key(key)
     const { r, strictQuorum, signal } = this.getOptions(options, GET_OPTIONS)
     signal?.throwIfAborted()
-    return this.inside.lifetime.whileOpen(this.read(name, r, strictQuorum), signal)
+    const entry = await this.inside.lifetime.whileOpen(this.read(name, r, strictQuorum), signal)
+    // Who asked for one value shall not take the first version for all of them.
+    const mergeError = mergeErrorOf(entry)
+    if (mergeError !== undefined) throw mergeError
+    return entry
   }
 
   /**
@@ -114,9 +118,6 @@ export class Bucket<V = AnyValue> {
           await session.allDecided(name)
           const writes = session.writesOf(name)
           const entry = await this.get(key, { r, quorum, signal })
-          // The next value is made of all versions or of none.
-          const mergeError = mergeErrorOf(entry)
-          if (mergeError !== undefined) throw mergeError
           const next = await change(entry.value, entry)
           if (next === undefined)
             throw new ValueError('update: the function returned undefined. Return the next value, or use delete().')
@@ -171,7 +172,7 @@ export class Bucket<V = AnyValue> {
       {
         interest: key === undefined ? { prefix: this.prefix() + prefix } : { key: this.key(key) },
         inside: this.inside,
-        read: (name) => this.read(name, this.settings.r, false),
+        read: async (name) => this.tolerant(await this.read(name, this.settings.r, false)),
         scan: (ended) => this.scan({ prefix, signal: ended }),
         storeKey: (name) => this.key(name),
       },
@@ -210,7 +211,7 @@ export class Bucket<V = AnyValue> {
       (range) => node.coordinator.scan(range, n, { r, strictQuorum: false }),
       ({ key: name, container, outcome }) => {
         try {
-          return this.entry(name, container, outcome)
+          return this.tolerant(this.entry(name, container, outcome))
         } catch (error) {
           if (!(error instanceof ValueError)) throw error
           // As for a record that is damaged everywhere: one value that nobody can read must not hide all others.
@@ -255,10 +256,14 @@ export class Bucket<V = AnyValue> {
 
   /** @throws ValueError */
   private entry(name: StoreKey, container: Container, quorum: Quorum): Entry<V> {
-    const { room, session, wallTime, onError } = this.inside
-    const entry = toEntry(room, name, session.saw(name, container), quorumOf(quorum), this.settings.merge, wallTime())
+    const { room, session, wallTime } = this.inside
+    return toEntry(room, name, session.saw(name, container), quorumOf(quorum), this.settings.merge, wallTime())
+  }
+
+  /** A key at which the merge fails is among others here: it is shown as a conflict, with all its versions, and the failure told. */
+  private tolerant(entry: Entry<V>): Entry<V> {
     const mergeError = mergeErrorOf(entry)
-    if (mergeError !== undefined) onError(mergeError)
+    if (mergeError !== undefined) this.inside.onError(mergeError)
     return entry
   }
 

@@ -19,6 +19,8 @@ import { type OpenOptions, type Settings, describeConfig, readOptions } from './
 import { Store } from './store.js'
 
 const NOTE_SIZE_EVERY_MS = 10_000
+/** A server may give ever new reasons. */
+const MAX_WARNED = 20
 
 /** The switchable links of each store, for `tabring/testing`. */
 export const linksOf = new WeakMap<Store, Links>()
@@ -68,7 +70,7 @@ async function startStore(settings: Settings, slot: Slot, storage: Storage, told
   const warned = new Set<string>()
   // Each once: what keeps a tab alone does so at every attempt. And in a later turn: nobody listens to the store yet.
   const onWarning = (message: string) => {
-    if (warned.has(message)) return
+    if (warned.has(message) || warned.size >= MAX_WARNED) return
     warned.add(message)
     setTimeout(() => node.events.emit('error', new ConnectionError(message)))
   }

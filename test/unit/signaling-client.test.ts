@@ -61,6 +61,7 @@ function client(self: NodeId, urls: SignalingClientOptions['urls'], more: Partia
     room: 'room',
     self,
     onWarning: (message) => warnings.push(message),
+    onUnreadable: (message) => warnings.push(message),
     WebSocket: WebSocket as unknown as typeof globalThis.WebSocket,
     ...more,
   })

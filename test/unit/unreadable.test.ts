@@ -3,6 +3,7 @@ import { ExtData, encode } from '@msgpack/msgpack'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { showValue } from '../../src/page/values.js'
+import type { Entry } from '../../src/store/entry.js'
 import { ValueError } from '../../src/store/errors.js'
 import { decodeValue } from '../../src/store/values.js'
 import { type Ring, named, nodeOf, openRing } from '../paper/ring.js'
@@ -78,22 +79,19 @@ describe('a merge that fails', () => {
     const { store, errors } = storeAt(ring.tab(0), { buckets: { b: { merge } } })
     const bucket = store.bucket('b')
     for (const key of ['a', 'b', 'b', 'c']) await answerOf(ring, bucket.put(key, errors.length, { context: null }))
-    const entry = await answerOf(ring, bucket.get('b'))
-    expect(entry).toMatchObject({ siblings: [0, 0], value: 0, conflict: true })
-    expect(errors).toEqual([error])
-    await expect(
-      answerOf(
-        ring,
-        bucket.update('b', () => 1),
-      ),
-    ).rejects.toEqual(error)
-    const keys: string[] = []
+    await expect(answerOf(ring, bucket.get('b'))).rejects.toEqual(error)
+    const update = bucket.update('b', () => 1)
+    await expect(answerOf(ring, update)).rejects.toEqual(error)
+    const entries: Entry[] = []
     const all = async () => {
-      for await (const { key } of bucket.scan()) keys.push(key)
+      for await (const entry of bucket.scan()) entries.push(entry)
     }
     await answerOf(ring, all())
-    expect(keys).toEqual(['a', 'b', 'c'])
-    await answerOf(ring, bucket.put('b', 'resolved', { context: entry.context }))
+    expect(entries.map(({ key }) => key)).toEqual(['a', 'b', 'c'])
+    expect(errors).toEqual([error])
+    const { value } = await answerOf(ring, bucket.watch('b').next())
+    expect(value).toMatchObject({ siblings: [0, 0], value: 0, conflict: true })
+    await answerOf(ring, bucket.put('b', 'resolved', { context: (entries[1] as Entry).context }))
     expect((await answerOf(ring, bucket.get('b'))).siblings).toEqual(['resolved'])
   })
 })

@@ -191,6 +191,7 @@ export class Dialer {
       // What it was rejected for ended with its former page: an application that was mended comes by a reload.
       if (performance.now() < peer.blockedUntil) this.disarm(peer)
       peer.blockedUntil = 0
+      peer.lostOffers = 0
       peer.restartedAt = performance.now()
       this.options.onNewSession(peer)
     }
@@ -207,8 +208,10 @@ export class Dialer {
     const { link } = peer
     if (self < peer.node) return
     // Otherwise the call is older than the link that we have or make; or the offer was lost, for who has it does not call.
-    const isLost = link && !link.answered && performance.now() - peer.dialedAt > CALL_TIMEOUT_MS
+    const isLost = link && !link.answered && performance.now() - peer.dialedAt > CALL_TIMEOUT_MS * (1 + peer.lostOffers)
     if (link && link.id !== deadLink && !isLost) return
+    // Who never gets an offer is not dialed at each of its calls.
+    if (isLost) peer.lostOffers++
     peer.failures = 0
     this.drop(peer)
     if (this.welcome(peer)) this.consider(peer)
@@ -252,6 +255,7 @@ export class Dialer {
       onOpen: () => {
         this.disarm(peer)
         peer.openedAt = performance.now()
+        peer.lostOffers = 0
         peer.gone = false
         options.onOpen(peer)
       },

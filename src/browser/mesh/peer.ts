@@ -19,6 +19,8 @@ export class Peer {
   dialedAt = 0
   openedAt = 0
   failures = 0
+  /** In a row. */
+  lostOffers = 0
   blockedUntil = 0
   /** Of the attempt under way, or the pause before the next one. */
   timer: ReturnType<typeof setTimeout> | undefined

@@ -175,9 +175,10 @@ export function decodeContext(bytes: Uint8Array): CausalContext {
 export function digestOf(key: string, container: Container): Digest {
   const all = about(container)
   if (all.digest && all.key === key) return all.digest
+  const digest = digestAnew(key, container)
   all.key = key
-  all.digest = digestAnew(key, container)
-  return all.digest
+  all.digest = digest
+  return digest
 }
 
 function digestAnew(key: string, container: Container): Digest {
