@@ -69,7 +69,7 @@ interface Server {
   socket: WebSocket | undefined
   next: WebSocket | undefined
   joinedAt: number
-  /** It has answered a join once. */
+  /** It has answered once, if only with a refusal. */
   known: boolean
   present: Set<NodeId>
   failures: number
@@ -193,6 +193,7 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
         return
       }
       if (!message) return
+      server.known = true
       if (message.type === 'peers' && socket === server.next) joined(server, socket)
       // What was on its way to the former connection still counts, but for presence.
       const isRefused = message.type === 'error' && socket === server.next
@@ -211,7 +212,6 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
   function joined(server: Server, socket: WebSocket): void {
     clearTimeout(server.timer)
     server.joinedAt = performance.now()
-    server.known = true
     server.next = undefined
     const former = server.socket
     server.socket = socket

@@ -3,7 +3,7 @@ import { type Server, createServer } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
-import { type Signaling as Attached, attachSignaling } from '../../signaling/index.js'
+import { type Signaling as Attached, type SignalingOptions, attachSignaling } from '../../signaling/index.js'
 import {
   type Signaling,
   type SignalingClientOptions,
@@ -19,12 +19,13 @@ class TestServer {
   #attached: Attached | undefined
   #sockets = new Set<Socket>()
   #port = 0
+  constructor(private readonly options?: SignalingOptions) {}
   get url(): string {
     return `ws://127.0.0.1:${this.#port}/signal`
   }
   async start(): Promise<this> {
     this.#http = createServer().on('connection', (socket) => this.#sockets.add(socket))
-    this.#attached = attachSignaling(this.#http)
+    this.#attached = attachSignaling(this.#http, this.options)
     await new Promise<void>((resolve) => this.#http?.listen(this.#port, '127.0.0.1', resolve))
     this.#port = (this.#http.address() as AddressInfo).port
     return this
@@ -42,8 +43,8 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end()
 })
 
-async function server(): Promise<TestServer> {
-  const started = await new TestServer().start()
+async function server(options?: SignalingOptions): Promise<TestServer> {
+  const started = await new TestServer(options).start()
   ends.push(() => started.kill())
   return started
 }
@@ -253,4 +254,14 @@ test('an address where no server answers is told of once; one that did answer is
   await known.kill()
   await expect.poll(() => b.warnings, { timeout: 20_000 }).toEqual([expect.stringContaining(unknown.url)])
   expect(a.warnings).toEqual([])
+})
+
+// It was told of as one that does not answer, after what it had answered.
+test('a server that refuses has answered', async () => {
+  const full = await server({ peersPerRoom: 1 })
+  const a = client(A, full.url)
+  await expect.poll(() => a.events).toEqual(['open'])
+  const b = client(B, full.url)
+  await new Promise((resolve) => setTimeout(resolve, 6000))
+  expect(new Set(b.warnings)).toEqual(new Set([expect.stringContaining('the room has 1 peers')]))
 })
