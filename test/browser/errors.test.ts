@@ -511,6 +511,7 @@ describe('calls', () => {
               const error = detail as Error & { code: string }
               const { name, code, message } = error
               errors.push({ name, code, message, tabring: error instanceof window.tabring.TabringError })
+              // Nothing tells that no second one comes.
               setTimeout(resolve, 3000)
             }),
           )

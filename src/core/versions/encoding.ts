@@ -80,33 +80,33 @@ function dotFromWire(actors: readonly ActorId[], index: unknown, counter: unknow
   return { actor, counter }
 }
 
-/** What was worked out of a container, or found out about it, so that nobody need do it again. Containers never change. */
-interface Known {
-  bytes?: Uint8Array
-  digest?: Digest
+/** What was worked out of a container, so that nobody need do it again. Containers never change. */
+interface Memo {
+  bytes: Uint8Array | undefined
+  digest: Digest | undefined
   /** Whose key is in the digest. */
-  key?: string
+  key: string | undefined
 }
 
-const known = new WeakMap<Container, Known>()
+const memos = new WeakMap<Container, Memo>()
 /** What these bytes hold. They never change either. */
 const containers = new WeakMap<Uint8Array, Container>()
 
-function about(container: Container): Known {
-  const found = known.get(container)
+function memoOf(container: Container): Memo {
+  const found = memos.get(container)
   if (found) return found
-  const none: Known = { bytes: undefined, digest: undefined, key: undefined }
-  known.set(container, none)
-  return none
+  const memo: Memo = { bytes: undefined, digest: undefined, key: undefined }
+  memos.set(container, memo)
+  return memo
 }
 
 /** In a buffer of their own: a disk stores the whole buffer behind its bytes. */
 export function encodeContainer(container: Container): Uint8Array {
-  const all = about(container)
-  const { bytes } = all
+  const memo = memoOf(container)
+  const { bytes } = memo
   if (bytes && bytes.length === bytes.buffer.byteLength) return bytes
   const own = bytes?.slice() ?? encodeAnew(container)
-  all.bytes = own
+  memo.bytes = own
   containers.set(own, container)
   return own
 }
@@ -130,7 +130,7 @@ export function decodeContainer(bytes: Uint8Array): Container {
   if (found) return found
   const container = decodeAnew(bytes)
   containers.set(bytes, container)
-  known.set(container, { bytes, digest: undefined, key: undefined })
+  memos.set(container, { bytes, digest: undefined, key: undefined })
   return container
 }
 
@@ -173,11 +173,11 @@ export function decodeContext(bytes: Uint8Array): CausalContext {
  * (hash clocks, not encodings: riak_kv#1656).
  */
 export function digestOf(key: string, container: Container): Digest {
-  const all = about(container)
-  if (all.digest && all.key === key) return all.digest
+  const memo = memoOf(container)
+  if (memo.digest && memo.key === key) return memo.digest
   const digest = digestAnew(key, container)
-  all.key = key
-  all.digest = digest
+  memo.key = key
+  memo.digest = digest
   return digest
 }
 
