@@ -6,7 +6,7 @@
 import { type DBSchema, type IDBPDatabase, openDB } from 'idb'
 import { type Random, StorageFailure } from '../core/environment.js'
 import { type DeviceId, NODE_ID_LENGTH, type NodeId } from '../core/ids.js'
-import { quiet } from './storage/database.js'
+import { quiet, toFailure } from './storage/database.js'
 
 interface SlotRow {
   room: string
@@ -65,8 +65,7 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
         : 'this page is no secure context, so Web Locks and WebCrypto are missing: open it over https or from localhost',
     )
   }
-  const registry = await openRegistry()
-  try {
+  return withRegistry(async (registry) => {
     const device = await deviceOf(registry, random)
     const known = await slotsOf(registry, room)
     const own = slotsOfThisTab(room)
@@ -100,9 +99,7 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
       })
       return slotOf(row, device, release)
     }
-  } finally {
-    registry.close()
-  }
+  })
 }
 
 function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
@@ -185,12 +182,13 @@ function databaseName({ room, node }: SlotRow): string {
   return `tabring/${encodeURIComponent(room)}/${node}`
 }
 
+/** @throws StorageFailure */
 async function withRegistry<T>(work: (registry: IDBPDatabase<RegistrySchema>) => Promise<T>): Promise<T> {
-  const registry = await openRegistry()
   try {
-    return await work(registry)
-  } finally {
-    registry.close()
+    const registry = await openRegistry()
+    return await work(registry).finally(() => registry.close())
+  } catch (error) {
+    throw toFailure(error)
   }
 }
 

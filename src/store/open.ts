@@ -8,7 +8,6 @@ import { watchPage } from '../browser/page-life.js'
 import { browserClock, browserRandom } from '../browser/platform.js'
 import { createSignalingClient } from '../browser/signaling-client.js'
 import { type Slot, claimSlot } from '../browser/slots.js'
-import { toFailure } from '../browser/storage/database.js'
 import { type StorageEvents, openIndexedDbStorage } from '../browser/storage/indexeddb-storage.js'
 import { type Storage, StorageFailure } from '../core/environment.js'
 import type { ReplicationFactor } from '../core/ids.js'
@@ -45,9 +44,7 @@ export async function openStore(options: OpenOptions): Promise<Store> {
 }
 
 async function open(settings: Settings, signal: AbortSignal | undefined): Promise<Store> {
-  const slot = await claimSlot(settings.room, browserRandom).catch((error) => {
-    throw toFailure(error)
-  })
+  const slot = await claimSlot(settings.room, browserRandom)
   const damage: StorageFailure[] = []
   const told: StorageEvents = { onUpgraded() {}, onDamaged: (failure) => void damage.push(failure) }
   const storage = openIndexedDbStorage(slot.databaseName, told)
@@ -148,7 +145,7 @@ async function startStore(settings: Settings, slot: Slot, storage: Storage, told
   })
   linksOf.set(store, links)
   // With the data of this node, the registry may be gone that says whose they are.
-  node.events.on('reborn', () => void slot.restore().catch((error) => node.events.emit('error', toFailure(error))))
+  node.events.on('reborn', () => void slot.restore().catch((error) => node.events.emit('error', error)))
   told.onDamaged = (failure) => node.events.emit('error', failure)
   told.onUpgraded = () => {
     // Without a disk it can promise nothing: the others take over, and the application is told.
