@@ -169,7 +169,7 @@ export class StorageFailure extends Error {
 
 /** What a transport carries in one piece. */
 export const MAX_FRAME_BYTES = 16 * 1024 * 1024
-/** Longer than any frame may live; also how long a reaper must wait for old writes to die on the way. */
+/** Longer than any frame may live. */
 export const MAX_TTL_MS = 30_000
 
 /** Foreground frames overtake background frames on the wire. */

@@ -74,7 +74,7 @@ export interface NodeEvents extends Pick<CoordinatorEvents, 'repair' | 'refused'
   /** Something that `status` shows may have changed. */
   status: undefined
   member: MemberRecord
-  mismatch: { node: NodeId; theirs: string }
+  mismatch: { node: NodeId; theirs: string; ours: string }
   handoff: { node: NodeId; keys: number; left: number }
   transfer: { node: NodeId; partitions: number; keys: number; left: number }
   /** The disk was found empty: what only this node had is gone, and all else comes back from the others. */

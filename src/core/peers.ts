@@ -72,7 +72,8 @@ export interface PeerEvents {
   ended: NodeId
   /** Its session with this node had ended, which this node did not notice: what it was told is lost. */
   renewed: NodeId
-  mismatch: { node: NodeId; theirs: string }
+  /** Both sides' room parameters and versions of the protocol. */
+  mismatch: { node: NodeId; theirs: string; ours: string }
   malformed: NodeId
   /** This tab stood still for so many milliseconds: frozen, or asleep with its machine. Comes before the first frame is read. */
   woke: number
@@ -348,7 +349,9 @@ export class Peers {
     const protocol = Math.min(newest, hello.protocol[1])
     if (protocol < Math.max(oldest, hello.protocol[0]) || hello.config !== this.self.config) {
       if (hello.answer) this.sayHello(from, false)
-      this.events.emit('mismatch', { node: from, theirs: `${hello.config} (protocol ${hello.protocol.join(' to ')})` })
+      const describe = (config: string, versions: readonly number[]) => `${config} (protocol ${versions.join(' to ')})`
+      const theirs = describe(hello.config, hello.protocol)
+      this.events.emit('mismatch', { node: from, theirs, ours: describe(this.self.config, this.protocol) })
       // After the answer had a chance to leave: the peer should learn the reason as well.
       this.clock.setTimer(500, () => this.reject(from))
       return

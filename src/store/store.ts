@@ -374,9 +374,9 @@ export class Store extends EventTarget {
     })
     events.on('sync', ({ peer, pulled, pushed }) => this.emit('sync', { node: peer, pulled, pushed }))
     events.on('error', (error) => this.emit('error', publicError(error)))
-    events.on('mismatch', ({ node, theirs }) => {
+    events.on('mismatch', ({ node, theirs, ours }) => {
       const error = new ConfigMismatchError(
-        `The peer ${node} runs with other room parameters: ${theirs}. Here: ${this.node.peers.self.config}.`,
+        `The peer ${node} runs with other room parameters: ${theirs}. Here: ${ours}.`,
       )
       this.mismatches.set(node, { session: this.controls.presence().get(node), error })
       this.emit('error', error)

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import type { Partition } from '../../src/core/ids.js'
 import type { Message } from '../../src/core/messages.js'
 import { named, nodeOf, openRing } from '../paper/ring.js'
+import { answerOf, passing, storeAt } from './support/stores.js'
 
 const partition = 0 as Partition
 
@@ -26,4 +27,21 @@ test.each<Message>([
   expect(reply).toEqual({ type: 'Failed', kind: 'unavailable' })
   expect(ring.world.time.now - start).toBeLessThan(500)
   expect(ring.world.errors.length).toBeGreaterThan(0)
+})
+
+// It was kept as a copy of what passes through here, and shown as if somebody had it.
+test('a put that rejected, as nobody has taken it, is shown by no get', async () => {
+  const ring = await openRing(5, {}, { quiet: false })
+  const [stranger] = ring.others('k')
+  ring.partition(
+    [stranger],
+    ring.tabs.filter((tab) => tab !== stranger),
+  )
+  await ring.pass(10_000)
+  const { store } = storeAt(stranger)
+  if (!stranger.storage) throw new Error('it is open')
+  stranger.storage.failingOnce = 'unknown'
+  await expect(answerOf(ring, store.put('k', 'nobody took it'))).rejects.toThrow('The database failed')
+  await passing(ring, 2000)
+  expect((await answerOf(ring, store.get('k'))).value).toBeUndefined()
 })

@@ -34,6 +34,21 @@ test('a scan that takes its time does not show what was deleted and forgotten me
   for (const key of ['b', 'd']) expect(ring.tabs.map((tab) => replicaAt(tab, key))).toEqual([[], [], [], []])
 })
 
+// It was held against the page that the stream had asked for after that.
+test('nor what waits for its turn behind a page that ends', async () => {
+  const ring = await openRing(4, { ...SOON, batchBytes: 200 })
+  const [reader, writer] = [ring.tab(0), ring.tab(1)]
+  const value = 'there'.padEnd(150, '.')
+  for (const key of 'abcdefghij') await ring.client(writer).put(key, value, { w: 3 })
+  const range = { from: named('a'), to: named('z'), reverse: false }
+  const entries = nodeOf(reader).coordinator.scan(range, 3, { r: 2, strictQuorum: false }).entries()
+  for (const key of 'abcd') expect((await ring.await(entries.next())).value?.key).toBe(named(key))
+  await deleteForGood(ring, writer, 'e')
+  const { value: next } = await ring.await(entries.next())
+  expect(next && [next.key, textsOf(next.container)]).toEqual([named('e'), []])
+  expect(ring.tabs.map((tab) => replicaAt(tab, 'e'))).toEqual([[], [], [], []])
+})
+
 test('a get that takes its time neither shows nor repairs with what was deleted and forgotten meanwhile', async () => {
   const ring = await openRing(4, SOON)
   const [reader, writer] = ring.tabs as [Tab, Tab]

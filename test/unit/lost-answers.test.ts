@@ -1,4 +1,4 @@
-/** A get where frames are lost. */
+/** Puts and gets where frames are lost. */
 import { decode } from '@msgpack/msgpack'
 import { expect, test } from 'vitest'
 import { named, nodeOf, openRing } from '../paper/ring.js'
@@ -22,4 +22,15 @@ test('a value whose sending was lost is asked for again, and not given up with i
   expect(met).toBe(true)
   expect(container.siblings).toHaveLength(1)
   expect(ring.world.time.now - start).toBeLessThan(1000)
+})
+
+// It was five: the first sending was not counted.
+test('a put is sent four times to a home that says nothing, and no more', async () => {
+  const ring = await openRing(3, { patienceMinMs: 100, patienceMaxMs: 100, hintedHandoff: false })
+  const [writer, silent] = ring.homes('k')
+  ring.world.network.knobs.lose = (from, _, frame) => from === silent.id && typeOf(frame) === 'Stored'
+  const sent = await ring.messages(async () => {
+    await ring.client(writer).put('k', 'value', { w: 3 })
+  })
+  expect(sent.filter(({ type, to }) => type === 'Store' && to === silent.id)).toHaveLength(4)
 })

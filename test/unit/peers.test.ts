@@ -55,8 +55,8 @@ test.each(['Hello of the one', 'Hello of the other'])('one lost %s does not keep
 test('both sides learn that their room parameters do not match, and part', async () => {
   const link = new Link('n=3', 'n=5')
   await link.open()
-  expect(new Set(link.a.events)).toEqual(new Set([`mismatch ${B} n=5 (protocol 1 to 1)`]))
-  expect(new Set(link.b.events)).toEqual(new Set([`mismatch ${A} n=3 (protocol 1 to 1)`]))
+  expect(new Set(link.a.events)).toEqual(new Set([`mismatch ${B} n=5 (protocol 1 to 1), here n=3 (protocol 1 to 1)`]))
+  expect(new Set(link.b.events)).toEqual(new Set([`mismatch ${A} n=3 (protocol 1 to 1), here n=5 (protocol 1 to 1)`]))
   await link.clock.advance(500)
   expect([link.a.rejected.includes(B), link.b.rejected.includes(A)]).toEqual([true, true])
 })
@@ -140,8 +140,8 @@ test.each([
 test('protocols without a version in common do not meet, and both sides are told', async () => {
   const link = new Link('room', 'room', { a: [1, 1], b: [2, 3] })
   await link.open()
-  expect(new Set(link.a.events)).toEqual(new Set([`mismatch ${B} room (protocol 2 to 3)`]))
-  expect(new Set(link.b.events)).toEqual(new Set([`mismatch ${A} room (protocol 1 to 1)`]))
+  expect(new Set(link.a.events)).toEqual(new Set([`mismatch ${B} room (protocol 2 to 3), here room (protocol 1 to 1)`]))
+  expect(new Set(link.b.events)).toEqual(new Set([`mismatch ${A} room (protocol 1 to 1), here room (protocol 2 to 3)`]))
   expect(link.a.peers.protocolWith(B)).toBeUndefined()
 })
 

@@ -94,7 +94,8 @@ export class Coordinator {
     })
     const outcome = background.foreground(put.outcome).then((result) => {
       if (result.refused) this.events.emit('refused', { key, dot: sibling.dot })
-      else this.keepCopy(key, container, false)
+      // What nobody has taken must not be shown as if it were somewhere.
+      else if (result.acks.length > 0) this.keepCopy(key, container, false)
       metrics.count(value ? 'puts' : 'deletes')
       metrics.latency('put', clock.now() - start)
       return result

@@ -220,7 +220,8 @@ class Put {
     if (!this.resolve || this.afterLimit || this.answers() >= this.options.w) return
     for (const node of [...this.asked]) {
       if (node === routing.self || this.acks.has(node) || this.replace(node, bytes)) continue
-      if (routing.isReachable(node) && !peers.isMoving(node)) this.send(node, this.standIns.get(node), bytes)
+      if (attempt < MAX_ATTEMPTS && routing.isReachable(node) && !peers.isMoving(node))
+        this.send(node, this.standIns.get(node), bytes)
     }
     this.decideIfMet()
     if (attempt < MAX_ATTEMPTS)

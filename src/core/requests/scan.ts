@@ -55,7 +55,7 @@ const MAX_AHEAD = 15
 /** A key that is to be yielded soon. */
 interface Upcoming {
   key: StoreKey
-  /** Of `forgettings`, when its versions were asked for. */
+  /** Of `forgettings`, when the first of its versions was asked for. */
   asked: number
   entry: Promise<ScanEntry | undefined>
   again: () => Promise<ScanEntry | undefined>
@@ -113,9 +113,12 @@ export class Scan {
     if (key === undefined) return undefined
     const holders = streams.filter((stream) => stream.entries[0]?.[0] === key)
     const containers = holders.map((stream) => (stream.entries.shift() as [StoreKey, Uint8Array])[1])
-    const asked = this.context.forgettings.now
-    const again = () => this.agree(key, holders, containers, streams)
-    const entry = again()
+    // As of now: a stream may ask for its next page while the key waits for its turn.
+    const asked = Math.min(this.context.forgettings.now, ...holders.map((stream) => stream.asked))
+    const agree = (shown: Uint8Array[]) => this.agree(key, holders, shown, streams)
+    // What was forgotten after these versions were asked for is not there any more, and nothing but a read would tell.
+    const again = () => agree([])
+    const entry = this.context.forgettings.since(asked, key) ? again() : agree(containers)
     // A failure is for whoever takes the entry, and perhaps nobody will.
     entry.catch(() => {})
     return { key, asked, entry, again }
@@ -183,7 +186,7 @@ export class Scan {
     encoded: Uint8Array[],
     streams: Stream[],
   ): Promise<ScanEntry | undefined> {
-    const { routing, forgettings } = this.context
+    const { routing } = this.context
     const homes = routing.homes(key)
     const { partition } = routing.addressOf(key)
     const answering = streams.filter((stream) => !stream.failed && stream.node && homes.includes(stream.node))
@@ -191,9 +194,7 @@ export class Scan {
     const whole = answering.filter((stream) => !stream.lacking.has(partition))
     const deciding =
       whole.length > 0 ? answering.filter((one) => holders.includes(one) || whole.includes(one)) : answering
-    // What has been forgotten since the page was asked for is not there any more, and nothing else would tell.
-    const isForgotten = holders.some(({ asked }) => forgettings.since(asked, key))
-    const shown = isForgotten ? [] : encoded.map((bytes) => ifPossible(() => decodeContainer(bytes)))
+    const shown = encoded.map((bytes) => ifPossible(() => decodeContainer(bytes)))
     const [first, ...rest] = shown
     const digest = first && digestOf(key, first)
     const allShowIt = deciding.length > 0 && deciding.every((stream) => holders.includes(stream))

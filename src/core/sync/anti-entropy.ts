@@ -75,9 +75,7 @@ export class AntiEntropy {
 
   /** Partitions that both this node and the peer should hold. */
   shared(peer: NodeId): Partition[] {
-    return [...this.duties.held(), ...this.duties.standingIn()].filter((partition) =>
-      this.routing.homesOf(partition).includes(peer),
-    )
+    return this.duties.onDuty().filter((partition) => this.routing.homesOf(partition).includes(peer))
   }
 
   private later(node: NodeId, delayMs: number): void {
@@ -123,10 +121,7 @@ export class AntiEntropy {
       for (const n of this.duties.inUse())
         for (const partition of this.duties.partitionsOf(n)) if (this.standsIn(partition, away)) wanted.add(partition)
     }
-    const former = this.duties.standingIn()
-    if (former.length === wanted.size && former.every((partition) => wanted.has(partition))) return
-    this.duties.setStandIns(wanted)
-    this.onStandInsChanged()
+    if (this.duties.setStandIns(wanted)) this.onStandInsChanged()
   }
 
   private standsIn(partition: Partition, away: Set<NodeId>): boolean {

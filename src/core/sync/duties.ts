@@ -80,13 +80,17 @@ export class Duties {
     this.changed()
   }
 
-  /** Takes over for homes that have been away too long; drops what is over. */
-  setStandIns(partitions: Set<Partition>): void {
+  /** Takes over for homes that have been away too long; drops what is over. @returns whether that is news */
+  setStandIns(partitions: Set<Partition>): boolean {
+    if (partitions.size === this.standIns.size && [...partitions].every((partition) => this.standIns.has(partition)))
+      return false
     for (const partition of this.standIns)
       if (!partitions.has(partition) && !this.homes.has(partition)) this.doubt(partition)
     for (const partition of partitions)
       if (!this.standIns.has(partition) && !this.homes.has(partition)) this.doubt(partition)
     this.standIns = partitions
+    this.changed()
+    return true
   }
 
   /** It belongs to a replication class that is in use here. */
@@ -153,13 +157,14 @@ export class Duties {
     return [...this.homes]
   }
 
-  standingIn(): Partition[] {
-    return [...this.standIns]
+  /** All partitions that this node should hold now, each once: one that it stands in for may just have become its own. */
+  onDuty(): Partition[] {
+    return [...new Set([...this.homes, ...this.standIns])]
   }
 
   /** Homes and stand-in duties whose data is not all here yet. */
   filling(): Partition[] {
-    return [...this.homes, ...this.standIns].filter((partition) => !this.whole.has(partition))
+    return this.onDuty().filter((partition) => !this.whole.has(partition))
   }
 
   inUse(): ReplicationFactor[] {

@@ -185,7 +185,7 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/requests/put.ts',
-        find: '      if (routing.isReachable(node) && !peers.isMoving(node)) this.send(node, this.standIns.get(node), bytes)\n',
+        find: '      if (attempt < MAX_ATTEMPTS && routing.isReachable(node) && !peers.isMoving(node))\n        this.send(node, this.standIns.get(node), bytes)\n',
         replace:
           '      const { siblings: [sibling] } = this.entry.container\n      if (!sibling || !routing.isReachable(node)) continue\n      const dot = { ...sibling.dot, counter: sibling.dot.counter + 1000 * attempt }\n      this.send(node, this.standIns.get(node), encodeContainer({ siblings: [{ ...sibling, dot }], context: { vector: new Map(), cloud: new Map([[dot.actor, new Set([dot.counter])]]) } }))\n',
       },

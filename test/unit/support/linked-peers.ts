@@ -56,7 +56,9 @@ class Side implements Transport {
     this.peers = new Peers(identity, this.clock, this, options, (error) => this.errors.push(error))
     for (const type of ['up', 'down', 'malformed'] as const)
       this.peers.events.on(type, (from) => this.events.push(`${type} ${from}`))
-    this.peers.events.on('mismatch', ({ node: from, theirs }) => this.events.push(`mismatch ${from} ${theirs}`))
+    this.peers.events.on('mismatch', ({ node: from, theirs, ours }) =>
+      this.events.push(`mismatch ${from} ${theirs}, here ${ours}`),
+    )
     this.peers.handle('Read', (message) => {
       this.handled.push(message)
       return RESULT
