@@ -27,7 +27,10 @@ import {
 /** A container of many large siblings, and a little room in its frame for the rest. */
 export const MAX_CONTAINER_BYTES = MAX_FRAME_BYTES - 256 * 1024
 
-/** One that has grown beyond that, on many sides of a cut at once, stays where it is until somebody resolves it, and is in no other key's way. */
+/**
+ * One that has grown beyond that, on many sides of a cut at once, stays where it is until somebody who sees it resolves it. It is in no other key's way,
+ * and nobody denies it: whoever is asked for it says that there is something, by its digest or by no bytes in its place.
+ */
 export function mayTravel(container: Uint8Array): boolean {
   return container.length <= MAX_CONTAINER_BYTES
 }
@@ -102,16 +105,23 @@ export const shapes = {
   /** Durable now. `refused`: keys whose sibling limit is reached. */
   Stored: shape(11, { refused: list(key, MAX_ENTRIES) }),
   Read: shape(13, { key, full: flag }),
-  /** `digest` is empty when there is nothing. `complete`: this node would know if there were something. */
+  /**
+   * `digest` is empty when there is nothing. No container, though it was asked for: it is too large to travel. `complete`: this node would know if there
+   * were something.
+   */
   ReadResult: shape(14, { digest, container: optional(container), complete: flag }),
-  /** A read or a write that the disk refused: no answer is not 'absent' (P41). */
+  /** A read or a write that the disk refused, or an answer that is too large for a frame: no answer is not 'absent' (P41). */
   Failed: shape(15, { kind: text(16) }),
   Fetch: shape(16, { keys: list(key, MAX_ENTRIES) }),
-  /** `cursor`: where the next page goes on; undefined at the end. */
+  /**
+   * `cursor`: where the next page goes on; undefined at the end. Of a whole partition, no bytes stand for a container that is too large to travel; what
+   * was asked for by its key is left out.
+   */
   Entries: shape(17, { entries, cursor: optional(text(1300)) }),
   /** The live keys from `from` up to `to` (exclusive), in key order. */
   Scan: shape(18, { from: text(1300), to: text(1300), limit: count, reverse: flag }),
   /**
+   * No bytes stand for a container that is damaged, or too large to travel: a read has to decide what there is.
    * `lacking`: partitions of the range's replication class of which this node may lack data. Those of others too: who asks may take it for a home
    * that it does not know to be one.
    */

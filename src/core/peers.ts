@@ -179,7 +179,7 @@ export class Peers {
 
   /** Sends a message that wants no reply. False when it could not even be queued. */
   notify(to: NodeId, message: Message, lane: Lane, ttl = MAX_TTL_MS): boolean {
-    return this.sessions.has(to) && this.sendFrame(to, message, 0, ttl, lane)
+    return this.sessions.has(to) && this.sendFrame(to, message, 0, ttl, lane) === 'queued'
   }
 
   /**
@@ -205,7 +205,7 @@ export class Peers {
       }
       let cancel = this.clock.setTimer(timeoutMs, timeOut)
       this.pending.set(id, { to, sentAt, finish })
-      if (!this.sessions.has(to) || !this.sendFrame(to, message, id, timeoutMs, lane)) finish(undefined)
+      if (!this.sessions.has(to) || this.sendFrame(to, message, id, timeoutMs, lane) !== 'queued') finish(undefined)
     })
   }
 
@@ -224,11 +224,18 @@ export class Peers {
     return this.options.protocol ?? PROTOCOL
   }
 
-  private sendFrame(to: NodeId, message: Message, id: number, ttl: number, lane: Lane): boolean {
+  private sendFrame(
+    to: NodeId,
+    message: Message,
+    id: number,
+    ttl: number,
+    lane: Lane,
+  ): 'queued' | 'refused' | 'too-large' {
     const now = this.clock.now()
     const header: FrameHeader = { id, incarnation: this.self.incarnation, sentAt: now, ttl: Math.min(ttl, MAX_TTL_MS) }
     const frame = encodeFrame(shapes[message.type], header, message)
-    return frame.length <= MAX_FRAME_BYTES && this.transport.send(to, frame, lane, lifeOf(frame, ttl))
+    if (frame.length > MAX_FRAME_BYTES) return 'too-large'
+    return this.transport.send(to, frame, lane, lifeOf(frame, ttl)) ? 'queued' : 'refused'
   }
 
   private sayHello(node: NodeId, answer: boolean): void {
@@ -331,7 +338,11 @@ export class Peers {
     const handler = this.handlers.get(message.type) as Handler<MessageType> | undefined
     if (!handler) return
     const answer = (reply: Message | undefined) => {
-      if (reply && header.id > 0) this.sendFrame(from, reply, header.id, header.ttl, laneOfReply(message.type))
+      if (!reply || header.id === 0) return
+      const lane = laneOfReply(message.type)
+      // Without a word, who asks would wait for its time-out.
+      if (this.sendFrame(from, reply, header.id, header.ttl, lane) === 'too-large')
+        this.sendFrame(from, { type: 'Failed', kind: 'too-large' }, header.id, header.ttl, lane)
     }
     try {
       const result = handler(message as never, from)

@@ -58,6 +58,46 @@ class Scene {
   }
 }
 
+// It had left the memory and was not on the disk yet: a get that found no home said 'absent'.
+describe('a copy that is being written', () => {
+  /** What is read at every moment around the writing, which has to wait for others' commits. */
+  async function readings(scene: Scene): Promise<Set<number | undefined>> {
+    await scene.clock.advance(199.5)
+    const found: ReturnType<Copies['find']>[] = []
+    for (let i = 0; i < 40; i++) {
+      void scene.storage.commit({ meta: [['x', new Uint8Array(1)]] }, 'relaxed')
+      found.push(scene.copies.find(addressOf(KEY, 16)))
+      await scene.clock.advance(0.1)
+    }
+    await scene.clock.advance(1000)
+    return new Set((await Promise.all(found)).map(({ siblings }) => siblings[0]?.dot.counter))
+  }
+
+  test('can be read all the while', async () => {
+    const scene = new Scene()
+    scene.copies.keep(KEY, version(1), true)
+    expect(await readings(scene)).toEqual(new Set([1]))
+    expect(scene.onDisk).toEqual([KEY])
+  })
+
+  test('can be read together with what it adds to', async () => {
+    const scene = new Scene()
+    await scene.keep(KEY, version(2))
+    scene.copies.keep(KEY, version(1), false)
+    expect(await readings(scene)).toEqual(new Set([2]))
+  })
+
+  test('is not to be read any more once it is dropped', async () => {
+    const scene = new Scene()
+    scene.copies.keep(KEY, version(1), true)
+    await scene.clock.advance(200.5)
+    const dropped = scene.copies.drop([KEY])
+    expect(await scene.read(KEY)).toBe(undefined)
+    await dropped
+    expect(scene.onDisk).toEqual([])
+  })
+})
+
 // The memory said that it was there: seen again, it was never written.
 describe('a copy that the disk has refused', () => {
   test('is written when it is seen again', async () => {

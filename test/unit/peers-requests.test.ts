@@ -1,7 +1,7 @@
 /** Requests of two nodes to each other: answered, in vain or too late; and the door for frames that are none. */
 import { expect, test } from 'vitest'
 import type { NodeId, StoreKey } from '../../src/core/ids.js'
-import { type Message, shapes } from '../../src/core/messages.js'
+import { MAX_CONTAINER_BYTES, type Message, shapes } from '../../src/core/messages.js'
 import { encodeFrame } from '../../src/core/wire.js'
 import { A, B, DELAY, INCARNATION, KEY, Link, READ, RESULT, helloOf } from './support/linked-peers.js'
 
@@ -118,6 +118,22 @@ test('a request resolves with nothing at once when the queue is full, and when t
   link.a.handlers?.onDown(B)
   expect(await waiting).toBeUndefined()
   expect(link.a.events).toEqual([`up ${B}`, `down ${B}`])
+})
+
+// It was dropped without a word, and who asked waited for the time-out.
+test('a request of which the answer is too large for a frame is told so at once', async () => {
+  const link = await Link.greeted()
+  link.b.peers.handle('Fetch', () => ({
+    type: 'Entries',
+    entries: [
+      [KEY, new Uint8Array(MAX_CONTAINER_BYTES)],
+      [`${KEY}2` as StoreKey, new Uint8Array(MAX_CONTAINER_BYTES)],
+    ],
+    cursor: undefined,
+  }))
+  const reply = link.a.peers.request(B, { type: 'Fetch', keys: [KEY] }, 1000)
+  await link.clock.advance(2 * DELAY)
+  expect(await reply).toEqual({ type: 'Failed', kind: 'too-large' })
 })
 
 test('a handler that throws or rejects is told of, and leaves its request without an answer', async () => {

@@ -46,6 +46,8 @@ export class Copies {
   /** Least recently used first. */
   private readonly copies = new Map<StoreKey, Copy>()
   private readonly unwritten = new Map<StoreKey, Kept>()
+  /** What is on its way to the disk. Its row has a name already, and only the end of the commit makes it one that can be read. */
+  private readonly beingWritten = new Map<StoreKey, Container>()
   private bytes = 0
   /** Another number for each disk. */
   private disk = 0
@@ -127,6 +129,8 @@ export class Copies {
   private async read(key: StoreKey): Promise<Container> {
     const kept = this.unwritten.get(key)
     if (kept?.whole) return kept.container
+    const onItsWay = this.beingWritten.get(key)
+    if (onItsWay) return mergeContainers(kept?.container ?? EMPTY_CONTAINER, onItsWay)
     const copy = this.copies.get(key)
     const [bytes] = copy ? await this.storage.getCopies([copy.row]) : []
     if (copy && this.copies.get(key) === copy) {
@@ -141,6 +145,7 @@ export class Copies {
     const dropped: Copy[] = []
     for (const key of keys) {
       this.unwritten.delete(key)
+      this.beingWritten.delete(key)
       dropped.push(...this.forget(key))
     }
     // What is being written at this moment may hold them as well.
@@ -158,6 +163,7 @@ export class Copies {
   lost(): void {
     this.disk++
     this.copies.clear()
+    this.beingWritten.clear()
     this.bytes = 0
   }
 
@@ -197,10 +203,16 @@ export class Copies {
         const row = this.nameOf(key, bytes.length)
         rows.push([row, bytes])
         written.push({ key, row, bytes: bytes.length, digest: digestOf(key, container) })
+        this.beingWritten.set(key, container)
       }
       const replaced = written.flatMap(({ key }) => this.forget(key))
       for (const copy of written) this.add(copy)
-      await this.commit(rows, written, [...replaced, ...this.surplus()])
+      try {
+        await this.commit(rows, written, [...replaced, ...this.surplus()])
+      } finally {
+        // One at a time writes: what is here is of this commit.
+        this.beingWritten.clear()
+      }
     }
   }
 

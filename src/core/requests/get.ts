@@ -7,6 +7,7 @@
  */
 import type { CancelTimer, Clock, Digest } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
+import { mayTravel } from '../messages.js'
 import type { Peers } from '../peers.js'
 import { digestsFromBytes, digestsToBytes, sameDigest } from '../sync/merkle.js'
 import type { Tuning } from '../tuning.js'
@@ -405,8 +406,9 @@ class Get {
     // A write on its way is no divergence: only who is still behind after a moment is repaired.
     await new Promise<void>((resolve) => void this.context.clock.setTimer(tuning.syncSettleMs, resolve))
     stale = await this.stillBehind(stale, digest)
-    if (stale.length === 0 || !this.context.mayRepair()) return
     const bytes = encodeContainer(this.merged)
+    if (!mayTravel(bytes)) stale = stale.filter((node) => node === routing.self)
+    if (stale.length === 0 || !this.context.mayRepair()) return
     await Promise.all(
       stale.map(async (node) => {
         if (node === routing.self) {
@@ -453,13 +455,14 @@ function digestIfAny(key: StoreKey, container: Container): Digest | undefined {
   return isEmpty(container.context) ? undefined : digestOf(key, container)
 }
 
-/** The replica's answer to a Read, as it travels. */
+/** The replica's answer to a Read, as it travels. Of what is too large for that, the digest says that there is something. */
 export function readResult(key: StoreKey, container: Container, full: boolean, complete: boolean) {
   const digest = digestIfAny(key, container)
+  const encoded = digest && full ? encodeContainer(container) : undefined
   return {
     type: 'ReadResult' as const,
     digest: digest ? digestsToBytes([digest]) : new Uint8Array(0),
-    container: digest && full ? encodeContainer(container) : undefined,
+    container: encoded && mayTravel(encoded) ? encoded : undefined,
     complete,
   }
 }

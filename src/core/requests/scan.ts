@@ -10,6 +10,7 @@ import type { Forgettings } from '../sync/forgettings.js'
 import { sameDigest } from '../sync/merkle.js'
 import type { Tuning } from '../tuning.js'
 import { type Container, mergeContainers } from '../versions/container.js'
+import { isEmpty } from '../versions/context.js'
 import { MalformedError, decodeContainer, digestOf, ifPossible } from '../versions/encoding.js'
 import type { Copies } from './copies.js'
 import type { GetOutcome } from './get.js'
@@ -179,7 +180,10 @@ export class Scan {
     return next
   }
 
-  /** One container if all homes that answer show the very same; else a read with a quorum decides. undefined: damaged here, and nobody else answers. */
+  /**
+   * One container if all homes that answer show the very same; else a read with a quorum decides. undefined: damaged here, and nobody else answers, or
+   * somebody has it and nobody can send it.
+   */
   private async agree(
     key: StoreKey,
     holders: Stream[],
@@ -212,6 +216,8 @@ export class Scan {
       if (read.met && !read.sloppy) return { key, container: read.container, outcome: read }
       // Those who showed it may be out of reach by now.
       const container = shown.reduce<Container>((all, one) => (one ? mergeContainers(all, one) : all), read.container)
+      const isThere = holders.some(({ node }, i) => node !== undefined && !shown[i])
+      if (isThere && !isForgotten && !read.met && isEmpty(container.context)) return undefined
       return { key, container, outcome: read }
     } catch (error) {
       if (error instanceof MalformedError) return undefined

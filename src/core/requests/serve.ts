@@ -1,7 +1,7 @@
 /** The replica's answers to other nodes' requests: Store, Read, Fetch and Scan, straight from this node's disk. */
 import type { StorageFailure } from '../environment.js'
 import type { Partition, StoreKey } from '../ids.js'
-import type { Message, MessageOf } from '../messages.js'
+import { type Message, type MessageOf, mayTravel } from '../messages.js'
 import type { Peers } from '../peers.js'
 import type { Tuning } from '../tuning.js'
 import { EMPTY_CONTAINER, isLive } from '../versions/container.js'
@@ -80,6 +80,7 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
         const container = containers[i]
         if (!container || isEmpty(container.context)) continue
         const encoded = encodeContainer(container)
+        if (!mayTravel(encoded)) continue
         if (bytes > 0 && bytes + encoded.length > tuning.batchBytes) break
         bytes += encoded.length
         entries.push([keys[i] as StoreKey, encoded])
@@ -97,9 +98,11 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
   )
 }
 
+const NO_BYTES = new Uint8Array(0)
+
 /**
  * One page of this node's live keys in a range, in order, with their containers; at most `limit` keys, and about `maxBytes`. No bytes stand
- * for a container that is damaged: a read has to decide what there is.
+ * for a container that is damaged, or too large to travel to a peer: a read has to decide what there is.
  */
 export async function scanHere(
   replica: Replica,
@@ -122,7 +125,8 @@ export async function scanHere(
   let bytes = 0
   for (let i = 0; i < page.length; i++) {
     const container = containers[i]
-    const encoded = container ? encodeContainer(container) : new Uint8Array(0)
+    let encoded = container ? encodeContainer(container) : NO_BYTES
+    if (reader === 'peer' && !mayTravel(encoded)) encoded = NO_BYTES
     bytes += encoded.length
     if (i > 0 && bytes > maxBytes) return { entries, more: true }
     entries.push([page[i] as StoreKey, encoded])

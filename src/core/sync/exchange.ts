@@ -27,8 +27,8 @@ export interface ExchangeResult {
   pushed: number
   complete: boolean
   /**
-   * Partitions of which the peer has a record that nobody can read, so that it is missing here, or damaged here as well. All else has come; but who
-   * took that for the whole partition would deny the key to everybody (P41).
+   * Partitions of which the peer has a record that nobody can read, or that is too large to travel, so that it is missing here, or damaged here as well.
+   * All else has come; but who took that for the whole partition would deny the key to everybody (P41).
    */
   damaged: Set<Partition>
 }
@@ -236,7 +236,7 @@ export class Exchange {
         else toPush.add(key)
       }
     }
-    // Damaged there, or forgotten meanwhile: the next comparison tells.
+    // Damaged there, too large to travel, or forgotten meanwhile: the next comparison tells.
     this.noteMissing(wanted, result)
     for (const key of wanted) toPush.delete(key)
     if (how.give) await this.push(peer, [...toPush], how.kind, result)
@@ -330,7 +330,10 @@ export class Exchange {
     })
   }
 
-  /** A page of the records of some partitions, one after the other. The cursor: index in the list, colon, cursor within that partition. */
+  /**
+   * A page of the records of some partitions, one after the other. The cursor: index in the list, colon, cursor within that partition. Of a record that
+   * is too large to travel the key comes alone, and is missed like a damaged one.
+   */
   private async pageOf(partitions: Partition[], after: string | undefined): Promise<MessageOf<'Entries'>> {
     const colon = after?.indexOf(':') ?? 0
     const entries: [StoreKey, Uint8Array][] = []
@@ -342,11 +345,15 @@ export class Exchange {
         after: within,
         maxBytes: this.tuning.batchBytes - bytes,
       })
-      for (const { key, container } of page.records) {
-        if (!mayTravel(container)) continue
-        entries.push([key, container])
-        bytes += container.length
-      }
+      const records = page.records.map(({ key, container }): [StoreKey, Uint8Array] => [
+        key,
+        mayTravel(container) ? container : new Uint8Array(0),
+      ])
+      const more = records.reduce((sum, [, container]) => sum + container.length, 0)
+      // The first record of a partition comes whatever its size is; with what is here already it might not fit into one frame.
+      if (bytes > 0 && bytes + more > this.tuning.batchBytes) return { type: 'Entries', entries, cursor: `${index}:` }
+      entries.push(...records)
+      bytes += more
       if (page.cursor !== undefined) return { type: 'Entries', entries, cursor: `${index}:${page.cursor}` }
       within = undefined
     }
