@@ -1,5 +1,5 @@
 /**
- * Watches the slots of this profile that no tab has open, and has those that stay so taken over, one after the other (DESIGN §8): nothing is stranded
+ * Watches the slots of this profile that no tab has open, and has those that stay so taken over, one after the other (docs/design.md §8): nothing is stranded
  * in a closed tab while another one lives. A page that reloads, or a browser that is opened again, claims its slots long before.
  */
 import type { NodeId } from '../core/ids.js'

@@ -1,5 +1,5 @@
 /**
- * What happens to the page of a node, told to it as it happens, since timers tell late or never (DESIGN §8): hidden, frozen, kept in the
+ * What happens to the page of a node, told to it as it happens, since timers tell late or never (docs/design.md §8): hidden, frozen, kept in the
  * back/forward cache, online again; and how much room the browser leaves its site. The mesh listens by itself to what means 'dial again'.
  */
 import type { StorageEstimate } from '../core/pressure.js'

@@ -72,7 +72,7 @@ const member = record({
 export const members = list(member, MAX_MEMBERS)
 
 export const shapes = {
-  /** First frame in each direction; nothing else is read before it (DESIGN §9). `config` must match. */
+  /** First frame in each direction; nothing else is read before it (docs/design.md §9). `config` must match. */
   Hello: shape(1, {
     protocol: pair(count, count),
     node,

@@ -1,6 +1,6 @@
 /**
  * The complete history of all writes of a run: the true causal graph, and who holds what on which disk. Judges what is there against it (the
- * invariants' numbers are those of SCENARIOS.md).
+ * invariants' numbers are those of docs/simulator.md).
  *
  * What a write saw is its context, and contexts are exact sets of dots; so the graph is known without any help of the protocol's merging.
  */

@@ -1,5 +1,5 @@
 /**
- * The transport of a tab (DESIGN §9): direct links to the peers of the room as far as `maxPeers` allows, ways around
+ * The transport of a tab (docs/design.md §9): direct links to the peers of the room as far as `maxPeers` allows, ways around
  * through common neighbours where there is none, and signaling through the mesh itself when the server is away. This
  * file decides which way frames take and tells the application what is up; dialer, link and relay do the work.
  *

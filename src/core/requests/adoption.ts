@@ -1,5 +1,5 @@
 /**
- * Taking over what a tab left that was closed and does not come back (DESIGN §8): its hints and its records are merged into the ring from its
+ * Taking over what a tab left that was closed and does not come back (docs/design.md §8): its hints and its records are merged into the ring from its
  * disk, with which they would be stranded. Its node counts as leaving while that lasts, and as left at the end.
  *
  * Each batch is first durable here, as this node's own records and as hints for the homes that lack it, and then removed there. So

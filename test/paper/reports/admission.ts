@@ -255,7 +255,7 @@ const PARTS = (['near', 'far'] as const).flatMap((links) => [65, 66].map((seed):
 /** What a page takes at the disk of the tab that fetches it. */
 const PAGE_MS =
   (OPERATION_MIN_MS + OPERATION_MAX_MS) / 2 + WRITE_MS * Math.floor(DEFAULT_TUNING.batchBytes / VALUE.length)
-/** SCENARIOS.md: with the budget, the 99th percentile within so much of the idle one; without it, clearly worse. */
+/** docs/simulator.md, Calibration (f): with the budget, the 99th percentile within so much of the idle one; without it, clearly worse. */
 const ALLOWED = 1.2
 const CLEARLY_WORSE = 1.5
 /** The paper’s example of a threshold. */
@@ -280,7 +280,7 @@ export const admission = experiment({
       title: '§6.5: foreground latency while a home fetches everything',
       paper:
         'background tasks get slices of time from a controller that keeps the 99th percentile of database reads, over the last 60 seconds, ' +
-        `under a threshold such as ${THRESHOLD_MS} ms. It gives no measured comparison; SCENARIOS.md expects a p99 within about 20 % of the ` +
+        `under a threshold such as ${THRESHOLD_MS} ms. It gives no measured comparison; tabring’s aim (docs/simulator.md, Calibration (f)) is a p99 within about 20 % of the ` +
         'idle one with the controller, a clearly worse one without, and background work that never stops.',
       ours: [
         table(
@@ -344,7 +344,7 @@ export const admission = experiment({
         KINDS.map(
           (kind): Finding => ({
             what: `p99 of ${kind}s against idle, ${summary.links} links, budget on / off`,
-            expected: '≤ 1.2 / clearly worse (SCENARIOS)',
+            expected: '≤ 1.2 / clearly worse (tabring’s aim)',
             here: `${ratio(summary, 'on', kind).toFixed(2)} / ${ratio(summary, 'off', kind).toFixed(2)}`,
           }),
         ),

@@ -16,11 +16,12 @@ const KINDS = ['get', 'put'] as const
 type Kind = (typeof KINDS)[number]
 const DRIVERS = ['server', 'client'] as const
 type Driver = (typeof DRIVERS)[number]
-/** Table 2, in ms; SCENARIOS.md’s model of the two, for its tail. */
+/** Table 2, in ms. */
 const PAPER = {
   get: { server: { tail: 68.9, mean: 3.9 }, client: { tail: 30.4, mean: 1.55 } },
   put: { server: { tail: 68.5, mean: 4.02 }, client: { tail: 30.4, mean: 1.9 } },
 }
+/** docs/simulator.md, Calibration (d): a model of both, in the tail. */
 const MODEL = '1.9 – 2.5'
 
 interface Part {
@@ -137,7 +138,7 @@ export const coordination = experiment({
       paper:
         'server-driven 68.9 ms (reads) and 68.5 ms (writes) at p99.9, 3.9 and 4.02 ms on average; client-driven 30.4 and 30.4 ms, 1.55 and 1.9 ms: ' +
         'ratios of 2.27 and 2.25 in the tail, 2.52 and 2.12 on average. The text speaks of averages that drop by 3 to 4 ms; by the table it is 2.35 and 2.12. ' +
-        `SCENARIOS.md’s model of log-normal delays has ${MODEL} in the tail.`,
+        `A model of log-normal delays (docs/simulator.md, Calibration (d)) has ${MODEL} in the tail.`,
       ours: [
         table(
           ['operation', 'mean, server', 'mean, client', 'ratio', 'p99.9, server', 'p99.9, client', 'ratio'],
@@ -185,7 +186,7 @@ export const coordination = experiment({
         const paper = PAPER[kind]
         return {
           what: `p99.9, server / client, ${label}`,
-          expected: `${(paper.server.tail / paper.client.tail).toFixed(2)} (SCENARIOS ${MODEL})`,
+          expected: `${(paper.server.tail / paper.client.tail).toFixed(2)} (model ${MODEL})`,
           here: (server.tail / client.tail).toFixed(2),
         }
       }),

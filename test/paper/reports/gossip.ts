@@ -1,4 +1,4 @@
-/** §4.8.1: in how many rounds of gossip a change of membership is everywhere, in the production core, beside SCENARIOS.md (e) and its bound. */
+/** §4.8.1: in how many rounds of gossip a change of membership is everywhere, in the production core, beside the reference (docs/simulator.md, Calibration (e)) and the bound. */
 import { EXPECTED_ROUNDS, boundOf, roundsWithoutStep, spreadOf } from '../../sim/calibration/gossip.js'
 import { measuredRounds, openQuietRing } from '../../sim/calibration/ring-gossip.js'
 import { SeededRandom } from '../../sim/random.js'
@@ -59,8 +59,8 @@ export const gossip = experiment({
       name: 'section-4.8.1-gossip',
       title: '§4.8.1: rounds of gossip until a change is everywhere',
       paper:
-        'each node exchanges membership with a random peer every second, and all views become one eventually; no numbers are given. SCENARIOS.md (e) has those of a ' +
-        'model with rounds in step, and says that a change must be everywhere in 2·log2(S) + 4 rounds.',
+        'each node exchanges membership with a random peer every second, and all views become one eventually; no numbers are given. The reference (docs/simulator.md, Calibration (e)) is a ' +
+        'model with rounds in step; the bound, 2·log2(S) + 4 rounds, is tabring’s own.',
       ours: [
         table(
           [
@@ -71,7 +71,7 @@ export const gossip = experiment({
             'p99',
             'highest',
             'model without step: median, p99',
-            'SCENARIOS, in step: median, p99',
+            'reference, in step: median, p99',
             'bound',
           ],
           rows.map(({ tabs, lossRate, changes, spread, highest, model, expected }) => [
@@ -90,7 +90,7 @@ export const gossip = experiment({
           `${told.map(({ tabs, spread }) => `${spread.median.toFixed(1)} with ${tabs} tabs`).join(', ')}.`,
       ].join('\n\n'),
       comparable:
-        `The bound, which ${late.length === 0 ? 'no change exceeded' : 'does not hold'}, and that loss costs rounds, not changes. SCENARIOS.md’s table as an upper ` +
+        `The bound, which ${late.length === 0 ? 'no change exceeded' : 'does not hold'}, and that loss costs rounds, not changes. The reference as an upper ` +
         `estimate: ${above.length === 0 ? 'no median is above it' : `the medians of ${above.map(({ label }) => label).join('; ')} are above it`}. It lets a node pass on in a round only what it ` +
         'knew before the round; tabring’s nodes keep no step and pass on what they have just heard. The model without step is that and nothing else.',
       plot: {
@@ -101,12 +101,12 @@ export const gossip = experiment({
           { name: 'median', points: rows.map(({ label, spread }) => [label, spread.median]) },
           { name: 'highest', points: rows.map(({ label, highest }) => [label, highest]) },
           {
-            name: 'SCENARIOS, median',
+            name: 'reference, median',
             points: rows.map(({ label, expected }) => [label, expected?.median ?? 0]),
             reference: true,
           },
           {
-            name: 'SCENARIOS, p99',
+            name: 'reference, p99',
             points: rows.map(({ label, expected }) => [label, expected?.p99 ?? 0]),
             reference: true,
           },
@@ -115,7 +115,7 @@ export const gossip = experiment({
       },
       summary: rows.map(({ label, spread, highest, expected, tabs }) => ({
         what: `median / highest, ${label}`,
-        expected: `${expected?.median} / ≤ ${boundOf(tabs).toFixed(1)} (SCENARIOS)`,
+        expected: `${expected?.median} / ≤ ${boundOf(tabs).toFixed(1)} (reference, bound)`,
         here: `${spread.median.toFixed(1)} / ${highest.toFixed(1)}`,
       })),
       missed: [
@@ -126,7 +126,7 @@ export const gossip = experiment({
           .filter(({ spread, expected }) => expected && spread.median > expected.median + 1)
           .map(
             ({ label, spread, expected }) =>
-              `${label}: a median of ${spread.median}, SCENARIOS has ${expected?.median}`,
+              `${label}: a median of ${spread.median}, the reference has ${expected?.median}`,
           ),
       ],
     }

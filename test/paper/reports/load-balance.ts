@@ -9,7 +9,7 @@ const TOKENS = [1, 3, 10, 30, 100, 300, 1000]
 const PARTITIONS = [64, 128, 256, 512, 1024, 2048, 4096]
 /** Partitions of strategy 2 when its map of them is not charged: enough that more would change nothing. */
 const FINE = 65_536
-/** SCENARIOS.md (a); the paper’s Fig. 8 has no numbers to read off. */
+/** docs/simulator.md, Calibration (a); the paper’s Fig. 8 has no numbers to read off. */
 const EXPECTED_FIRST: Series['points'] = [
   [30, 0.46],
   [300, 0.72],
@@ -71,19 +71,19 @@ function report(): Report {
       logX: true,
       series: [
         ...series,
-        { name: 'SCENARIOS (a), strategy 1', points: EXPECTED_FIRST, reference: true },
-        { name: 'SCENARIOS (a), spaced claim', points: EXPECTED_THIRD, reference: true },
+        { name: 'reference, strategy 1', points: EXPECTED_FIRST, reference: true },
+        { name: 'closed form, strategy 3', points: EXPECTED_THIRD, reference: true },
       ],
     },
     summary: [
       {
         what: 'efficiency of strategy 3 with 256 and 1024 partitions',
-        expected: '0.948 and 0.975 (SCENARIOS); the paper has a curve only',
+        expected: '0.948 and 0.975 (closed form, docs/simulator.md, Calibration (a)); the paper has a curve only',
         here: `${efficiencyAt(third, 256)} and ${efficiencyAt(third, 1024)}`,
       },
       {
         what: 'efficiency of strategy 1 with 300 and 3000 tokens',
-        expected: '0.72 and 0.89 (SCENARIOS)',
+        expected: '0.72 and 0.89 (docs/simulator.md, Calibration (a))',
         here: `${efficiencyAt(first, 300)} and ${efficiencyAt(first, 3000)}`,
       },
     ],

@@ -1,6 +1,6 @@
 /**
  * How stale partial quorums are, on a ring of the production core: by the delays that PBS fitted to production systems, and in versions. Both are held to
- * the numbers of SCENARIOS.md (c), within half a percentage point.
+ * the reference numbers (docs/simulator.md, Calibration (c)), within half a percentage point.
  */
 import {
   measuredVisibility,
@@ -21,7 +21,7 @@ const CHUNK = 25_000
 const CHUNKS = [1, 7, 3, 5]
 const DRAWS = 2_000_000
 const VERSION_TRIALS = 150_000
-/** The authors’ own at 0 ms, R = W = 1, quoted from memory in SCENARIOS.md and not verified. */
+/** The authors’ own at 0 ms, R = W = 1, quoted from memory and not verified. */
 const AUTHORS: Record<string, number> = { 'LNKD-SSD': 97.4, 'LNKD-DISK': 43.9, YMMR: 89.3 }
 const KS = EXPECTED_WITHIN.map(({ k }) => k)
 
@@ -114,7 +114,7 @@ export const staleness = experiment({
       title: 'Staleness of partial quorums (PBS)',
       paper:
         'not in the Dynamo paper, which gives no numbers for it: Bailis et al. (VLDB 2012) model it by four delays, fitted to LinkedIn and Yammer. ' +
-        'SCENARIOS.md (c) has the numbers of an independent model with the same delays.',
+        'The reference is an independent model with the same delays (docs/simulator.md, Calibration (c)).',
       ours: [
         table(
           [
@@ -126,14 +126,14 @@ export const staleness = experiment({
             'the ring sees it, %',
             `model, ${DRAWS / 1e6}·10⁶ draws`,
             'difference',
-            'SCENARIOS',
+            'reference',
             'difference',
           ],
           inTime.map(compared),
         ),
         'In versions, R = W = 1, each write at one home only:',
         table(
-          ['k', 'trials', 'the ring is within k, %', 'closed form', 'difference', 'SCENARIOS', 'difference'],
+          ['k', 'trials', 'the ring is within k, %', 'closed form', 'difference', 'reference', 'difference'],
           inVersions.map(compared),
         ),
         `Furthest off: ${furthest.toFixed(2)} points; ${TOLERANCE} are allowed. The authors’ own figures, from memory and unverified, at 0 ms: ` +
@@ -141,14 +141,14 @@ export const staleness = experiment({
       ].join('\n\n'),
       comparable:
         'All of it. ± is one standard error, at most that for versions. Hedged reads, retries and read repair are off, since the model has none; with them on, reads ' +
-        'are less stale. That LNKD-DISK is above SCENARIOS.md’s 43.4 at 0 ms is so in our model as well, whose error there is 0.04: that table’s own draws have their share in it.',
+        'are less stale. That LNKD-DISK is above the reference’s 43.4 at 0 ms is so in our model as well, whose error there is 0.04: the reference’s own draws have their share in it.',
       plot: {
         xLabel: 'delays and time after the acknowledgement; versions behind',
         yLabel: 'reads, %',
         bars: true,
         series: [
           { name: 'ring of the production core', points: rows.map(({ label, ring }) => [label, ring]) },
-          { name: 'SCENARIOS', points: rows.map(({ label, expected }) => [label, expected]), reference: true },
+          { name: 'reference', points: rows.map(({ label, expected }) => [label, expected]), reference: true },
           {
             name: 'PBS’ authors, from memory',
             points: quoted.map(({ name }) => [`${name} R=1 0 ms`, AUTHORS[name] ?? 0]),
@@ -161,7 +161,7 @@ export const staleness = experiment({
           .filter((_, i) => i % 2 === 0)
           .map(({ label, ring, error, expected }) => ({
             what: label,
-            expected: `${expected} % ± ${TOLERANCE} (SCENARIOS)`,
+            expected: `${expected} % ± ${TOLERANCE} (reference)`,
             here: `${ring.toFixed(2)} % ± ${error.toFixed(2)}`,
           })),
         {
@@ -173,7 +173,7 @@ export const staleness = experiment({
       missed: rows.flatMap(({ label, ring, expected, exact, error }) => [
         ...(Math.abs(ring - expected) <= TOLERANCE
           ? []
-          : [`${label}: ${ring.toFixed(2)} % is more than ${TOLERANCE} off SCENARIOS’ ${expected}`]),
+          : [`${label}: ${ring.toFixed(2)} % is more than ${TOLERANCE} off the reference’s ${expected}`]),
         ...(Math.abs(ring - exact) <= TOLERANCE
           ? []
           : [`${label}: ${ring.toFixed(2)} % is more than ${TOLERANCE} off ${exact.toFixed(2)}`]),

@@ -111,7 +111,7 @@ function report(runs: readonly Run[], causal: { seen: Histogram; crashes: number
     summary: [
       {
         what: 'gets that see one version, one causal writer, tabs crash',
-        expected: '100 % (SCENARIOS)',
+        expected: '100 % (docs/simulator.md, Calibration (f))',
         here: `${percent(1 - conflicts(causal.seen))} of ${count(causal.seen)}`,
       },
       {

@@ -1,6 +1,6 @@
 /**
  * Push-pull gossip as a model (Demers et al. 1987): in each round every node exchanges what it knows with one random other node. In step, a node passes on
- * what it knew before the round, and SCENARIOS.md (e) gives what is to be expected; without step, as the production core works, a change is passed
+ * what it knew before the round, and EXPECTED_ROUNDS is what is to be expected; without step, as the production core works, a change is passed
  * on as soon as it is known, and needs less.
  */
 import type { SeededRandom } from '../random.js'
@@ -37,7 +37,7 @@ export function roundsWithoutStep(nodes: number, lossRate: number, random: Seede
   }
 }
 
-/** SCENARIOS.md (e): rounds until all know, in step. */
+/** docs/simulator.md, Calibration (e): rounds until all know, in step. */
 export const EXPECTED_ROUNDS = [
   { nodes: 10, loss: 0, median: 4, p99: 5 },
   { nodes: 30, loss: 0, median: 5, p99: 6 },

@@ -72,7 +72,7 @@ describe('on a ring of the production core, as near as the trials can tell', () 
     't-visibility: $name, R = $quorum.r, W = $quorum.w at $times ms',
     async ({ wars, quorum, times }) => {
       const measured = await measuredVisibility(wars, quorum, times, TRIALS, 2012)
-      // SCENARIOS.md rounds; npm run paper compares with it, within half a point, after many more trials.
+      // EXPECTED is rounded; npm run paper compares with it, within half a point, after many more trials.
       const model = visibility(wars, quorum, times, DRAWS, new SeededRandom(2012))
       times.forEach((_, t) => {
         const share = model[t] ?? 0

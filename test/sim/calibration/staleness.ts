@@ -44,7 +44,7 @@ export const LNKD_SSD: Wars = { w: SSD, a: SSD, r: SSD, s: SSD }
 export const LNKD_DISK: Wars = { w: DISK_WRITE, a: SSD, r: SSD, s: SSD }
 export const YMMR: Wars = { w: YMMR_WRITE, a: YMMR_REST, r: YMMR_REST, s: YMMR_REST }
 
-/** SCENARIOS.md (c), in per cent: an independent model with the same delays, given to a tenth of a point. */
+/** docs/simulator.md, Calibration (c), in per cent: an independent model with the same delays, given to a tenth of a point. */
 export const EXPECTED: {
   name: string
   wars: Wars
@@ -59,7 +59,7 @@ export const EXPECTED: {
   { name: 'LNKD-DISK', wars: LNKD_DISK, quorum: { n: 3, r: 2, w: 1 }, times: [0, 10], expected: [76.1, 99.6] },
 ]
 
-/** SCENARIOS.md (c), N = 3, R = W = 1: a read is within k versions, as a share. */
+/** docs/simulator.md, Calibration (c), N = 3, R = W = 1: a read is within k versions, as a share. */
 export const EXPECTED_WITHIN = [
   { k: 1, expected: 0.333 },
   { k: 2, expected: 0.556 },

@@ -1,4 +1,4 @@
-/** Every pitfall of PITFALLS.md: as a mutation with the scenario that kills it, or with the reason why there is none. */
+/** Every pitfall of docs/pitfalls.md: as a mutation with the scenario that kills it, or with the reason why there is none. */
 import type { Absent, Mutation } from './mutation.js'
 
 /** Only the homes that are here are asked before a tombstone is forgotten. */

@@ -3,7 +3,7 @@
  * there exactly once, so that a mutation that no longer fits the code says so.
  */
 export interface Mutation {
-  /** In PITFALLS.md. */
+  /** In docs/pitfalls.md. */
   pitfall: string
   name: string
   /** The scenario that has to notice. */

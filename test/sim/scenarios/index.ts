@@ -1,4 +1,4 @@
-/** All named scenarios, in the order of SCENARIOS.md. */
+/** All named scenarios, in the order of their numbers. */
 import { amnesia } from './amnesia.js'
 import { deletes } from './deletes.js'
 import { hints } from './hints.js'

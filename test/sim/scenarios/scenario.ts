@@ -6,7 +6,7 @@ import type { Sight } from '../sights.js'
 import type { WorldKnobs } from '../world.js'
 
 export interface Scenario {
-  /** In SCENARIOS.md. */
+  /** Its place in the list of all (docs/simulator.md). */
   number: number
   name: string
   /** What it shows when it passes. */
