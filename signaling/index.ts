@@ -29,6 +29,9 @@ export interface Signaling {
   close(): Promise<void>
 }
 
+/** Listeners of signaling servers, with their paths: several may share one HTTP server. */
+const pathsOf = new WeakMap<object, string>()
+
 /** @throws TypeError that names an option which makes no sense */
 export function attachSignaling(server: HttpServer | HttpsServer, options: SignalingOptions = {}): Signaling {
   const { path = '/signal', allowedOrigins, trustProxy = false, ...given } = options
@@ -55,8 +58,10 @@ export function attachSignaling(server: HttpServer | HttpsServer, options: Signa
 
   function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     if (pathOf(request) !== path) {
-      // With nobody else who takes upgrades, such a client would hang.
-      if (server.listenerCount('upgrade') === 1) {
+      // With nobody who takes it, such a client would hang. What is for none of ours the first of them answers, where all listeners are ours.
+      const listeners = server.listeners('upgrade')
+      const paths = listeners.map((listener) => pathsOf.get(listener))
+      if (listeners[0] === upgrade && !paths.includes(undefined) && !paths.includes(pathOf(request))) {
         socket.on('error', () => socket.destroy())
         socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n', () => socket.destroy())
       }
@@ -84,6 +89,7 @@ export function attachSignaling(server: HttpServer | HttpsServer, options: Signa
     })
   }
 
+  pathsOf.set(upgrade, path)
   server.on('upgrade', upgrade)
   return {
     async close() {

@@ -107,5 +107,5 @@ async function handOver(node: Node, { holdWrites, signal }: LeaveOptions, leavin
 function stay(node: Node): void {
   node.membership.declare({ state: 'up' })
   node.duties.distrustAll()
-  node.transfers.fill()
+  node.transfers.takeBack()
 }

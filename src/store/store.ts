@@ -8,7 +8,7 @@ import { type Trace, traceKey } from '../core/requests/trace.js'
 import { Bucket, type GetCallOptions, type PutCallOptions } from './bucket.js'
 import { type Conflict, Conflicts } from './conflicts.js'
 import type { Entry, Receipt } from './entry.js'
-import { ConfigMismatchError, OptionError } from './errors.js'
+import { ConfigMismatchError, OptionError, StorageError } from './errors.js'
 import type { StoreInside } from './inside.js'
 import { type LeaveProgress, handEverythingOver } from './leave.js'
 import { Lifetime } from './lifetime.js'
@@ -65,6 +65,8 @@ export class Store extends EventTarget {
   /** Of the peers that ran with other parameters when they were met last, and in which life of their page. */
   private readonly mismatches = new Map<string, { session: string | undefined; error: ConfigMismatchError }>()
   private closing: Promise<void> | undefined
+  /** The disk had no room the last time, and the application was told. */
+  private isFull = false
   /** Given up when all who called for it have. */
   private leaving: { done: Promise<void>; given: AbortController; callers: number } | undefined
 
@@ -88,7 +90,7 @@ export class Store extends EventTarget {
         settings.tuning.warnSiblings,
         (conflict) => this.emit('conflict', conflict),
       ),
-      onError: (error) => this.emit('error', publicError(error)),
+      onError: (error) => this.report(error),
     }
     this.root = new Bucket(this.inside, { name: '', merge: undefined, ttl: null, ...settings.defaults })
     node.events.on('forgetting', (keys) => session.forget(keys))
@@ -373,7 +375,10 @@ export class Store extends EventTarget {
       if (name) this.emit('repair', { bucket: name.bucket, key: name.key, nodes })
     })
     events.on('sync', ({ peer, pulled, pushed }) => this.emit('sync', { node: peer, pulled, pushed }))
-    events.on('error', (error) => this.emit('error', publicError(error)))
+    events.on('error', (error) => this.report(error))
+    replica.pressure.events.on('changed', (refuses) => {
+      if (refuses === 'nothing') this.isFull = false
+    })
     events.on('mismatch', ({ node, theirs, ours }) => {
       const error = new ConfigMismatchError(
         `The peer ${node} runs with other room parameters: ${theirs}. Here: ${ours}.`,
@@ -382,6 +387,16 @@ export class Store extends EventTarget {
       this.emit('error', error)
     })
     this.node.peers.events.on('up', (node) => this.mismatches.delete(node))
+  }
+
+  /** That the disk is full is told once until there is room again: every write that it then refuses says the same. */
+  private report(error: unknown): void {
+    const shown = publicError(error)
+    if (shown instanceof StorageError && shown.reason === 'quota') {
+      if (this.isFull) return
+      this.isFull = true
+    }
+    this.emit('error', shown)
   }
 
   /** At most one status event in a while, and always one after the last change. */

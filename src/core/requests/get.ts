@@ -185,11 +185,12 @@ class Get {
     }
   }
 
-  /** The next reachable node of the preference list: a former home, or a stand-in that may hold hints. */
+  /** The next reachable node of the preference list: a former home, or a stand-in that may hold hints. Then those who are just leaving. */
   private askNext(): boolean {
     const { routing } = this.context
     if (!this.resolve) return false
-    const next = routing.preferenceList(this.key).find((node) => !this.asked.has(node) && routing.isReachable(node))
+    const candidates = [...routing.preferenceList(this.key), ...routing.leavers()]
+    const next = candidates.find((node) => !this.asked.has(node) && routing.isReachable(node))
     if (next) this.ask(next, true)
     return next !== undefined
   }

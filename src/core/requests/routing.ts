@@ -20,6 +20,11 @@ export class Routing {
     return this.listOf(this.addressOf(key).partition)
   }
 
+  /** Members that hand everything over: in nobody's preference list any more, and perhaps the only ones who have something still. */
+  leavers(): NodeId[] {
+    return this.membership.all().flatMap(({ node, state }) => (state === 'leaving' ? [node] : []))
+  }
+
   homes(key: StoreKey): readonly NodeId[] {
     return this.homesOf(this.addressOf(key).partition)
   }

@@ -216,8 +216,8 @@ export class Scan {
       if (read.met && !read.sloppy) return { key, container: read.container, outcome: read }
       // Those who showed it may be out of reach by now.
       const container = shown.reduce<Container>((all, one) => (one ? mergeContainers(all, one) : all), read.container)
-      const isThere = holders.some(({ node }, i) => node !== undefined && !shown[i])
-      if (isThere && !isForgotten && !read.met && isEmpty(container.context)) return undefined
+      const isThere = encoded.some((_, i) => holders[i]?.node !== undefined && !shown[i])
+      if (isThere && !read.met && isEmpty(container.context)) return undefined
       return { key, container, outcome: read }
     } catch (error) {
       if (error instanceof MalformedError) return undefined

@@ -4,7 +4,7 @@
  */
 import type { Background } from '../background.js'
 import { Emitter } from '../emitter.js'
-import type { CancelTimer, Clock } from '../environment.js'
+import { type CancelTimer, type Clock, type Digest, StorageFailure } from '../environment.js'
 import type { NodeId, Partition } from '../ids.js'
 import { invariant } from '../invariant.js'
 import type { Membership } from '../membership/membership.js'
@@ -45,6 +45,8 @@ export class Transfers {
   private readonly fetching = new Set<Partition>()
   /** All of these was fetched but what is damaged where it came from. */
   private readonly damaged = new Set<Partition>()
+  /** What all heirs of a leaver hold and its full disk could not delete, by what it was: it counts as gone as long as nothing is added. */
+  private readonly given = new Map<Partition, Digest>()
   /** What each peer has said that it lacks, and when it first did. */
   private readonly lackingAt = new Map<NodeId, Map<Partition, number>>()
 
@@ -133,11 +135,19 @@ export class Transfers {
       this.peers.notify(home, { type: 'OfferPartitions', partitions }, 'background')
   }
 
-  /** Partitions on this disk for which this node has no duty. */
+  /** Partitions on this disk for which this node has no duty, and which their homes may lack. */
   strays(): Partition[] {
-    return this.replica.forest
-      .held()
-      .filter((partition) => !this.duties.isHome(partition) && !this.duties.isStandIn(partition))
+    return this.replica.forest.held().filter((partition) => {
+      if (this.duties.isHome(partition) || this.duties.isStandIn(partition)) return false
+      const given = this.given.get(partition)
+      return given === undefined || !sameDigest(given, this.replica.forest.root(partition))
+    })
+  }
+
+  /** A leave was given up: what it left is this node's again. */
+  takeBack(): void {
+    this.given.clear()
+    this.fill()
   }
 
   /**
@@ -151,7 +161,7 @@ export class Transfers {
     await inParallel(this.strays(), leaving ? RELEASED_AT_ONCE : 1, async (partition) => {
       await this.background.turn(leaving ? 'transfer' : 'scrub')
       const heirs = leaving ? this.presentHeirs(partition) : this.routing.homesOf(partition)
-      if (!(await this.release(partition, heirs))) left++
+      if (!(await this.release(partition, heirs, leaving))) left++
     })
     return left
   }
@@ -169,7 +179,7 @@ export class Transfers {
     return !this.routing.isReachable(node) && this.membership.silence(node) >= this.silentMs
   }
 
-  private async release(partition: Partition, heirs: readonly NodeId[]): Promise<boolean> {
+  private async release(partition: Partition, heirs: readonly NodeId[], leaving: boolean): Promise<boolean> {
     const isHeir = heirs.length === 0 || heirs.includes(this.routing.self)
     if (isHeir || !heirs.every((heir) => this.routing.isReachable(heir))) return false
     for (const heir of heirs) {
@@ -181,15 +191,26 @@ export class Transfers {
     // Nothing was added since the heirs were asked: what is removed now is what they hold.
     if (!sameDigest(root, this.replica.forest.root(partition)) || this.duties.isHome(partition)) return false
     const containers = this.replica.forest.recordsIn(partition)
+    try {
+      await this.removeAll(partition)
+    } catch (error) {
+      if (!leaving || !(error instanceof StorageFailure) || error.kind !== 'quota') throw error
+      // A full disk takes no deletions either, as these are written down: it goes as a whole in the end.
+      if (!sameDigest(root, this.replica.forest.root(partition))) return false
+      this.given.set(partition, root)
+    }
+    this.duties.released(partition)
+    this.events.emit('released', { partition, containers })
+    return true
+  }
+
+  private async removeAll(partition: Partition): Promise<void> {
     let after: string | undefined
     do {
       const page = await this.replica.storage.scanPartition(partition, { after, maxBytes: 1_000_000 })
       await this.replica.settle(page.records.map(({ key, digest }) => ({ key, digest, to: () => undefined })))
       after = page.cursor
     } while (after !== undefined)
-    this.duties.released(partition)
-    this.events.emit('released', { partition, containers })
-    return true
   }
 
   private async fillOnce(): Promise<void> {
