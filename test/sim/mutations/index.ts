@@ -57,8 +57,8 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/sync/scrub.ts',
-        find: 'if (expired && routing.homes(key)',
-        replace: 'if (expired && false && routing.homes(key)',
+        find: 'return !isEmpty(expired) && isFirst()',
+        replace: 'return !isEmpty(expired) && false && isFirst()',
       },
     ],
   },
@@ -135,9 +135,9 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/requests/coordinator.ts',
-        find: '    this.write(key, { value: undefined, expiresAt: 0 }, context, options).outcome.catch(this.context.onError)\n',
+        find: '    return this.begin(key, { value: undefined, expiresAt: 0 }, expired, options).put.outcome\n',
         replace:
-          '    void options\n    void this.context.replica.settle([{ key, digest: digestOf(key, container), to: () => undefined }])\n',
+          '    void expired\n    void options\n    return this.context.replica.readEach([key]).then(([container]) => container && this.context.replica.settle([{ key, digest: digestOf(key, container), to: () => undefined }])) as never\n',
       },
       {
         file: 'src/core/requests/coordinator.ts',
