@@ -1,6 +1,7 @@
-/** The walk over everything on a disk: what it writes, and when. What it heals is in damage.test.ts. */
+/** The walk over everything on a disk: what it writes, and when. See also damage.test.ts. */
 import { expect, test } from 'vitest'
-import { type Ring, type Tab, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import type { Message } from '../../src/core/messages.js'
+import { type Ring, type Tab, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 
 const UNSCRUBBED = { scrubIntervalMs: 1e9 }
 
@@ -53,4 +54,20 @@ test('each tombstone waits for its turn while users wait for something, and is n
   expect(puts).toBeLessThanOrEqual(50)
   await ring.until('all are deleted', () => keys.every((key) => replicaAt(tab, key).length === 0))
   expect(metrics.snapshot().counters).toEqual(before)
+})
+
+// Its answer was taken for what it should be: the walk ended there, and the rest of the disk was not looked at, by any scrub.
+test.each<[what: string, entry: [key: string, bytes: Uint8Array]]>([
+  ['nonsense', ['k', new Uint8Array(5)]],
+  ['another key', ['other', new Uint8Array(5)]],
+])('a peer that answers with %s keeps nobody from healing by the other homes', async (_, [key, bytes]) => {
+  const ring = await openRing(3, UNSCRUBBED)
+  const [victim, liar] = ring.tabs as [Tab, Tab]
+  for (const each of ['k', 'l']) await ring.client(victim).put(each, 'there', { w: 3 })
+  victim.disk.flipByte(named('k'), 20)
+  const answer: Message = { type: 'Entries', entries: [[named(key), bytes]], cursor: undefined }
+  nodeOf(liar).peers.handle('Fetch', () => answer)
+  const report = await ring.await(nodeOf(victim).scrub.verify(true))
+  expect(report).toMatchObject({ records: 2, corrupt: [named('k')], healed: 1 })
+  expect(replicaAt(victim, 'k')).toEqual(['there'])
 })

@@ -149,10 +149,10 @@ export class Scrub {
     for (const home of routing.homes(key)) {
       if (home === routing.self || !routing.isReachable(home)) continue
       const reply = await peers.request(home, { type: 'Fetch', keys: [key] }, TIMEOUT_MS, 'background')
-      const bytes = reply?.type === 'Entries' ? reply.entries[0]?.[1] : undefined
-      if (!bytes) continue
-      const container = decodeContainer(bytes)
-      if (isSound(container)) good = good ? mergeContainers(good, container) : container
+      const entry = reply?.type === 'Entries' ? reply.entries.find(([name]) => name === key) : undefined
+      // Nonsense of one home is as good as no answer: the next one may have what is missing here.
+      const container = entry && readRecordBytes(entry[1])
+      if (container) good = good ? mergeContainers(good, container) : container
     }
     if (!good) return false
     await replica.replaceDamaged(key, good, (bytes) => readRecordBytes(bytes) === undefined)
