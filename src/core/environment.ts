@@ -209,9 +209,6 @@ export interface Transport {
   want(nodes: NodeId[]): void
   /** Drops the link to a peer that misbehaves or does not fit, and does not dial it for a while. */
   reject(node: NodeId): void
-  /**
-   * Closes everything; reports `onDown` for all that is up, and nothing after that. With `atOnce`, nothing may be left to be closed
-   * later, even if the last frames are lost by that.
-   */
-  stop(atOnce?: boolean): void
+  /** Closes everything; reports `onDown` for all that is up, and nothing after that. */
+  stop(): void
 }
