@@ -113,7 +113,7 @@ export class Coordinator {
     return { sibling, container, put }
   }
 
-  /** @throws StorageFailure when this tab's disk failed and nobody else answered. */
+  /** @throws StorageFailure, or MalformedError for a damaged record, when this tab's disk failed and nobody else answered. */
   async get(key: StoreKey, options: GetOptions): Promise<GetOutcome> {
     const { replica, duties, routing, forgettings, background, metrics, clock } = this.context
     const start = clock.now()

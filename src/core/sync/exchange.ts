@@ -113,7 +113,7 @@ export class Exchange {
 
   /**
    * This node has nothing there: pages of whole partitions (§6.2: partitions move as a whole). The next page is on its way while this one
-   * is written; asking for one acks the page before the last.
+   * is written.
    */
   private async pullAll(
     peer: NodeId,
