@@ -268,7 +268,7 @@ export class Node {
       background: this.background,
       clock,
       intervalMs: tuning.scrubIntervalMs,
-      expire: (key, expired) => this.coordinator.expire(key, expired),
+      expire: (key, expired) => this.coordinator.expire(key, expired).outcome,
       duties: () => this.duties.held(),
       consider: (key, container) => this.settling.consider(key, container),
       also: async () => {

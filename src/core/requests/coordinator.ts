@@ -95,9 +95,10 @@ export class Coordinator {
   }
 
   /** Puts a tombstone in the place of these versions, which have expired. Background work: no application waits for it, and none has deleted anything. */
-  expire(key: StoreKey, expired: CausalContext): Promise<PutOutcome> {
+  expire(key: StoreKey, expired: CausalContext): { container: Container; outcome: Promise<PutOutcome> } {
     const options: PutOptions = { w: 1, strictQuorum: false, durability: 'relaxed' }
-    return this.begin(key, { value: undefined, expiresAt: 0 }, expired, options).put.outcome
+    const { container, put } = this.begin(key, { value: undefined, expiresAt: 0 }, expired, options)
+    return { container, outcome: put.outcome }
   }
 
   /** Mints the dot of a put and sends it on its way. */

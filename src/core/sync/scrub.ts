@@ -96,7 +96,7 @@ export class Scrub {
     let damaged = 0
     let sum: Digest = { high: 0, low: 0 }
     let after: string | undefined
-    const expired: [StoreKey, CausalContext][] = []
+    const expired: [StoreKey, Container][] = []
     do {
       await background.turn('scrub')
       const page = await replica.storage.scanPartition(partition, { after, maxBytes: PAGE_BYTES })
@@ -111,8 +111,7 @@ export class Scrub {
           else damaged++
         } else if (repair) {
           this.context.consider(record.key, container)
-          const context = this.expiredHere(record.key, container)
-          if (!isEmpty(context)) expired.push([record.key, context])
+          if (!isEmpty(this.expiredHere(record.key, container))) expired.push([record.key, container])
         }
       }
       after = page.cursor
@@ -128,9 +127,11 @@ export class Scrub {
       if (repair && (isWrong || healed > 0)) await replica.recount(partition)
     }
     // After the tree was judged, as a write of ours would keep it from being; and each in its own turn, as many may expire at once.
-    for (const [key, context] of expired) {
+    for (const [key, container] of expired) {
       await background.turn('scrub')
-      await this.context.expire(key, context)
+      // Anew, as the turn may have taken long: the clock, or who is the first home, may say otherwise by now.
+      const context = this.expiredHere(key, container)
+      if (!isEmpty(context)) await this.context.expire(key, context)
     }
   }
 

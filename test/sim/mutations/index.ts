@@ -134,15 +134,15 @@ export const mutations: Mutation[] = [
     killedBy: 'ttl-skew',
     changes: [
       {
-        file: 'src/core/requests/coordinator.ts',
-        find: '    return this.begin(key, { value: undefined, expiresAt: 0 }, expired, options).put.outcome\n',
+        file: 'src/core/node.ts',
+        find: 'expire: (key, expired) => this.coordinator.expire(key, expired).outcome,',
         replace:
-          '    void expired\n    void options\n    return this.context.replica.readEach([key]).then(([container]) => container && this.context.replica.settle([{ key, digest: digestOf(key, container), to: () => undefined }])) as never\n',
+          'expire: async (key) => { const [container] = await this.replica.readEach([key]); if (container) await this.replica.settle([{ key, digest: digestOf(key, container), to: () => undefined }]) },',
       },
       {
-        file: 'src/core/requests/coordinator.ts',
-        find: "import { checksumOf } from '../versions/encoding.js'",
-        replace: "import { checksumOf, digestOf } from '../versions/encoding.js'",
+        file: 'src/core/node.ts',
+        find: "import type { Tuning } from './tuning.js'",
+        replace: "import type { Tuning } from './tuning.js'\nimport { digestOf } from './versions/encoding.js'",
       },
     ],
   },
