@@ -22,11 +22,6 @@ const port = await listen()
 /** @type {typeof import('../signaling/index.js')} */
 const { attachSignaling } = await import(pathToFileURL(join(dist, 'signaling/index.js')).href)
 const signaling = attachSignaling(server, { path: SIGNALING_PATH })
-// Nobody else takes upgrades here; without an answer such a client would hang.
-server.on('upgrade', (request, socket) => {
-  if (request.url?.split('?', 1)[0] !== SIGNALING_PATH)
-    socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n')
-})
 console.log(`tabring: http://localhost:${port}/   (open it in several tabs; Ctrl+C ends it)`)
 
 for (const signal of ['SIGINT', 'SIGTERM']) {

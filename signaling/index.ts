@@ -1,5 +1,5 @@
 /**
- * The signaling server: introduces the tabs of a room to each other and relays their sealed offers, answers and
+ * The signaling server: introduces the tabs of a room to each other and relays their offers, answers and
  * candidates until they are connected. No data passes it, it stores nothing, and a ring goes on without it (docs/design.md §10).
  * It mounts on any `node:http` server by its upgrade event and leaves other paths to others, so it can share a port with
  * a page or a development server.

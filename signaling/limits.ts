@@ -1,7 +1,7 @@
 /**
  * What one client may ask of the signaling server. Everything is bounded, because anybody can reach a signaling server:
  * the size and the rate of messages, the peers of a room, rooms, connections per address, and silence. Relied on by the
- * server; `rate` is a plain token bucket (Turner 1986).
+ * server; `rateLimit` is a plain token bucket (Turner 1986).
  */
 
 export interface SignalingLimits {

@@ -1,7 +1,7 @@
 /**
  * What clients and the signaling server say to each other: JSON text frames, one message each. The server reads nothing
- * but the address on the envelope; `data` is opaque (sealed, when the room has a secret). Relied on by the server and,
- * for its types, by the browser's client.
+ * but the address on the envelope; `data` is opaque to it. Relied on by the server and,
+ * for its types and close codes, by the browser's client.
  */
 
 export type ClientMessage =
@@ -24,7 +24,7 @@ export const closeCodes = {
   malformed: 4400,
   origin: 4403,
   idle: 4408,
-  /** The same node has joined the room with a newer connection. Do not reconnect: somebody else is this node now. */
+  /** The same node has joined the room with a newer connection. Reconnecting at once would throw that one out in turn. */
   replaced: 4409,
   'too-large': 4413,
   rate: 4429,

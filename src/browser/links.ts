@@ -6,11 +6,12 @@
  */
 import type { Lane, Moving, Transport, TransportHandlers } from '../core/environment.js'
 import type { NodeId } from '../core/ids.js'
+import type { Mesh } from './mesh/mesh.js'
 
 const STILL: Moving = { in: false, out: false }
 
 export class Links implements Transport {
-  private mesh: Transport | undefined
+  private mesh: Mesh | undefined
   private node: TransportHandlers | undefined
   /** Where what the mesh tells goes to: the node, or what stands between. */
   private upstream: TransportHandlers
@@ -43,7 +44,7 @@ export class Links implements Transport {
     stop: () => {},
   }
 
-  constructor(private readonly makeMesh: () => Transport) {
+  constructor(private readonly makeMesh: () => Mesh) {
     this.upstream = this.toNode
     this.downstream = this.toMesh
   }

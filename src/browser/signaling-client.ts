@@ -6,7 +6,7 @@
  * Invariant: a lost connection changes nothing that is known. Presence is corrected when a server answers again, so a
  * dead server does not make peers disappear. And whatever a server sends, it can neither throw here nor fill the memory.
  */
-import type { Refusal, ServerMessage } from '../../signaling/protocol.js'
+import { type Refusal, type ServerMessage, closeCodes } from '../../signaling/protocol.js'
 import { type NodeId, isId } from '../core/ids.js'
 
 const FIRST_DELAY_MS = 500
@@ -224,8 +224,8 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
     if (performance.now() - server.joinedAt > GOOD_AFTER_MS) server.failures = 0
     server.joinedAt = Number.POSITIVE_INFINITY
     const limit = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** server.failures++)
-    // 4409: somebody came with our node id. With a newer page of this tab there shall be no fight; but it may have been anybody, and be gone already.
-    const least = code === 4409 ? Math.min(MAX_DELAY_MS, REPLACED_DELAY_MS * server.failures) : 0
+    // Somebody came with our node id. With a newer page of this tab there shall be no fight; but it may have been anybody, and be gone already.
+    const least = code === closeCodes.replaced ? Math.min(MAX_DELAY_MS, REPLACED_DELAY_MS * server.failures) : 0
     server.timer = setTimeout(connect, least + Math.random() * limit, server)
     // A tab without a network knows why; a wrong address would look like that of an empty room.
     if (

@@ -1,7 +1,7 @@
 /**
  * The four seams of the protocol core: time, chance, disk and network. A node is given one of each and touches nothing
  * else, so that the same core runs in a tab (IndexedDB, WebRTC), in the simulator (virtual time, simulated disks and
- * links) and later in Node. Conformance suites under `test/` hold every implementation of Storage and Transport to
+ * links) and later in Node. (A fifth is optional: what closed tabs have left on this device, `Attic` in requests/copies.ts.) Conformance suites under `test/` hold every implementation of Storage and Transport to
  * what is promised here.
  */
 import type { NodeId, Partition, StoreKey } from './ids.js'
@@ -209,9 +209,6 @@ export interface Transport {
   want(nodes: NodeId[]): void
   /** Drops the link to a peer that misbehaves or does not fit, and does not dial it for a while. */
   reject(node: NodeId): void
-  /**
-   * Closes everything; reports `onDown` for all that is up, and nothing after that. With `atOnce`, nothing may be left to be closed
-   * later, even if the last frames are lost by that.
-   */
-  stop(atOnce?: boolean): void
+  /** Closes everything; reports `onDown` for all that is up, and nothing after that. */
+  stop(): void
 }

@@ -47,7 +47,7 @@ const MAX_MEMBERS = 65_536
 
 const node = text<NodeId>(16)
 const device = text<DeviceId>(16)
-/** Whatever else it might be has no place in the ring, and would be found out only by whoever has to send it there. */
+/** Only well-formed store keys: anything else cannot be placed, and would fail later at whoever has to send it on. */
 const key = where(text<StoreKey>(1200), (read) => parseStoreKey(read) !== undefined, 'not a store key')
 const container = bytes(MAX_CONTAINER_BYTES)
 const digest = bytes(DIGEST_BYTES)
@@ -150,7 +150,7 @@ export const shapes = {
   OfferPartitions: shape(38, { partitions }),
   /** All records of these partitions, in pages; `after` is the cursor of the page before. */
   FetchPartitions: shape(39, { partitions, after: optional(text(1300)) }),
-  /** The sender has all of these partitions / asks which of them the receiver has whole. */
+  /** Which of these, that the sender lacks, does the receiver have whole? */
   AskComplete: shape(40, { partitions }),
   Complete: shape(41, { partitions }),
 

@@ -1,5 +1,5 @@
 /**
- * One Dynamo node: wires the parts together and offers what the store builds on. No mechanism lives here. Start order matters: what the disk
+ * One Dynamo node: wires the parts together and offers what the store builds on. The mechanisms live in the parts; here is what concerns all of them: start, end, and a disk that was lost. Start order matters: what the disk
  * knows is loaded before the first frame can arrive.
  */
 import { Background } from './background.js'
@@ -128,7 +128,7 @@ export class Node {
     let onEmptied = () => {
       isEmptied = true
     }
-    // From the first look at it on: a deletion is told of only once.
+    // Registered before load(): a deletion is reported once, and it may happen while loading.
     environment.storage.onEmptied(() => onEmptied())
     const state = await environment.storage.load()
     const incarnation = (restored(state.meta.get('incarnation'), count) ?? 0) + 1
@@ -268,7 +268,7 @@ export class Node {
       background: this.background,
       clock,
       intervalMs: tuning.scrubIntervalMs,
-      expire: (key, container) => this.coordinator.expire(key, container),
+      expire: (key, expired) => this.coordinator.expire(key, expired).outcome,
       duties: () => this.duties.held(),
       consider: (key, container) => this.settling.consider(key, container),
       also: async () => {

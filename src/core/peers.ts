@@ -158,15 +158,6 @@ export class Peers {
     return [...this.sessions].filter(([, session]) => session.reachable).map(([node]) => node)
   }
 
-  /** The protocol version that this node speaks with that one; undefined before they have met. */
-  protocolWith(node: NodeId): number | undefined {
-    return this.sessions.get(node)?.protocol
-  }
-
-  deviceOf(node: NodeId): DeviceId | undefined {
-    return this.sessions.get(node)?.device
-  }
-
   /** Smoothed round-trip time in milliseconds; undefined before the first reply. */
   rtt(node: NodeId): number | undefined {
     return this.sessions.get(node)?.rtt
@@ -356,9 +347,9 @@ export class Peers {
   private greeted(from: NodeId, hello: MessageOf<'Hello'>, header: FrameHeader): void {
     if (!this.linked.has(from) || hello.node !== from) return
     const [oldest, newest] = this.protocol
-    // Neighbouring versions agree on the lower one of their newest.
-    const protocol = Math.min(newest, hello.protocol[1])
-    if (protocol < Math.max(oldest, hello.protocol[0]) || hello.config !== this.self.config) {
+    // Neighbouring versions speak the lower one of their newest.
+    const common = Math.min(newest, hello.protocol[1])
+    if (common < Math.max(oldest, hello.protocol[0]) || hello.config !== this.self.config) {
       if (hello.answer) this.sayHello(from, false)
       const describe = (config: string, versions: readonly number[]) => `${config} (protocol ${versions.join(' to ')})`
       const theirs = describe(hello.config, hello.protocol)
@@ -375,8 +366,7 @@ export class Peers {
       if (hello.answer) this.events.emit('renewed', from)
       return
     }
-    const { incarnation, life, device } = hello
-    const session = new Session(incarnation, life, device, protocol, this.clock.now(), header.sentAt)
+    const session = new Session(hello.incarnation, hello.life, this.clock.now(), header.sentAt)
     this.sessions.set(from, session)
     this.detector.watch(from)
     if (hello.member?.node === from) this.events.emit('greeted', hello.member)

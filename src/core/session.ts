@@ -2,8 +2,6 @@
  * What a node knows of one peer from their Hello on: which life of it this is, how fast its link is and how long frames wait on it. Ends when
  * the link does, or when another life of the peer says Hello. Relied on by `Peers`.
  */
-import type { DeviceId } from './ids.js'
-
 const OFFSET_WINDOW_MS = 5000
 
 export class Session {
@@ -20,9 +18,6 @@ export class Session {
   constructor(
     readonly incarnation: number,
     readonly life: string,
-    readonly device: DeviceId,
-    /** The version that both speak. */
-    readonly protocol: number,
     now: number,
     sentAt: number,
   ) {

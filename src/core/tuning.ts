@@ -1,6 +1,6 @@
 /**
- * Every number that a node decides by, with its default, its unit and its reason. The simulator randomises them; applications rarely
- * touch them (`openStore({ tuning })`).
+ * What a node decides by and rooms or machines may have reason to change, with its default and its unit. Applications rarely
+ * touch it (`openStore({ tuning })`). All other numbers stand where they are used.
  */
 export interface Tuning {
   /** Q, a power of two. All nodes of a room must agree. */

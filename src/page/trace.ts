@@ -66,15 +66,12 @@ export class TraceView {
   }
 
   private row(place: TracedPlace, role: string, digests: readonly string[]): HTMLElement {
-    const { node, reachable, holds, versions, clock, digest } = place
+    const { node, reachable, holds, failure, versions, clock, digest } = place
     const parts = Object.entries(clock).map(([actor, counter]) =>
       make('code', 'dot', [`${this.actor(actor)}:${counter}`], { title: actor }),
     )
-    const state = !reachable
-      ? 'out of reach'
-      : holds
-        ? versions.map(describeVersion).join(', ') || 'nothing'
-        : 'nothing'
+    const held = versions.map(describeVersion).join(', ') || 'nothing'
+    const state = !reachable ? 'out of reach' : failure ? FAILURES[failure] : held
     const letter = holds && digests.length > 1 ? String.fromCharCode(65 + digests.indexOf(digest)) : ''
     return make(
       'li',
@@ -82,7 +79,7 @@ export class TraceView {
       [
         make('span', 'role', [role]),
         this.directory.tag(node),
-        make('span', reachable ? 'holding' : 'holding away', [state]),
+        make('span', reachable && !failure ? 'holding' : 'holding away', [state]),
         letter !== '' && letter >= 'A' && make('span', 'badge', [`state ${letter}`]),
         parts.length > 0 && make('span', 'clock', ['clock ', ...parts]),
       ],
@@ -97,19 +94,25 @@ export class TraceView {
   }
 }
 
+const FAILURES: Record<NonNullable<TracedPlace['failure']>, string> = {
+  silent: 'no answer',
+  disk: 'its disk failed',
+  unreadable: 'cannot be read',
+}
+
 function describeVersion({ deleted, bytes }: TracedPlace['versions'][number]): string {
   return deleted ? 'a tombstone' : `a version of ${showBytes(bytes)}`
 }
 
 function agreement(homes: readonly TracedPlace[]): string {
-  const answering = homes.filter(({ reachable }) => reachable)
+  const answering = homes.filter(({ reachable, failure }) => reachable && !failure)
   const states = new Set(answering.map(({ digest }) => digest))
   const away = homes.length - answering.length
   const who =
     away > 0
-      ? `The ${answering.length} of ${plural(homes.length, 'home')} in reach`
+      ? `The ${answering.length} of ${plural(homes.length, 'home')} that answered`
       : `All ${plural(homes.length, 'home')}`
-  if (answering.length === 0) return `None of its ${plural(homes.length, 'home')} is in reach.`
+  if (answering.length === 0) return `None of its ${plural(homes.length, 'home')} answered.`
   if (homes.length === 1 && away === 0) return 'Its only home is this one; open more tabs.'
   if (states.size > 1) return `${who} hold ${states.size} different states.`
   return states.has('') ? `${who} hold nothing.` : `${who} ${answering.length === 1 ? 'holds it' : 'hold the same'}.`

@@ -41,7 +41,7 @@ const MANY_PUT_OPTIONS = ['w', 'quorum', 'durability', 'signal']
 const PUT_OPTIONS = [...MANY_PUT_OPTIONS, 'context']
 const UPDATE_OPTIONS = [...MANY_PUT_OPTIONS, 'r']
 
-/** Of an update beside which this tab goes on writing the key. */
+/** Attempts of one update when this tab keeps writing the same key. */
 const MAX_ATTEMPTS = 10
 
 /** Operations of one putMany or getMany on the way at once. */
@@ -69,7 +69,7 @@ export class Bucket<V = AnyValue> {
     const { r, strictQuorum, signal } = this.getOptions(options, GET_OPTIONS)
     signal?.throwIfAborted()
     const entry = await this.inside.lifetime.whileOpen(this.read(name, r, strictQuorum), signal)
-    // Who asked for one value shall not take the first version for all of them.
+    // A caller of get() expects one value; silently taking the first sibling would hide the failed merge.
     const mergeError = mergeErrorOf(entry)
     if (mergeError !== undefined) throw mergeError
     return entry

@@ -117,7 +117,7 @@ export class ConnectionError extends TabringError {
   }
 }
 
-/** The secret is not usable, or a peer does not know it. */
+/** A `secret` was given: rooms with one are not supported yet. */
 export class SecretError extends TabringError {
   override readonly name = 'SecretError'
   constructor(message: string) {

@@ -20,7 +20,7 @@ export interface Status {
   partitionsFilling: number
   /** Keys with a value on this node's disk. */
   keysHeld: number
-  /** Hints on this node's disk, for whatever home. */
+  /** Deliveries that hints on this node's disk wait for, one per key and home: a write that two homes lack counts twice. */
   hintsPending: number
   /** Bytes of all versions on this node's disk. */
   bytesStored: number

@@ -104,7 +104,7 @@ export class Store extends EventTarget {
 
   /**
    * Reads a key: asks its n homes, answers after r, merges what they say (§4.5). Answers with what can be reached; see `entry.quorum`.
-   * @throws QuorumError (strict), StorageError, KeyError, ClosedError
+   * @throws QuorumError (strict), StorageError, KeyError, ClosedError, ValueError where a version cannot be read
    */
   get<V = AnyValue>(key: string, options?: GetCallOptions): Promise<Entry<V>> {
     return this.root.get(key, options)
@@ -113,7 +113,7 @@ export class Store extends EventTarget {
    * Writes a key. Resolves once it is durable in at least one place; the receipt says which quorum it got. Without a `context` it replaces what
    * this handle has read or written of the key, and what this tab wrote before it was loaded anew. Of a key where there is none of that, this is a
    * blind write, beside what is there. To replace that, `get` it first, or use `update`.
-   * @throws QuorumError (strict; the outcome is unknown), StorageError, ValueError, ValueTooLargeError, KeyError, ContextError, ClosedError
+   * @throws QuorumError (strict; the outcome is unknown), SiblingLimitError, StorageError, ValueError, ValueTooLargeError, KeyError, ContextError, ClosedError
    */
   put<V = AnyValue>(key: string, value: V, options?: PutCallOptions): Promise<Receipt> {
     return this.root.put(key, value, options)

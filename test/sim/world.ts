@@ -3,12 +3,13 @@
  * set back; every write goes into the history, every frame into the trace.
  */
 import type { CancelTimer, Clock } from '../../src/core/environment.js'
-import type { DeviceId, NodeId, Partition, ReplicationFactor } from '../../src/core/ids.js'
+import type { DeviceId, NodeId, Partition, ReplicationFactor, StoreKey } from '../../src/core/ids.js'
 import { Node } from '../../src/core/node.js'
+import type { Coordinator } from '../../src/core/requests/coordinator.js'
 import type { Attic } from '../../src/core/requests/copies.js'
 import { DEFAULT_TUNING, type Tuning } from '../../src/core/tuning.js'
 import { type Container, EMPTY_CONTAINER } from '../../src/core/versions/container.js'
-import { covers, descends } from '../../src/core/versions/context.js'
+import { type CausalContext, covers, descends } from '../../src/core/versions/context.js'
 import { decodeContainer } from '../../src/core/versions/encoding.js'
 import { Disk, SimulatedStorage } from './disk.js'
 import { History, type Write } from './history.js'
@@ -336,20 +337,30 @@ export class World {
       placementChanged(joined)
       for (const partition of whole()) if (!before.has(partition)) place.filledAt.set(partition, this.time.now)
     }
-    const write = node.coordinator.write.bind(node.coordinator)
-    node.coordinator.write = (key, written, context, options) => {
-      const result = write(key, written, context, options)
-      const known = this.history.began(key, place.id, result.container, context, this.wallTime(place))
+    const { coordinator } = node
+    const note = (key: StoreKey, context: CausalContext, { container, outcome }: ReturnType<Coordinator['write']>) => {
+      const known = this.history.began(key, place.id, container, context, this.wallTime(place))
       const start = this.time.now
-      void result.outcome.then((outcome) =>
+      void outcome.then((reached) =>
         this.history.ended(
           known,
-          outcome,
+          reached,
           (acker) => holds(this.placeOf(acker), known),
           (acker) => this.placeOf(acker).disturbedAt >= start,
           () => this.copiesOf(known),
         ),
       )
+    }
+    const write = coordinator.write.bind(coordinator)
+    coordinator.write = (key, written, context, options) => {
+      const result = write(key, written, context, options)
+      note(key, context, result)
+      return result
+    }
+    const expire = coordinator.expire.bind(coordinator)
+    coordinator.expire = (key, expired) => {
+      const result = expire(key, expired)
+      note(key, expired, result)
       return result
     }
   }

@@ -38,6 +38,27 @@ test('a watched key is told of from the next write on, and no longer than it is 
   expect([...heard]).toEqual([named('b')])
 })
 
+// All who were in reach just then were told, and nobody later on where nothing else was watched.
+test('a watch that ends while a home is out of reach has ended there as well once it is back', async () => {
+  const ring = await openRing(5, {}, { noticeMs: Number.POSITIVE_INFINITY })
+  const [home] = ring.homes('a')
+  const [stranger] = ring.others('a')
+  const end = watch(stranger, { key: named('a') })
+  await ring.pass(100)
+  ring.partition([stranger], [home])
+  await ring.until('it is suspected', () => !nodeOf(stranger).peers.isReachable(home.id))
+  end()
+  await ring.pass(100)
+  ring.heal()
+  await ring.until('it is back', () => nodeOf(stranger).peers.isReachable(home.id))
+  await ring.pass(100)
+  const sent = await ring.messages(async () => {
+    await ring.client(home).put('a', '1')
+    await ring.pass(100)
+  })
+  expect(sent.filter(({ type, to }) => type === 'Changed' && to === stranger.id)).toEqual([])
+})
+
 // 1,025 prefixes were a malformed message, and soon the end of the link; each watch told all of them anew.
 test.each<[what: string, interest: (i: number) => Interest]>([
   ['prefixes', (i) => ({ prefix: named(`room ${i}/`) })],

@@ -98,16 +98,16 @@ describe('the list of members', () => {
     expect(after.hash()).toEqual(before.hash())
   })
 
-  test('tells who joined the placement and who is gone from it, and nothing when neither', () => {
+  test('tells of each change of the placement and who joined it, and of nothing else', () => {
     const { members, placements } = new Scene()
     members.absorb([recordOf(OTHER), recordOf(THIRD, { state: 'asleep' })])
-    expect(placements).toEqual([{ joined: [OTHER], gone: [] }])
+    expect(placements).toEqual([{ joined: [OTHER] }])
     members.absorb([recordOf(OTHER, { state: 'left' }), recordOf(THIRD, { incarnation: 2 })])
-    expect(placements.slice(1)).toEqual([{ joined: [THIRD], gone: [OTHER] }])
+    expect(placements.slice(1)).toEqual([{ joined: [THIRD] }])
     members.absorb([recordOf(THIRD, { incarnation: 3, name: 'renamed' })])
     expect(placements).toHaveLength(2)
     members.declare({ state: 'left' })
-    expect(placements.slice(2)).toEqual([{ joined: [], gone: [SELF] }])
+    expect(placements.slice(2)).toEqual([{ joined: [] }])
   })
 })
 
@@ -179,7 +179,7 @@ describe('an incarnation that no node counts up to', () => {
     expect(members.placed()).not.toContain(THIRD)
     members.absorb([recordOf(THIRD)], THIRD)
     expect(members.get(THIRD)).toEqual(recordOf(THIRD))
-    expect(placements.at(-1)).toEqual({ joined: [THIRD], gone: [] })
+    expect(placements.at(-1)).toEqual({ joined: [THIRD] })
   })
 
   test('outlasts a restart of the node that had to count so far', () => {
@@ -211,7 +211,7 @@ describe('silent members', () => {
     scene.members.sleepSilent(MINUTE)
     expect(scene.stateOf(OTHER)).toBe('asleep')
     expect(scene.members.placed()).toEqual([SELF])
-    expect(scene.placements.at(-1)).toEqual({ joined: [], gone: [OTHER] })
+    expect(scene.placements.at(-1)).toEqual({ joined: [] })
   })
 
   test('stay up while there is a sign of life, also one that others told; old hearsay takes nothing back', async () => {

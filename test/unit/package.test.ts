@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,6 +11,16 @@ import manifest from '../../package.json' with { type: 'json' }
 
 const root = new URL('../../', import.meta.url)
 const run = promisify(execFile)
+
+/** What each entry exports, in the order of the alphabet as a module's names are. */
+const EXPORTED: Record<string, string> = {
+  tabring:
+    'Bucket ClosedError ConfigMismatchError ConnectionError ContextError KeyError OptionError QuorumError SecretError SiblingLimitError StorageError Store TabringError ValueError ValueTooLargeError openStore',
+  'tabring/merge':
+    'counter counterAdd counterValue lww max newActor object orSet orSetAdd orSetHas orSetRemove orSetValues union',
+  'tabring/testing': 'faults',
+  'tabring/signaling': 'attachSignaling closeCodes defaultLimits',
+}
 
 /** Conditions and their files, of every entry that is more than a file of its own. */
 const entries = Object.entries(manifest.exports).flatMap(([entry, target]) =>
@@ -34,8 +44,7 @@ describe.each(entries)('the entry $name', ({ name, target }) => {
   })
 
   test('can be imported in Node, as server-side rendering does', async () => {
-    const names = JSON.parse(await inNode(`console.log(JSON.stringify(Object.keys(await import('${name}'))))`))
-    expect(Array.isArray(names)).toBe(true)
+    expect(await inNode(`console.log(Object.keys(await import('${name}')).join(' '))`)).toBe(EXPORTED[name])
   })
 })
 
@@ -44,9 +53,11 @@ test('tabring/merge gives what the sources give', async () => {
 })
 
 test('the built library evaluates no strings, so it works under a strict content security policy', async () => {
-  for (const { target } of entries) {
-    expect(await readFile(new URL(target.default, root), 'utf8')).not.toMatch(/\beval\(|new Function\(/)
-  }
+  const files = (await readdir(new URL('dist', root), { recursive: true })).filter((file) => file.endsWith('.js'))
+  // The entries themselves only re-export: what they do is in chunks.
+  expect(files.filter((file) => file.startsWith('chunks'))).not.toEqual([])
+  for (const file of files)
+    expect(await readFile(new URL(`dist/${file}`, root), 'utf8'), file).not.toMatch(/\beval\(|new Function\(/)
 })
 
 /** A project of somebody else's, with this file in it. */

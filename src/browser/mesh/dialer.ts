@@ -91,7 +91,7 @@ export class Dialer {
     }
   }
 
-  /** Tells all linked peers that this page goes away; dials and accepts nothing until it is woken. The links are dropped by the caller. */
+  /** Tells all linked peers that this page goes away; dials and accepts nothing from then on. The links are dropped by the caller. */
   sleep(): void {
     for (const peer of this.options.peers.values()) {
       if (peer.link) this.say(peer, { type: 'bye', link: peer.link.id })

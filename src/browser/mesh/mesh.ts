@@ -56,6 +56,8 @@ export interface Mesh extends Transport {
   paths(): Map<NodeId, 'direct' | NodeId>
   /** The nodes that are here, up or said to be in the room by a signaling server, each with the life of its page, as far as that is known. */
   presence(): Map<NodeId, string | undefined>
+  /** With `atOnce`, nothing may be left to be closed later, even if the last frames are lost by that. */
+  stop(atOnce?: boolean): void
 }
 
 export function createMesh(options: MeshOptions): Mesh {
@@ -300,7 +302,7 @@ export function createMesh(options: MeshOptions): Mesh {
     if (document.visibilityState === 'visible') wake()
   }
 
-  /** Says goodbye to everybody. A page that goes into the back/forward cache (it cannot with open links) comes back by `wake`. */
+  /** Says goodbye to everybody. A page cannot go into the back/forward cache with open links; when it comes back, `Links` makes a new mesh. */
   function sleep(atOnce: boolean): void {
     for (const peer of peers.values()) sendControl(peer, { type: 'bye' })
     dialer.sleep()

@@ -80,7 +80,7 @@ export class Gossip {
     }
   }
 
-  /** Tells everybody who is reachable. True when all of these have every record that this node has, and somebody does, if there is anybody else. */
+  /** Tells everybody who is reachable. True if every reachable peer now has all our records, and at least one peer is reachable unless we are the only member. */
   async tellAll(): Promise<boolean> {
     const known = await Promise.all(this.peers.reachable().map((peer) => this.exchange(peer)))
     return known.every((complete) => complete) && (known.length > 0 || this.membership.placed().length === 0)

@@ -29,7 +29,7 @@ export interface MembershipEvents {
   /** Some record changed; persist and show it. */
   changed: MemberRecord[]
   /** The placement changed: by members that came or went, or by their capacity. */
-  placement: { joined: NodeId[]; gone: NodeId[] }
+  placement: { joined: NodeId[] }
   /** Others had put this node to sleep, or declared that it left: it was replaced meanwhile. */
   replaced: MemberState
 }
@@ -213,9 +213,9 @@ export class Membership {
     this.placements = new Map()
     const after = this.weights()
     const joined = [...after.keys()].filter((node) => !before.has(node))
-    const gone = [...before.keys()].filter((node) => !after.has(node))
+    const isLess = [...before.keys()].some((node) => !after.has(node))
     const reweighted = [...after].some(([node, weight]) => before.get(node) !== weight)
     this.events.emit('changed', changed)
-    if (joined.length > 0 || gone.length > 0 || reweighted) this.events.emit('placement', { joined, gone })
+    if (isLess || reweighted) this.events.emit('placement', { joined })
   }
 }

@@ -24,7 +24,7 @@ import type { Replica } from './replica.js'
 import type { Routing } from './routing.js'
 
 const ASK_TIMEOUT_MS = 5000
-/** Nobody has heard of a later life of a node that never comes back. */
+/** High enough to beat any incarnation that another member may know of this node. */
 const FAR_BEYOND = 1_000_000
 
 export interface Orphan {

@@ -12,10 +12,9 @@ import type { Peers } from '../peers.js'
 import { RateLimit } from '../rate-limit.js'
 import type { Duties } from '../sync/duties.js'
 import type { Forgettings } from '../sync/forgettings.js'
-import { expiredContext } from '../sync/scrub.js'
 import type { Tuning } from '../tuning.js'
 import { type Container, writtenContainer } from '../versions/container.js'
-import { type CausalContext, type Dot, EMPTY_CONTEXT, isEmpty, restrict } from '../versions/context.js'
+import { type CausalContext, type Dot, EMPTY_CONTEXT, restrict } from '../versions/context.js'
 import { checksumOf } from '../versions/encoding.js'
 import type { Copies } from './copies.js'
 import { type GetOptions, type GetOutcome, coordinateGet } from './get.js'
@@ -81,17 +80,10 @@ export class Coordinator {
     context: CausalContext,
     options: PutOptions,
   ): { container: Container; outcome: Promise<PutOutcome> } {
-    const { minter, background, metrics, clock } = this.context
-    const { value, expiresAt } = written
-    const sibling = { dot: minter.mint(key), value, expiresAt, checksum: value ? checksumOf(value) : 0 }
-    const container = writtenContainer(context, sibling)
+    const { background, metrics, clock } = this.context
+    const { value } = written
     const start = clock.now()
-    const put = coordinatePut({ key, container }, options, this.context)
-    this.unsettledPuts.add(put.settled)
-    void put.settled.then(() => {
-      this.unsettledPuts.delete(put.settled)
-      this.events.emit('settled', undefined)
-    })
+    const { sibling, container, put } = this.begin(key, written, context, options)
     const outcome = background.foreground(put.outcome).then((result) => {
       if (result.refused) this.events.emit('refused', { key, dot: sibling.dot })
       // What nobody has taken must not be shown as if it were somewhere.
@@ -103,15 +95,27 @@ export class Coordinator {
     return { container, outcome }
   }
 
-  /** Puts the tombstone of what has expired. */
-  expire(key: StoreKey, container: Container): void {
-    const context = expiredContext(container, this.context.clock.wallTime())
-    if (isEmpty(context)) return
+  /** Puts a tombstone in the place of these versions, which have expired. Background work: no application waits for it, and none has deleted anything. */
+  expire(key: StoreKey, expired: CausalContext): { container: Container; outcome: Promise<PutOutcome> } {
     const options: PutOptions = { w: 1, strictQuorum: false, durability: 'relaxed' }
-    this.write(key, { value: undefined, expiresAt: 0 }, context, options).outcome.catch(this.context.onError)
+    const { container, put } = this.begin(key, { value: undefined, expiresAt: 0 }, expired, options)
+    return { container, outcome: put.outcome }
   }
 
-  /** @throws StorageFailure when this tab's disk failed and nobody else answered. */
+  /** Mints the dot of a put and sends it on its way. */
+  private begin(key: StoreKey, { value, expiresAt }: Written, context: CausalContext, options: PutOptions) {
+    const sibling = { dot: this.context.minter.mint(key), value, expiresAt, checksum: value ? checksumOf(value) : 0 }
+    const container = writtenContainer(context, sibling)
+    const put = coordinatePut({ key, container }, options, this.context)
+    this.unsettledPuts.add(put.settled)
+    void put.settled.then(() => {
+      this.unsettledPuts.delete(put.settled)
+      this.events.emit('settled', undefined)
+    })
+    return { sibling, container, put }
+  }
+
+  /** @throws StorageFailure, or MalformedError for a damaged record, when this tab's disk failed and nobody else answered. */
   async get(key: StoreKey, options: GetOptions): Promise<GetOutcome> {
     const { replica, duties, routing, forgettings, background, metrics, clock } = this.context
     const start = clock.now()

@@ -2,7 +2,7 @@
  * Coordinating one get (§4.5): one full answer from the nearest home, digests from the others, an answer at R votes, all
  * causally unrelated versions merged. Stragglers feed read repair (§5).
  *
- * Who may vote: a home that has the whole partition, whatever it says; any other node only with data in hand. A fresh home or an empty
+ * Who may vote: a home, or a stand-in on duty, that has the whole partition, whatever it says; any other node only with data in hand. A fresh home or an empty
  * stand-in must not outvote the data by saying "not found" (P16).
  */
 import type { CancelTimer, Clock, Digest } from '../environment.js'
@@ -57,7 +57,7 @@ interface Answer {
   complete: boolean
 }
 
-/** @throws StorageFailure only when this tab's disk failed and no other node answered. */
+/** @throws StorageFailure, or MalformedError for a damaged record, only when this tab's disk failed and no other node answered. */
 export function coordinateGet(key: StoreKey, options: GetOptions, context: GetContext): Promise<GetOutcome> {
   return new Get(key, options, context).run()
 }

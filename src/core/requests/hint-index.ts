@@ -20,7 +20,7 @@ interface UnderWay {
 }
 
 export class HintIndex {
-  /** However that comes: delivered, taken by another node, or with nobody left to wait for. */
+  /** Emitted whenever a row loses homes or goes: delivered, taken over, or nobody left to wait for. */
   readonly events = new Emitter<{ fewer: undefined }>()
   private readonly rows = new Map<StoreKey, Waiting>()
   private readonly byHome = new Map<NodeId, Set<StoreKey>>()

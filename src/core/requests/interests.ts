@@ -35,6 +35,8 @@ export interface InterestEvents {
 export class Interests {
   readonly events = new Emitter<InterestEvents>()
   private readonly own = new Set<Interest>()
+  /** Peers that are out of reach may still know of one, also when there are none any more. */
+  private hadAny = false
   /** Of all own ones together, in characters. */
   private length = 0
   private readonly theirs = new Map<NodeId, { keys: Set<StoreKey>; prefixes: ReadonlySet<string> }>()
@@ -70,7 +72,7 @@ export class Interests {
     })
     for (const type of ['up', 'renewed'] as const) {
       peers.events.on(type, (node) => {
-        if (this.own.size === 0) return
+        if (!this.hadAny) return
         peers.notify(node, this.message(), 'foreground')
         this.events.emit('missed', { peer: node })
       })
@@ -88,6 +90,7 @@ export class Interests {
   add(interest: Interest): () => void {
     const hadAll = this.wantsEverything
     this.own.add(interest)
+    this.hadAny = true
     this.length += lengthOf(interest)
     if (!hadAll) {
       const message = this.wantsEverything ? this.message() : messageOf([interest], true)

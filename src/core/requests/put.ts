@@ -4,8 +4,8 @@
  * which serve as its outbox, until every home has confirmed. A home that does not answer in time is joined by a
  * stand-in, which keeps the container with a hint (§4.6).
  *
- * Invariant: a put resolves only once it is durable in this tab or, if this tab's disk refused it, at W other nodes. What
- * homes have not confirmed by the end is in somebody's hints.
+ * Invariant: the disks of all `acks` have it when the outcome is told, this tab's too unless it refused; `met` says whether they are enough. What
+ * somebody took and homes have not confirmed by the end is in somebody's hints.
  */
 import type { CancelTimer, Clock, Durability } from '../environment.js'
 import type { NodeId } from '../ids.js'
@@ -50,8 +50,8 @@ export interface PutContext {
 }
 
 /**
- * @returns the outcome at the moment when it was decided, and a promise that resolves with the homes that confirmed when
- * every home has answered or been given up.
+ * @returns the outcome at the moment when it was decided, and a promise that resolves when
+ * every home has answered or been given up, and the hints tell which.
  */
 export function coordinatePut(
   entry: Entry,

@@ -109,7 +109,7 @@ export class Replica {
   /**
    * Merges containers into the disk; resolves when the transaction completed, with the keys that were refused for having too
    * many siblings.
-   * @throws StorageFailure when nothing was stored.
+   * @throws StorageFailure when nothing was stored, or nobody knows whether it was (a lost connection to the disk; see `clearDoubts`).
    */
   async store(entries: Entry[], options: StoreOptions): Promise<StoreKey[]> {
     // By key: an update may be evaluated more than once.

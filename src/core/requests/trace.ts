@@ -3,7 +3,8 @@
 import type { NodeId, StoreKey } from '../ids.js'
 import type { Node } from '../node.js'
 import { type Container, EMPTY_CONTAINER } from '../versions/container.js'
-import { decodeContainer, digestOf } from '../versions/encoding.js'
+import { isEmpty } from '../versions/context.js'
+import { decodeContainer, digestOf, ifPossible } from '../versions/encoding.js'
 
 /** One version at one place. */
 export interface TracedVersion {
@@ -19,6 +20,11 @@ export interface TracedPlace {
   reachable: boolean
   /** It did answer, and holds the key. */
   holds: boolean
+  /**
+   * Why nobody knows what it holds: it gave no answer ('silent'), its disk failed ('disk'), or what it has, or said, cannot be read
+   * ('unreadable', a damaged record mostly). null where it answered.
+   */
+  failure: 'silent' | 'disk' | 'unreadable' | null
   versions: TracedVersion[]
   /** The causal context: how far each actor's writes are known there. */
   clock: Record<string, number>
@@ -34,10 +40,13 @@ export interface Trace {
   standIns: TracedPlace[]
 }
 
-export async function traceKey(node: Node, key: StoreKey, standIns = 2): Promise<Omit<Trace, 'key'>> {
+const STAND_INS = 2
+
+/** @throws StorageFailure, MalformedError where this node's own disk cannot tell. */
+export async function traceKey(node: Node, key: StoreKey): Promise<Omit<Trace, 'key'>> {
   const { routing } = node
   const homes = routing.homes(key)
-  const behind = routing.preferenceList(key).slice(homes.length, homes.length + standIns)
+  const behind = routing.preferenceList(key).slice(homes.length, homes.length + STAND_INS)
   const look = (place: NodeId) => tracePlace(node, key, place)
   return {
     partition: node.partitionOf(key),
@@ -47,22 +56,30 @@ export async function traceKey(node: Node, key: StoreKey, standIns = 2): Promise
 }
 
 async function tracePlace(node: Node, key: StoreKey, place: NodeId): Promise<TracedPlace> {
-  const container = await containerAt(node, key, place)
-  const { siblings, context } = container ?? EMPTY_CONTAINER
-  const holds = context.vector.size + context.cloud.size > 0
-  const { high, low } = digestOf(key, container ?? EMPTY_CONTAINER)
+  const found = await containerAt(node, key, place)
+  const container = typeof found === 'string' ? EMPTY_CONTAINER : found
+  const { siblings, context } = container
+  const holds = !isEmpty(context)
+  const { high, low } = digestOf(key, container)
   return {
     node: place,
     reachable: node.routing.isReachable(place),
     holds,
+    failure: typeof found === 'string' ? found : null,
     versions: siblings.map(({ dot, value }) => ({ ...dot, deleted: value === undefined, bytes: value?.length ?? 0 })),
     clock: Object.fromEntries(context.vector),
     digest: holds ? high.toString(16).padStart(8, '0') + low.toString(16).padStart(8, '0') : '',
   }
 }
 
-async function containerAt(node: Node, key: StoreKey, place: NodeId): Promise<Container | undefined> {
-  if (place === node.options.node) return (await node.replica.read([key]))[0]
+type Failure = NonNullable<TracedPlace['failure']>
+
+async function containerAt(node: Node, key: StoreKey, place: NodeId): Promise<Container | Failure> {
+  if (place === node.options.node) return (await node.replica.read([key]))[0] ?? EMPTY_CONTAINER
   const reply = await node.peers.request(place, { type: 'Read', key, full: true }, node.options.tuning.requestTimeoutMs)
-  return reply?.type === 'ReadResult' && reply.container ? decodeContainer(reply.container) : undefined
+  if (reply?.type === 'Failed') return reply.kind === 'malformed' ? 'unreadable' : 'disk'
+  if (reply?.type !== 'ReadResult') return 'silent'
+  const { container } = reply
+  if (!container) return reply.digest.length === 0 ? EMPTY_CONTAINER : 'unreadable'
+  return ifPossible(() => decodeContainer(container)) ?? 'unreadable'
 }

@@ -22,7 +22,6 @@ export interface Placement {
   homes(index: number): readonly NodeId[]
   /** All members: the homes, then the stand-ins in the order in which they take over. */
   preferenceList(index: number): readonly NodeId[]
-  isHome(node: NodeId, index: number): boolean
   /** The partitions that the node is home of, rising. */
   partitionsOf(node: NodeId): readonly number[]
 }
@@ -72,10 +71,6 @@ export function placement(members: readonly PlacementMember[], Q: number, n: Rep
       const list = names([...set, ...standIns(sorted, set, rest.sort(byCost(index)))])
       lists[index] = list
       return list
-    },
-    isHome: (node, index) => {
-      const position = positions.get(node)
-      return position !== undefined && (homes[index] ?? outside(index, Q)).includes(position)
     },
     partitionsOf: (node) => held[positions.get(node) ?? -1] ?? [],
   }

@@ -113,7 +113,7 @@ export class Exchange {
 
   /**
    * This node has nothing there: pages of whole partitions (§6.2: partitions move as a whole). The next page is on its way while this one
-   * is written; asking for one acks the page before the last.
+   * is written.
    */
   private async pullAll(
     peer: NodeId,
@@ -265,8 +265,8 @@ export class Exchange {
         i++
       }
       if (entries.length === 0) continue
-      const message = { type: 'Store', entries, hintFor: [], strict: false, fresh: false } as const
-      const reply = await this.peers.request(peer, { ...message, hintFor: [] }, TIMEOUT_MS, 'background')
+      const message: Message = { type: 'Store', entries, hintFor: [], strict: false, fresh: false }
+      const reply = await this.peers.request(peer, message, TIMEOUT_MS, 'background')
       // A leaver takes nothing any more, but what it had has been fetched.
       if (reply?.type === 'Failed' && reply.kind === 'leaving') return
       if (reply?.type !== 'Stored') throw new PeerSilent(`${peer} did not store`)

@@ -1,7 +1,7 @@
 /**
  * Walks over everything on this node's disk, slowly: checks every record against its checksums and digest, heals damaged ones from other
  * homes, turns expired values into tombstones (one home does, for all: P7), and finds what may be forgotten. `verify` is the same
- * walk at once, with a report.
+ * walk at once, with a report; without repair it only looks.
  */
 import type { Background } from '../background.js'
 import type { CancelTimer, Clock, Digest, StoredRecord } from '../environment.js'
@@ -10,7 +10,7 @@ import type { Peers } from '../peers.js'
 import type { Replica } from '../requests/replica.js'
 import type { Routing } from '../requests/routing.js'
 import { type Container, mergeContainers } from '../versions/container.js'
-import { type CausalContext, compact } from '../versions/context.js'
+import { type CausalContext, EMPTY_CONTEXT, compact, isEmpty } from '../versions/context.js'
 import { MalformedError, checksumOf, decodeContainer, digestOf } from '../versions/encoding.js'
 import { isZero, sameDigest, xor } from './merkle.js'
 
@@ -34,8 +34,8 @@ export interface ScrubContext {
   background: Background
   clock: Clock
   intervalMs: number
-  /** Replaces expired versions by a tombstone. */
-  expire: (key: StoreKey, container: Container) => void
+  /** Puts a tombstone in the place of exactly these versions. */
+  expire: (key: StoreKey, expired: CausalContext) => Promise<unknown>
   /** What this node should hold, whatever its trees say. */
   duties: () => Partition[]
   /** Offers a record for forgetting. */
@@ -96,6 +96,7 @@ export class Scrub {
     let damaged = 0
     let sum: Digest = { high: 0, low: 0 }
     let after: string | undefined
+    const expired: [StoreKey, Container][] = []
     do {
       await background.turn('scrub')
       const page = await replica.storage.scanPartition(partition, { after, maxBytes: PAGE_BYTES })
@@ -104,34 +105,42 @@ export class Scrub {
         report.bytes += record.container.length
         sum = xor(sum, record.digest)
         const container = readRecord(record)
-        if (container) this.lookAt(record.key, container)
-        else {
+        if (!container) {
           report.corrupt.push(record.key)
           if (repair && (await this.heal(record.key))) healed++
           else damaged++
+        } else if (repair) {
+          this.context.consider(record.key, container)
+          if (!isEmpty(this.expiredHere(record.key, container))) expired.push([record.key, container])
         }
       }
       after = page.cursor
     } while (after !== undefined)
     report.healed += healed
     // The tree still has what a damaged record was: it must not be made from what that is now.
-    if (damaged > 0) return
-    const now = replica.forest.root(partition)
-    // Only a partition that stood still during the walk can be judged.
-    const isWrong = sameDigest(before, now) && !isZero(xor(sum, now))
-    if (isWrong) report.wrongTrees++
-    // With it, this copy would differ from all others for ever; so it would where a damaged digest made way for a good one that the tree had already.
-    if (repair && (isWrong || healed > 0)) await replica.recount(partition)
+    if (damaged === 0) {
+      const now = replica.forest.root(partition)
+      // Only a partition that stood still during the walk can be judged.
+      const isWrong = sameDigest(before, now) && !isZero(xor(sum, now))
+      if (isWrong) report.wrongTrees++
+      // Recount, or this tree would differ from all others for ever. The same after healing: the digest may have been what was damaged.
+      if (repair && (isWrong || healed > 0)) await replica.recount(partition)
+    }
+    // After the tree was judged, as a write of ours would keep it from being; and each in its own turn, as many may expire at once.
+    for (const [key, container] of expired) {
+      await background.turn('scrub')
+      // Anew, as the turn may have taken long: the clock, or who is the first home, may say otherwise by now.
+      const context = this.expiredHere(key, container)
+      if (!isEmpty(context)) await this.context.expire(key, context)
+    }
   }
 
-  private lookAt(key: StoreKey, container: Container): void {
-    const { clock, routing, expire, consider } = this.context
-    consider(key, container)
-    const now = clock.wallTime()
-    const expired = container.siblings.some(
-      (sibling) => sibling.expiresAt > 0 && sibling.expiresAt <= now && sibling.value,
-    )
-    if (expired && routing.homes(key).find((home) => routing.isReachable(home)) === routing.self) expire(key, container)
+  /** @returns what this node has to replace by a tombstone: nothing where another home is the one that does. */
+  private expiredHere(key: StoreKey, container: Container): CausalContext {
+    const { clock, routing } = this.context
+    const expired = expiredContext(container, clock.wallTime())
+    const isFirst = () => routing.homes(key).find((home) => routing.isReachable(home)) === routing.self
+    return !isEmpty(expired) && isFirst() ? expired : EMPTY_CONTEXT
   }
 
   /** Takes the record anew from the other homes. Without one that answers, the damaged bytes stay: they may hold the only good sibling. */
@@ -141,10 +150,10 @@ export class Scrub {
     for (const home of routing.homes(key)) {
       if (home === routing.self || !routing.isReachable(home)) continue
       const reply = await peers.request(home, { type: 'Fetch', keys: [key] }, TIMEOUT_MS, 'background')
-      const bytes = reply?.type === 'Entries' ? reply.entries[0]?.[1] : undefined
-      if (!bytes) continue
-      const container = decodeContainer(bytes)
-      if (isSound(container)) good = good ? mergeContainers(good, container) : container
+      const entry = reply?.type === 'Entries' ? reply.entries.find(([name]) => name === key) : undefined
+      // Nonsense of one home is as good as no answer: the next one may have what is missing here.
+      const container = entry && readRecordBytes(entry[1])
+      if (container) good = good ? mergeContainers(good, container) : container
     }
     if (!good) return false
     await replica.replaceDamaged(key, good, (bytes) => readRecordBytes(bytes) === undefined)
@@ -153,7 +162,7 @@ export class Scrub {
 }
 
 /** Exactly the versions that are past their time: a tombstone with this context replaces them and no other. */
-export function expiredContext(container: Container, wallTime: number): CausalContext {
+function expiredContext(container: Container, wallTime: number): CausalContext {
   const cloud = new Map<ActorId, Set<number>>()
   for (const { dot, expiresAt, value } of container.siblings) {
     if (!value || expiresAt === 0 || expiresAt > wallTime) continue

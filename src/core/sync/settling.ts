@@ -29,7 +29,6 @@ export class Settling {
   /** Keys that may have something to forget, with the time of their last change. */
   private readonly candidates = new Map<StoreKey, number>()
   private timer: CancelTimer | undefined
-  settled = 0
 
   constructor(
     private readonly replica: Replica,
@@ -118,7 +117,6 @@ export class Settling {
       entries = entries.filter(({ key }) => answers.every((agreed) => agreed?.has(key)))
     }
     await this.forget(entries)
-    this.settled += entries.length
   }
 
   private async ask(

@@ -57,8 +57,8 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/sync/scrub.ts',
-        find: 'if (expired && routing.homes(key)',
-        replace: 'if (expired && false && routing.homes(key)',
+        find: 'return !isEmpty(expired) && isFirst()',
+        replace: 'return !isEmpty(expired) && false && isFirst()',
       },
     ],
   },
@@ -134,15 +134,15 @@ export const mutations: Mutation[] = [
     killedBy: 'ttl-skew',
     changes: [
       {
-        file: 'src/core/requests/coordinator.ts',
-        find: '    this.write(key, { value: undefined, expiresAt: 0 }, context, options).outcome.catch(this.context.onError)\n',
+        file: 'src/core/node.ts',
+        find: 'expire: (key, expired) => this.coordinator.expire(key, expired).outcome,',
         replace:
-          '    void options\n    void this.context.replica.settle([{ key, digest: digestOf(key, container), to: () => undefined }])\n',
+          'expire: async (key) => { const [container] = await this.replica.readEach([key]); if (container) await this.replica.settle([{ key, digest: digestOf(key, container), to: () => undefined }]) },',
       },
       {
-        file: 'src/core/requests/coordinator.ts',
-        find: "import { checksumOf } from '../versions/encoding.js'",
-        replace: "import { checksumOf, digestOf } from '../versions/encoding.js'",
+        file: 'src/core/node.ts',
+        find: "import type { Tuning } from './tuning.js'",
+        replace: "import type { Tuning } from './tuning.js'\nimport { digestOf } from './versions/encoding.js'",
       },
     ],
   },
