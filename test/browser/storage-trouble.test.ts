@@ -145,6 +145,32 @@ test('a full disk in a ring: it refuses by grades and says so, others take its p
   for (const tab of [limited, a, b, c]) expect(await unreadable(tab, acknowledged)).toEqual([])
 })
 
+// It could not, as the deletions were refused as well; and each write that was refused told the application again.
+test('a tab whose disk is full says so once, and can leave', async () => {
+  const { tab: limited } = await limitedTab(3_000_000)
+  const [a, b] = (await Promise.all(['a', 'b'].map((name) => world.tab({ name })))) as [Tab, Tab]
+  await Promise.all([limited, a, b].map((tab) => tab.ready(2)))
+  await limited.evaluate((store) => {
+    const told: string[] = []
+    Object.assign(window, { told })
+    store.addEventListener('error', ({ detail }) => told.push((detail as { reason: string }).reason))
+  })
+  const acknowledged = await fill(a, 'k', 150)
+  await limited.waitFor('the refusal of replicas', (store) => store.status.storageRefuses === 'replicas')
+  expect(await unreadable(limited, acknowledged)).toEqual([])
+  expect(await limited.evaluate(() => (window as unknown as { told: string[] }).told)).toEqual(['quota'])
+  const node = (await limited.status()).node
+  await limited.evaluate((store) => store.leave())
+  for (const tab of [a, b]) {
+    await tab.waitFor(
+      'the leaver to be gone',
+      (store, left) => store.members.every((one) => one.node !== left || one.state === 'left'),
+      node,
+    )
+    expect(await unreadable(tab, acknowledged)).toEqual([])
+  }
+})
+
 test('a newer version of the page takes the database over: the old tab steps aside and says so, and the ring goes on', async () => {
   const [old, other] = (await world.ring(2)) as [Tab, Tab]
   await old.put('k', 'v')

@@ -1,7 +1,10 @@
 /** Leaving takes a while: what is told of it meanwhile, and what has to wait. */
 import { expect, test } from 'vitest'
+import { storeKey } from '../../src/core/ids.js'
+import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { type LeaveProgress, handEverythingOver } from '../../src/store/leave.js'
-import { type Ring, nodeOf, openRing } from '../paper/ring.js'
+import { type Ring, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { typeOf } from '../sim/trace.js'
 
 // The first was told of the first attempt's end, when nearly everything was over.
 test('the progress is told from the beginning, partition by partition', async () => {
@@ -65,4 +68,53 @@ test.each<[what: string, hinder: (ring: Ring) => void, abortAfterMs: number]>([
   await ring.pass(60_000)
   expect(held.includes(true)).toBe(false)
   expect(await leaving).toBe('enough')
+})
+
+// The deletion of what it had handed over was refused for lack of room as well: who was full could not leave.
+test('a tab whose disk is full leaves, and whoever gives the leave up has everything', async () => {
+  const ring = await openRing(5, {}, { quiet: false })
+  const keys = Array.from({ length: 60 }, (_, i) => `k${i}`)
+  for (const [i, key] of keys.entries()) await ring.client(ring.tab(i % 5)).put(key, 'value', { w: 3 })
+  await ring.pass(5000)
+  const leaver = ring.tab(0)
+  const records = leaver.disk.records.size
+  expect(records).toBeGreaterThan(10)
+  if (!leaver.storage) throw new Error('it is open')
+  leaver.storage.failing = 'quota'
+  const given = new AbortController()
+  const progress = ({ partitionsLeft }: LeaveProgress) => partitionsLeft === 0 && given.abort('stay')
+  await expect(ring.await(handEverythingOver(nodeOf(leaver), { signal: given.signal, progress }))).rejects.toBe('stay')
+  expect([nodeOf(leaver).transfers.strays(), leaver.disk.records.size]).toEqual([[], records])
+  await ring.await(handEverythingOver(nodeOf(leaver)))
+  ring.crash(leaver)
+  await ring.until('it is gone', () => nodeOf(ring.tab(1)).membership.placed().length === 4)
+  for (const key of keys)
+    expect(ring.homes(key).map((tab) => replicaAt(tab, key))).toEqual([['value'], ['value'], ['value']])
+})
+
+// Whoever knew of the leave asked the new home, which had it not yet, and not the leaver, which is in no preference list any more.
+test('with one copy only, what a leaver still has is read from it', async () => {
+  const ring = await openRing(5, { readRepair: false }, { knobs: { replication: [1] } })
+  const keys = Array.from({ length: 60 }, (_, i) => storeKey(1, '', `k${i}`))
+  const [reader, leaver] = [ring.tab(0), ring.tab(1)]
+  const written = { value: new Uint8Array([7]), expiresAt: 0 }
+  const options = { w: 1, strictQuorum: false, durability: 'strict' } as const
+  for (const key of keys)
+    await ring.await(nodeOf(reader).coordinator.write(key, written, EMPTY_CONTEXT, options).outcome)
+  await ring.pass(3000)
+  const mine = keys.filter((key) => leaver.disk.records.has(key))
+  expect(mine.length).toBeGreaterThan(5)
+  // It takes its time to hand over.
+  const { knobs } = ring.world.network
+  knobs.lose = (from, _, frame) => from === leaver.id && ['Entries', 'Store'].includes(typeOf(frame))
+  const leaving = handEverythingOver(nodeOf(leaver))
+  await ring.pass(1000)
+  for (const key of mine) {
+    const { container, met, sloppy } = await ring.await(
+      nodeOf(reader).coordinator.get(key, { r: 1, strictQuorum: false }),
+    )
+    expect([container.siblings.length, met, sloppy]).toEqual([1, true, true])
+  }
+  knobs.lose = () => false
+  await ring.await(leaving)
 })

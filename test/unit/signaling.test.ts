@@ -265,15 +265,20 @@ test('upgrades for other paths and plain requests are left alone', async () => {
   expect(await response.text()).toBe('page')
 })
 
-test('where nobody else takes upgrades, those for other paths are answered and closed', async () => {
-  await start()
-  // It hung, and the application never learnt that its path was wrong.
-  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
-  const head = 'Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13'
-  socket.write(`GET /elsewhere HTTP/1.1\r\n${head}\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`)
-  expect(await text(socket)).toMatch(/^HTTP\/1.1 404 Not Found\r\n/)
-  await new Client().opened()
-})
+// It hung, and the application never learnt that its path was wrong.
+test.each([[[]], [['/second']]])(
+  'where only signaling takes upgrades, those for other paths are answered and closed: %s',
+  async (others) => {
+    await start()
+    for (const path of others) attachSignaling(server, { path })
+    const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+    const head = 'Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13'
+    socket.write(`GET /elsewhere HTTP/1.1\r\n${head}\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`)
+    expect(await text(socket)).toMatch(/^HTTP\/1.1 404 Not Found\r\n/)
+    await new Client().opened()
+    for (const path of others) await new Client({}, path).opened()
+  },
+)
 
 test.each<[option: string, options: object]>([
   ['rooms', { rooms: 0 }],

@@ -92,6 +92,26 @@ export class Exchange {
     return result
   }
 
+  /** Sends all of a partition, and takes nothing. @returns whether the peer holds all of it now, merged with what it had */
+  async giveAll(peer: NodeId, partition: Partition): Promise<boolean> {
+    const result: ExchangeResult = { pulled: 0, pushed: 0, complete: true, damaged: new Set() }
+    let records = 0
+    let after: string | undefined
+    try {
+      do {
+        const page = await this.replica.storage.scanPartition(partition, { after, maxBytes: this.tuning.batchBytes })
+        const keys = page.records.map(({ key }) => key)
+        await this.push(peer, keys, 'transfer', result)
+        records += keys.length
+        after = page.cursor
+      } while (after !== undefined)
+    } catch (error) {
+      if (error instanceof PeerSilent) return false
+      throw error
+    }
+    return result.pushed === records
+  }
+
   /** The partitions in which the peer's copies differ from this node's; undefined when it does not answer. */
   async differing(peer: NodeId, partitions: Partition[]): Promise<Partition[] | undefined> {
     try {

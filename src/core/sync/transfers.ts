@@ -182,6 +182,20 @@ export class Transfers {
   private async release(partition: Partition, heirs: readonly NodeId[], leaving: boolean): Promise<boolean> {
     const isHeir = heirs.length === 0 || heirs.includes(this.routing.self)
     if (isHeir || !heirs.every((heir) => this.routing.isReachable(heir))) return false
+    const containers = this.replica.forest.recordsIn(partition)
+    try {
+      const isFull = leaving && this.replica.pressure.refusesReplicas
+      if (!(await (isFull ? this.give(partition, heirs) : this.move(partition, heirs)))) return false
+    } catch (error) {
+      if (!leaving || !(error instanceof StorageFailure) || error.kind !== 'quota') throw error
+      if (!(await this.give(partition, heirs))) return false
+    }
+    this.duties.released(partition)
+    this.events.emit('released', { partition, containers })
+    return true
+  }
+
+  private async move(partition: Partition, heirs: readonly NodeId[]): Promise<boolean> {
     for (const heir of heirs) {
       const { complete } = await this.exchange.with(heir, [partition], 'transfer', false)
       if (!complete) return false
@@ -189,19 +203,22 @@ export class Transfers {
     const root = this.replica.forest.root(partition)
     for (const heir of heirs) if ((await this.exchange.differing(heir, [partition]))?.length !== 0) return false
     // Nothing was added since the heirs were asked: what is removed now is what they hold.
-    if (!sameDigest(root, this.replica.forest.root(partition)) || this.duties.isHome(partition)) return false
-    const containers = this.replica.forest.recordsIn(partition)
-    try {
-      await this.removeAll(partition)
-    } catch (error) {
-      if (!leaving || !(error instanceof StorageFailure) || error.kind !== 'quota') throw error
-      // A full disk takes no deletions either, as these are written down: it goes as a whole in the end.
-      if (!sameDigest(root, this.replica.forest.root(partition))) return false
-      this.given.set(partition, root)
-    }
-    this.duties.released(partition)
-    this.events.emit('released', { partition, containers })
+    if (!this.isStill(partition, root)) return false
+    await this.removeAll(partition)
     return true
+  }
+
+  /** A leaver's full disk takes neither what the heirs have besides, nor that something is gone: it is given to them, and goes with the whole database. */
+  private async give(partition: Partition, heirs: readonly NodeId[]): Promise<boolean> {
+    const root = this.replica.forest.root(partition)
+    for (const heir of heirs) if (!(await this.exchange.giveAll(heir, partition))) return false
+    if (!this.isStill(partition, root)) return false
+    this.given.set(partition, root)
+    return true
+  }
+
+  private isStill(partition: Partition, root: Digest): boolean {
+    return sameDigest(root, this.replica.forest.root(partition)) && !this.duties.isHome(partition)
   }
 
   private async removeAll(partition: Partition): Promise<void> {
