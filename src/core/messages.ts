@@ -107,9 +107,9 @@ export const shapes = {
   Read: shape(13, { key, full: flag }),
   /**
    * `digest` is empty when there is nothing. No container, though it was asked for: it is too large to travel. `complete`: this node would know if there
-   * were something.
+   * were something. `home`: as far as it knows, it is a home of the key; older builds do not say.
    */
-  ReadResult: shape(14, { digest, container: optional(container), complete: flag }),
+  ReadResult: shape(14, { digest, container: optional(container), complete: flag, home: optional(flag) }),
   /** A read or a write that the disk refused, or an answer that is too large for a frame: no answer is not 'absent' (P41). */
   Failed: shape(15, { kind: text(16) }),
   Fetch: shape(16, { keys: list(key, MAX_ENTRIES) }),

@@ -280,6 +280,7 @@ export class Node {
       replica: this.replica,
       tuning,
       isComplete: (key) => this.duties.isComplete(address(key).partition),
+      isHome: (key) => this.duties.isHome(address(key).partition),
       isLeaving: () => this.membership.isLeaving(node),
       // The start of a range may be a bucket's, with no key behind it.
       lacking: (from) => {

@@ -36,6 +36,7 @@ test.each<[what: string, failure: TracedPlace['failure'], change: (ring: Ring, t
         digest: new Uint8Array(8),
         container: new Uint8Array(5),
         complete: true,
+        home: true,
       })),
   ],
   [

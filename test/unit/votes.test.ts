@@ -4,7 +4,7 @@ import type { Copies } from '../../src/core/requests/copies.js'
 import { coordinateGet } from '../../src/core/requests/get.js'
 import type { Replica } from '../../src/core/requests/replica.js'
 import { type Container, EMPTY_CONTAINER } from '../../src/core/versions/container.js'
-import { type Tab, named, nodeOf, openRing } from '../paper/ring.js'
+import { type Tab, named, nodeOf, openRing, textsOf } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
 
 const TRUE = 0xc3
@@ -79,4 +79,33 @@ test('whenever the own disk answers a get that is over time, it counts with what
     const { met, container } = await outcome
     expect({ turns, there: container.siblings.length > 0 }).toEqual({ turns, there: met })
   }
+})
+
+// With n = 1, and with r = 1 where w = n, gets showed former values while tabs came and went, and called that a quorum of homes.
+test('what a home still has from its last time as a home is no answer as long as one that has all data may answer', async () => {
+  const ring = await openRing(4, { hintedHandoff: false, merkleSync: false, readRepair: false })
+  const [reader] = ring.others('k')
+  const [late, ...others] = ring.homes('k')
+  const { knobs } = ring.world.network
+  const client = ring.client(others[0] as Tab)
+  await client.put('k', 'former', { w: 3 })
+  // Its fetching of what it may lack never gets anywhere.
+  knobs.lose = (_, to, frame) => to === late.id && ['Store', 'Complete'].includes(typeOf(frame))
+  knobs.latency = (from, to) => (from === late.id || to === late.id ? 1 : 30)
+  nodeOf(late).duties.distrustAll()
+  await client.put('k', 'now', { w: 2 })
+  await ring.pass(10_000)
+  expect(nodeOf(late).duties.filling().length).toBeGreaterThan(0)
+  const { met, sloppy, container } = await ring.client(reader).ask('k', { r: 1 })
+  expect([met, sloppy, textsOf(container)]).toEqual([true, false, ['now']])
+})
+
+test('a node that knows better than to be a home of the key is none, whatever the reader believes', async () => {
+  const ring = await openRing(4)
+  const [reader] = ring.others('k')
+  await ring.client(reader).put('k', 'there', { w: 3 })
+  const [former] = ring.homes('k')
+  nodeOf(former).duties.isHome = () => false
+  expect(await ring.client(reader).ask('k', { r: 3 })).toMatchObject({ met: true, sloppy: true, answers: 3 })
+  expect(await ring.client(reader).ask('k', { r: 3, strictQuorum: true })).toMatchObject({ met: false, answers: 2 })
 })

@@ -54,7 +54,7 @@ const bodies: Bodies = {
   Store: { entries, hintFor: list(id), strict: flag, fresh: flag },
   Stored: { refused: list(key) },
   Read: { key, full: flag },
-  ReadResult: { digest, container: optional(bytes), complete: flag },
+  ReadResult: { digest, container: optional(bytes), complete: flag, home: optional(flag) },
   Failed: { kind: id },
   Fetch: { keys: list(key) },
   Entries: { entries, cursor: optional(text(1300)) },

@@ -55,6 +55,8 @@ interface Answer {
   digest: Digest | undefined
   container: Container | undefined
   complete: boolean
+  /** It counts itself among the homes of the key: its view of who the members are may be newer than this node's. */
+  home: boolean
 }
 
 /** @throws StorageFailure, or MalformedError for a damaged record, only when this tab's disk failed and no other node answered. */
@@ -140,6 +142,7 @@ class Get {
           digest: digestIfAny(this.key, container),
           container,
           complete: complete && isComplete(this.key),
+          home: true,
         })
         this.answered()
       },
@@ -178,6 +181,7 @@ class Get {
             ? EMPTY_CONTAINER
             : undefined,
         complete: reply.complete,
+        home: reply.home ?? true,
       }
     } catch (error) {
       if (error instanceof MalformedError) return undefined
@@ -228,24 +232,35 @@ class Get {
   }
 
   private mayVote(node: NodeId, answer: Answer): boolean {
-    if (this.options.strictQuorum && !this.homes.includes(node)) return false
+    if (this.options.strictQuorum && !this.isHome(node, answer)) return false
     // This tab, when it is no home, only adds its undelivered writes to what others say.
     if (node === this.context.routing.self && !this.homes.includes(node) && this.asked.size > 1) return false
     return answer.complete || answer.digest !== undefined
+  }
+
+  /** As both see it: while the placement changes, a former home may be taken for one, and lack what was written since. */
+  private isHome(node: NodeId, { home }: Answer): boolean {
+    return home && this.homes.includes(node)
+  }
+
+  /** Whether enough have voted without homes that still wait for their data: what these have may be from the last time that they were homes. */
+  private isCertain(): boolean {
+    const certain = this.votes().filter((node) => this.answers.get(node)?.complete || !this.homes.includes(node))
+    return certain.length >= this.options.r
   }
 
   private answered(): void {
     this.arrived++
     this.outstanding--
     // A home that still waits for its data cannot say no: whoever had the partition before is further down the list.
-    if (this.resolve && this.outstanding === 0 && this.votes().length < this.options.r) this.askNext()
+    if (this.resolve && this.outstanding === 0 && !this.isCertain()) this.askNext()
     void this.consider()
   }
 
   /** Enough votes, with a value among them or none to be expected soon; or nothing more will come. */
   private mayDecide(): boolean {
     if (this.expired || this.outstanding === 0) return true
-    if (this.votes().length < this.options.r) return false
+    if (this.votes().length < this.options.r || (!this.hurried && !this.isCertain())) return false
     return this.hurried || this.fullsOutstanding === 0 || [...this.answers.values()].some((answer) => answer.container)
   }
 
@@ -361,7 +376,7 @@ class Get {
     if (!this.resolve) return
     for (const cancel of this.timers) cancel()
     const voters = this.votes()
-    const homes = voters.filter((node) => this.homes.includes(node)).length
+    const homes = voters.filter((node) => this.isHome(node, this.answers.get(node) as Answer)).length
     const { r } = this.options
     if (this.answers.size === 0 && this.storageError !== undefined && !this.cached) this.reject?.(this.storageError)
     else {
@@ -457,7 +472,7 @@ function digestIfAny(key: StoreKey, container: Container): Digest | undefined {
 }
 
 /** The replica's answer to a Read, as it travels. Of what is too large for that, the digest says that there is something. */
-export function readResult(key: StoreKey, container: Container, full: boolean, complete: boolean) {
+export function readResult(key: StoreKey, container: Container, full: boolean, complete: boolean, home: boolean) {
   const digest = digestIfAny(key, container)
   const encoded = digest && full ? encodeContainer(container) : undefined
   return {
@@ -465,5 +480,6 @@ export function readResult(key: StoreKey, container: Container, full: boolean, c
     digest: digest ? digestsToBytes([digest]) : new Uint8Array(0),
     container: encoded && mayTravel(encoded) ? encoded : undefined,
     complete,
+    home,
   }
 }

@@ -15,6 +15,7 @@ export interface ServeContext {
   replica: Replica
   tuning: Tuning
   isComplete: (key: StoreKey) => boolean
+  isHome: (key: StoreKey) => boolean
   /** This node hands everything over and will be gone: what it took now would be lost. */
   isLeaving: () => boolean
   /** Partitions of which this node may lack data, in the replication class in which a range starts. */
@@ -63,10 +64,10 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
     'Read',
     serve(async ({ key, full }: MessageOf<'Read'>) => {
       const complete = context.isComplete(key)
-      if (replica.certainlyAbsent(key)) return readResult(key, EMPTY_CONTAINER, full, complete)
+      if (replica.certainlyAbsent(key)) return readResult(key, EMPTY_CONTAINER, full, complete, context.isHome(key))
       const [container = EMPTY_CONTAINER] = await replica.read([key], 'peer')
       // Both before and after: either may be when the disk was lost or filled.
-      return readResult(key, container, full, complete && context.isComplete(key))
+      return readResult(key, container, full, complete && context.isComplete(key), context.isHome(key))
     }),
   )
 

@@ -14,7 +14,13 @@ export const INCARNATION = 3
 export const LIFE = 'life'
 export const KEY = '3/bucket\0key' as StoreKey
 export const READ: MessageOf<'Read'> = { type: 'Read', key: KEY, full: true }
-export const RESULT: Message = { type: 'ReadResult', digest: new Uint8Array(), container: undefined, complete: true }
+export const RESULT: Message = {
+  type: 'ReadResult',
+  digest: new Uint8Array(),
+  container: undefined,
+  complete: true,
+  home: true,
+}
 
 const shifted = (clock: Clock, byMs: () => number): Clock => ({
   now: () => clock.now() + byMs(),
