@@ -201,7 +201,7 @@ export class Bucket<V = AnyValue> {
     return () => end.abort()
   }
 
-  /** Every live key of the bucket in order, over the whole ring. `complete` tells, after the loop, whether every partition was reached. */
+  /** Every live key of the bucket in order (as JavaScript compares strings), over the whole ring. `complete` tells, after the loop, whether every partition was reached. */
   scan(options?: ScanOptions): Scan<V> {
     this.checkOpen()
     const { n, r } = this.settings

@@ -164,7 +164,10 @@ export class Store extends EventTarget {
   subscribe<V = AnyValue>(target: WatchTarget, listener: (entry: Entry<V>) => void): () => void {
     return this.root.subscribe(target, listener)
   }
-  /** Every live key in order, over the whole ring. `complete` tells, after the loop, whether every partition was reached. @throws OptionError, ClosedError */
+  /**
+   * Every live key in order (as JavaScript compares strings), over the whole ring. `complete` tells, after the loop, whether every partition was reached.
+   * @throws OptionError, ClosedError
+   */
   scan<V = AnyValue>(options?: ScanOptions): Scan<V> {
     return this.root.scan(options)
   }
