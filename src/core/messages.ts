@@ -155,8 +155,8 @@ export const shapes = {
   Complete: shape(41, { partitions }),
 
   /** Do you hold exactly these (or nothing), and no older hint? */
-  Settle: shape(50, { entries: keyDigests, commit: flag }),
-  Settled: shape(51, { agreed: list(key, MAX_ENTRIES) }),
+  Reap: shape(50, { entries: keyDigests, commit: flag }),
+  ReapReply: shape(51, { agreed: list(key, MAX_ENTRIES) }),
 
   /** What the sender's applications watch: store keys (exact) and prefixes of them. `added`: besides what it told before. */
   Interest: shape(60, { keys: list(key, MAX_ENTRIES), prefixes: list(text(1300), 1024), added: flag }),
@@ -183,7 +183,7 @@ const REPLIES: ReadonlySet<MessageType> = new Set<MessageType>([
   'Digests',
   'KeyDigests',
   'Complete',
-  'Settled',
+  'ReapReply',
 ])
 
 /** Whether it answers a request. */

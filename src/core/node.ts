@@ -42,8 +42,8 @@ import { AntiEntropy } from './sync/anti-entropy.js'
 import { Duties } from './sync/duties.js'
 import { Exchange } from './sync/exchange.js'
 import { Forgettings } from './sync/forgettings.js'
+import { Reaping } from './sync/reaping.js'
 import { Scrub } from './sync/scrub.js'
-import { Settling } from './sync/settling.js'
 import { Transfers } from './sync/transfers.js'
 import type { Tuning } from './tuning.js'
 import { encodeMessagePack } from './versions/messagepack.js'
@@ -113,7 +113,7 @@ export class Node {
   readonly gossip: Gossip
   /** What the node does for its own applications. */
   readonly coordinator: Coordinator
-  private readonly settling: Settling
+  private readonly reaping: Reaping
   private readonly minter: Minter
   private readonly forgettings = new Forgettings()
   private persisting: CancelTimer | undefined
@@ -231,7 +231,7 @@ export class Node {
       () => this.transfers.fill(),
       onError,
     )
-    this.settling = new Settling(
+    this.reaping = new Reaping(
       this.replica,
       this.routing,
       this.membership,
@@ -270,7 +270,7 @@ export class Node {
       intervalMs: tuning.scrubIntervalMs,
       expire: (key, expired) => this.coordinator.expire(key, expired).outcome,
       duties: () => this.duties.held(),
-      consider: (key, container) => this.settling.consider(key, container),
+      consider: (key, container) => this.reaping.consider(key, container),
       also: async () => {
         await this.transfers.releaseStrays()
       },
@@ -303,7 +303,7 @@ export class Node {
     this.gossip.start()
     this.handoff.start()
     this.antiEntropy.start()
-    this.settling.start()
+    this.reaping.start()
     this.scrub.start()
     transport.want(this.membership.placed())
     const { gossipIntervalMs, replaceAfterMs } = this.options.tuning
@@ -463,7 +463,7 @@ export class Node {
       this.handoff,
       this.transfers,
       this.antiEntropy,
-      this.settling,
+      this.reaping,
       this.scrub,
       this.interests,
       this.background,

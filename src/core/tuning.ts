@@ -33,7 +33,7 @@ export interface Tuning {
   batchKeys: number
   batchBytes: number
   /** Tombstones and long contexts younger than this are not offered for reaping. */
-  settleAfterMs: number
+  reapAfterMs: number
   /** Looks for tombstones, expired values and stray copies this often. */
   scrubIntervalMs: number
   /** A slot of this profile that no tab has had open for this long is adopted by one that lives. */
@@ -63,7 +63,7 @@ export const DEFAULT_TUNING: Tuning = {
   syncSettleMs: 400,
   batchKeys: 256,
   batchBytes: 256 * 1024,
-  settleAfterMs: 60_000,
+  reapAfterMs: 60_000,
   scrubIntervalMs: 30_000,
   adoptAfterMs: 60_000,
   maxCopiesBytes: 16 * 1024 * 1024,

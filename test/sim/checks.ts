@@ -88,7 +88,7 @@ export function unsettled(world: World, withinMs: number): string | undefined {
 }
 
 /** Messages that a ring at rest may send (I11). */
-const QUIET = new Set(['Hello', 'Ping', 'Pong', 'Gossip', 'GossipReply', 'CompareRoots', 'Roots', 'Settle', 'Settled'])
+const QUIET = new Set(['Hello', 'Ping', 'Pong', 'Gossip', 'GossipReply', 'CompareRoots', 'Roots', 'Reap', 'ReapReply'])
 
 /** I11: lets some time pass, in which nothing may move but heartbeats, gossip and comparisons of roots, and these no more often than they should. */
 export async function unrest(world: World, forMs: number): Promise<string[]> {
@@ -104,7 +104,7 @@ export async function unrest(world: World, forMs: number): Promise<string[]> {
     if (sent(type) > most) found.push(`I11: at rest, ${sent(type)} messages of type ${type} and not at most ${most}`)
   // Who is asked whether something may be forgotten flushes what it has; whoever asks does so as well. And who forgets a member that has left writes that down.
   const written = commitsOf(world) - commits
-  if (written > 2 * sent('Settle') + leavers - leaversKnown(world)) found.push(`I11: at rest, ${written} commits`)
+  if (written > 2 * sent('Reap') + leavers - leaversKnown(world)) found.push(`I11: at rest, ${written} commits`)
   return found
 }
 

@@ -4,7 +4,7 @@ import { Forgettings } from '../../src/core/sync/forgettings.js'
 import { type Ring, type Tab, named, nodeOf, openRing, replicaAt, textsOf } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
 
-const SOON = { settleAfterMs: 1000 }
+const SOON = { reapAfterMs: 1000 }
 
 /** Deletes the key at that tab, and lets time pass until no disk knows of it. */
 async function deleteForGood(ring: Ring, tab: Tab, key: string): Promise<void> {
@@ -85,9 +85,9 @@ test('of moments too long ago, everything may have been forgotten', () => {
 
 // Each scrub found it anew, and all members were asked again, for ever (seed 3706).
 test('a context that is long because its versions need it asks for no agreement', async () => {
-  const ring = await openRing(13, { settleAfterMs: 2000, scrubIntervalMs: 500 })
+  const ring = await openRing(13, { reapAfterMs: 2000, scrubIntervalMs: 500 })
   for (const tab of ring.tabs) await ring.client(tab).blind('k', tab.id, { w: 3 })
   await ring.pass(20_000)
   expect((await ring.client(ring.tab(0)).get('k', { r: 3 })).length).toBe(13)
-  expect(ring.world.trace.sent.get('Settle') ?? 0).toBe(0)
+  expect(ring.world.trace.sent.get('Reap') ?? 0).toBe(0)
 })

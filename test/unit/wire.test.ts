@@ -75,8 +75,8 @@ const bodies: Bodies = {
   FetchPartitions: { partitions, after: optional(text(1300)) },
   AskComplete: { partitions },
   Complete: { partitions },
-  Settle: { entries: keyDigests, commit: flag },
-  Settled: { agreed: list(key) },
+  Reap: { entries: keyDigests, commit: flag },
+  ReapReply: { agreed: list(key) },
   Interest: { keys: list(key), prefixes: list(text(1300)), added: flag },
   Changed: { entries: keyDigests },
 }
@@ -222,8 +222,8 @@ describe('the door', () => {
         { type: 'ScanPage', entries: [[odd, new Uint8Array(1)]], more: false, lacking: [] },
         { type: 'CheckKeys', keys: [odd] },
         { type: 'KeyDigests', entries: [[odd, new Uint8Array(8)]], whole: true },
-        { type: 'Settle', entries: [[odd, new Uint8Array(8)]], commit: false },
-        { type: 'Settled', agreed: [odd] },
+        { type: 'Reap', entries: [[odd, new Uint8Array(8)]], commit: false },
+        { type: 'ReapReply', agreed: [odd] },
         { type: 'Interest', keys: [odd], prefixes: [], added: false },
         { type: 'Changed', entries: [[odd, new Uint8Array(8)]] },
       ])

@@ -3,7 +3,7 @@
  * relies on them: they are not counted, not compared, not offered to others. Bounded in bytes; the least recently used go
  * first.
  *
- * Invariant: no copy outlives the tombstone of its key (see Settling), so none can bring a deleted value back.
+ * Invariant: no copy outlives the tombstone of its key (see Reaping), so none can bring a deleted value back.
  */
 import type { Address, CancelTimer, Clock, Digest, Storage } from '../environment.js'
 import { type StoreKey, parseStoreKey } from '../ids.js'

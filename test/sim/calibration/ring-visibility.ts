@@ -22,7 +22,7 @@ const QUIET: Partial<Tuning> = {
   handoffIntervalMs: NEVER_MS,
   syncIntervalMs: NEVER_MS,
   scrubIntervalMs: NEVER_MS,
-  settleAfterMs: NEVER_MS,
+  reapAfterMs: NEVER_MS,
   replaceAfterMs: NEVER_MS,
   standInAfterMs: NEVER_MS,
   // Nobody is asked twice, or somebody else instead: the model knows no such thing.

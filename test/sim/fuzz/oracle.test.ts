@@ -50,7 +50,7 @@ test.each([
 ])(
   'a disk from before a deletion brings the value back; forgotten by all: $forgotten (I2)',
   async ({ forgotten, blamed }) => {
-    const ring = new Ring({ seed: 1, tuning: { settleAfterMs: 4000, scrubIntervalMs: 2000 } })
+    const ring = new Ring({ seed: 1, tuning: { reapAfterMs: 4000, scrubIntervalMs: 2000 } })
     await ring.open(5)
     const client = ring.client(ring.tab(0))
     await client.put('k', 'value', { w: 3 })

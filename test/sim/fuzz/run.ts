@@ -104,7 +104,7 @@ class Day {
     if (core.length >= 2) await this.mustAnswer(random.pick(core))
     for (const place of world.places) if (!isBack(place)) await world.start(place)
     // Forgetting may go on for a while after that; then nothing may.
-    const afterwardsMs = 2 * this.most('settleAfterMs') + 5000
+    const afterwardsMs = 2 * this.most('reapAfterMs') + 5000
     const state = () => (faults.someoneIsLeaving ? 'somebody is still leaving' : disagreement(world, keys))
     const rest = () => state() ?? unsettled(world, afterwardsMs + QUIET_MS)
     try {
@@ -174,7 +174,7 @@ class Day {
   }
 
   /** The longest such time of all tabs. */
-  private most(name: 'requestTimeoutMs' | 'settleAfterMs'): number {
+  private most(name: 'requestTimeoutMs' | 'reapAfterMs'): number {
     const { tuning, tunings } = this.plan
     const common = { ...DEFAULT_TUNING, ...tuning }
     return Math.max(common[name], ...tunings.map((own) => own[name] ?? 0))

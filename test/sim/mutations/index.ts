@@ -4,12 +4,12 @@ import type { Absent, Mutation } from './mutation.js'
 /** Only the homes that are here are asked before a tombstone is forgotten. */
 const ASK_ONLY_HOMES: Mutation['changes'] = [
   {
-    file: 'src/core/sync/settling.ts',
+    file: 'src/core/sync/reaping.ts',
     find: '    if (!everybodyIsHere || this.duties.filling().length > 0) return\n',
     replace: '    if (everybodyIsHere === undefined) return\n',
   },
   {
-    file: 'src/core/sync/settling.ts',
+    file: 'src/core/sync/reaping.ts',
     find: '        others.map((record) => record.node),\n',
     replace:
       '        others.map((record) => record.node).filter((node) => this.routing.isReachable(node) && keys.slice(i, i + this.tuning.batchKeys).some((key) => this.routing.homes(key).includes(node))),\n',
@@ -44,7 +44,7 @@ export const mutations: Mutation[] = [
     killedBy: 'huge-context',
     changes: [
       {
-        file: 'src/core/sync/settling.ts',
+        file: 'src/core/sync/reaping.ts',
         find: 'size > SMALL_CONTEXT &&',
         replace: 'size > 1000 * SMALL_CONTEXT &&',
       },
@@ -110,7 +110,7 @@ export const mutations: Mutation[] = [
     killedBy: 'zombie-long-absent',
     changes: [
       {
-        file: 'src/core/sync/settling.ts',
+        file: 'src/core/sync/reaping.ts',
         find: "      .filter((record) => record.state !== 'left' && record.node !== this.routing.self)\n",
         replace: "      .filter((record) => record.state === 'up' && record.node !== this.routing.self)\n",
       },

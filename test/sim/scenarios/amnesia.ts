@@ -53,7 +53,7 @@ export const amnesia: Scenario[] = [
     number: 16,
     name: 'restore-old-backup',
     shows: 'a tab whose disk comes back from an hour ago brings nothing old back and repeats no dot',
-    tuning: { ...SLOW_HEART, settleAfterMs: 9_000_000, replaceAfterMs: 9_000_000 },
+    tuning: { ...SLOW_HEART, reapAfterMs: 9_000_000, replaceAfterMs: 9_000_000 },
     visits: ['its disk had forgotten a write of its own'],
     async run(ring) {
       const [a, b] = ring.tabs as [Tab, Tab]

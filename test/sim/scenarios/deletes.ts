@@ -5,7 +5,7 @@ import { type Client, type Ring, type Tab, hintAt, named, nodeOf, replicaAt } fr
 import { SLOW_HEART, type Scenario, keys } from './scenario.js'
 
 const HOUR = 3_600_000
-const QUICK_TO_FORGET = { settleAfterMs: 4000, scrubIntervalMs: 2000 }
+const QUICK_TO_FORGET = { reapAfterMs: 4000, scrubIntervalMs: 2000 }
 
 function tombstones(ring: Ring, key: string): number {
   return ring.tabs.filter((tab) => tab.disk.records.has(named(key)) && replicaAt(tab, key).length === 0).length
@@ -125,7 +125,7 @@ export const deletes: Scenario[] = [
     name: 'ttl-skew',
     shows:
       'with clocks two hours apart, values expire once everywhere, never live longer again, and nothing keeps repairing',
-    tuning: { ...SLOW_HEART, settleAfterMs: 600_000 },
+    tuning: { ...SLOW_HEART, reapAfterMs: 600_000 },
     visits: ['a value was expired for some only'],
     async run(ring) {
       const wallTime = 1_700_000_000_000 + ring.world.time.now

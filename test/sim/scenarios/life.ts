@@ -23,7 +23,7 @@ export const life: Scenario[] = [
     name: 'slots-adopted',
     shows:
       'two tabs closed for good leave writes that nobody knows of; another tab takes them over, and the ring has them',
-    tuning: { settleAfterMs: 4000, scrubIntervalMs: 2000 },
+    tuning: { reapAfterMs: 4000, scrubIntervalMs: 2000 },
     visits: ['a closed tab was adopted', 'a tombstone was forgotten'],
     async run(ring) {
       const names = keys(60)
@@ -275,7 +275,7 @@ export const life: Scenario[] = [
     name: 'copy-and-tombstone',
     shows:
       'a copy of a key that lives elsewhere answers when no home does, and does not outlive the tombstone of the key',
-    tuning: { settleAfterMs: 4000, scrubIntervalMs: 2000 },
+    tuning: { reapAfterMs: 4000, scrubIntervalMs: 2000 },
     visits: ['a copy answered where no home did', 'a tombstone was forgotten'],
     async run(ring) {
       const reader = ring.tab(6)

@@ -46,7 +46,7 @@ async function restsWell({ world }: Ring, { convergesWithinMs = CONVERGES_WITHIN
   }
   for (const key of keys) history.judge(key, settledState(world, key))
   // Forgetting may still go on for a while; then nothing may.
-  await time.advance(2 * (world.knobs.tuning.settleAfterMs ?? 60_000) + 10_000)
+  await time.advance(2 * (world.knobs.tuning.reapAfterMs ?? 60_000) + 10_000)
   for (const found of [...leftovers(world), ...(await unrest(world, QUIET_MS))]) history.violations.push(found)
   for (const error of world.errors) {
     if (error instanceof StorageFailure || error instanceof MalformedError) continue

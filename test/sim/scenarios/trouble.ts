@@ -102,7 +102,7 @@ export const trouble: Scenario[] = [
     number: 46,
     name: 'huge-context',
     shows: 'a key written in a thousand lives of its tabs never has a large context, and no false siblings',
-    tuning: { settleAfterMs: 4000, scrubIntervalMs: 2000 },
+    tuning: { reapAfterMs: 4000, scrubIntervalMs: 2000 },
     visits: ['a tombstone was forgotten', 'a context was longer than it may stay'],
     async run(ring) {
       let lives = 0
@@ -165,7 +165,7 @@ export const trouble: Scenario[] = [
       handoffIntervalMs: 300_000,
       replaceAfterMs: 2 * HOUR,
       standInAfterMs: 300_000,
-      settleAfterMs: HOUR,
+      reapAfterMs: HOUR,
     },
     noticeMs: 5000,
     visits: ['a member fell asleep', 'a hint was delivered', 'a tombstone was forgotten', 'Merkle sync moved data'],

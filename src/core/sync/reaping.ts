@@ -1,7 +1,7 @@
 /**
  * What may be forgotten: tombstones, and context entries of versions that are long replaced. Forgetting is safe only once nobody can bring the
- * older version back, so the first home of a key asks every member, sleepers included, whether it holds exactly this state (or
- * nothing) and no hint for it; all must agree twice, with all homes complete and reachable (P4, P5, P6). A member that is
+ * older version back. So while every member is here (none asleep, leaving or out of reach), the first home of a key asks all of them whether they
+ * hold exactly this state (or nothing, and are no home) and no hint for it; all must agree, twice (P4, P5, P6). A member that is
  * away keeps tombstones alive until it is back or has left. No clock decides.
  */
 import type { Background } from '../background.js'
@@ -25,7 +25,7 @@ const SMALL_CONTEXT = 12
 const MAX_CANDIDATES = 20_000
 const TIMEOUT_MS = 10_000
 
-export class Settling {
+export class Reaping {
   /** Keys that may have something to forget, with the time of their last change. */
   private readonly candidates = new Map<StoreKey, number>()
   private timer: CancelTimer | undefined
@@ -48,19 +48,19 @@ export class Settling {
       this.consider(key, container)
     })
     peers.handle(
-      'Settle',
-      guarded(onError, async ({ entries, commit }: MessageOf<'Settle'>) => {
+      'Reap',
+      guarded(onError, async ({ entries, commit }: MessageOf<'Reap'>) => {
         const agreed = await this.agreeing(entries.map(([key, bytes]) => ({ key, digest: bytes })))
         if (commit) await this.forget(agreed)
         // A power cut after the others have forgotten must not take this disk back behind what it agreed to.
         else if (agreed.length > 0) await this.replica.flush()
-        return { type: 'Settled', agreed: agreed.map(({ key }) => key) }
+        return { type: 'ReapReply', agreed: agreed.map(({ key }) => key) }
       }),
     )
   }
 
   start(): void {
-    this.timer = this.clock.setTimer(this.tuning.settleAfterMs / 2, () => {
+    this.timer = this.clock.setTimer(this.tuning.reapAfterMs / 2, () => {
       void this.round()
         .catch(this.onError)
         .then(() => this.timer && this.start())
@@ -85,18 +85,18 @@ export class Settling {
       .filter((record) => record.state !== 'left' && record.node !== this.routing.self)
     const everybodyIsHere = others.every((record) => record.state === 'up' && this.routing.isReachable(record.node))
     if (!everybodyIsHere || this.duties.filling().length > 0) return
-    const old = this.clock.now() - this.tuning.settleAfterMs
+    const old = this.clock.now() - this.tuning.reapAfterMs
     const keys = [...this.candidates]
       .filter(([key, since]) => since <= old && this.routing.homes(key)[0] === this.routing.self)
       .map(([key]) => key)
     for (let i = 0; i < keys.length; i += this.tuning.batchKeys)
-      await this.settle(
+      await this.reap(
         keys.slice(i, i + this.tuning.batchKeys),
         others.map((record) => record.node),
       )
   }
 
-  private async settle(keys: StoreKey[], others: NodeId[]): Promise<void> {
+  private async reap(keys: StoreKey[], others: NodeId[]): Promise<void> {
     await this.background.turn('reap')
     const containers = await this.replica.readEach(keys)
     let entries = keys.flatMap((key, i) => {
@@ -125,12 +125,12 @@ export class Settling {
     commit: boolean,
   ): Promise<Set<StoreKey> | undefined> {
     const message = {
-      type: 'Settle',
+      type: 'Reap',
       entries: entries.map(({ key, digest }): [StoreKey, Uint8Array] => [key, digest]),
       commit,
     } as const
     const reply = await this.peers.request(node, message, TIMEOUT_MS, 'background')
-    return reply?.type === 'Settled' ? new Set(reply.agreed) : undefined
+    return reply?.type === 'ReapReply' ? new Set(reply.agreed) : undefined
   }
 
   /** Of these, the ones that this node holds in exactly this state, or not at all, and without a hint or a put of them under way. */

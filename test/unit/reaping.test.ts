@@ -3,12 +3,12 @@ import { expect, test } from 'vitest'
 import type { StoreKey } from '../../src/core/ids.js'
 import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
 
-const SOON = { settleAfterMs: 1000, scrubIntervalMs: 1e9 }
+const SOON = { reapAfterMs: 1000, scrubIntervalMs: 1e9 }
 const KEYS = Array.from({ length: 30 }, (_, i) => `k${i}`)
 
 /** How many keys still wait at this tab, in memory. */
 function waiting(tab: Tab): number {
-  return (nodeOf(tab) as unknown as { settling: { candidates: Map<StoreKey, number> } }).settling.candidates.size
+  return (nodeOf(tab) as unknown as { reaping: { candidates: Map<StoreKey, number> } }).reaping.candidates.size
 }
 
 async function deleteAll(ring: Ring): Promise<void> {
