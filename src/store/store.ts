@@ -55,6 +55,7 @@ export interface StoreControls {
 }
 
 const STATUS_INTERVAL_MS = 50
+const TELL_FULL_EVERY_MS = 60_000
 
 export class Store extends EventTarget {
   private readonly lifetime = new Lifetime()
@@ -65,8 +66,8 @@ export class Store extends EventTarget {
   /** Of the peers that ran with other parameters when they were met last, and in which life of their page. */
   private readonly mismatches = new Map<string, { session: string | undefined; error: ConfigMismatchError }>()
   private closing: Promise<void> | undefined
-  /** The disk had no room the last time, and the application was told. */
-  private isFull = false
+  /** When the application was told last that the disk is full, by the platform's clock. */
+  private toldFullAt = Number.NEGATIVE_INFINITY
   /** Given up when all who called for it have. */
   private leaving: { done: Promise<void>; given: AbortController; callers: number } | undefined
 
@@ -379,9 +380,6 @@ export class Store extends EventTarget {
     })
     events.on('sync', ({ peer, pulled, pushed }) => this.emit('sync', { node: peer, pulled, pushed }))
     events.on('error', (error) => this.report(error))
-    replica.pressure.events.on('changed', (refuses) => {
-      if (refuses === 'nothing') this.isFull = false
-    })
     events.on('mismatch', ({ node, theirs, ours }) => {
       const error = new ConfigMismatchError(
         `The peer ${node} runs with other room parameters: ${theirs}. Here: ${ours}.`,
@@ -392,12 +390,13 @@ export class Store extends EventTarget {
     this.node.peers.events.on('up', (node) => this.mismatches.delete(node))
   }
 
-  /** That the disk is full is told once until there is room again: every write that it then refuses says the same. */
+  /** That the disk is full is told once in a while: every write that it refuses says the same. */
   private report(error: unknown): void {
     const shown = publicError(error)
     if (shown instanceof StorageError && shown.reason === 'quota') {
-      if (this.isFull) return
-      this.isFull = true
+      const now = this.controls.wallTime()
+      if (Math.abs(now - this.toldFullAt) < TELL_FULL_EVERY_MS) return
+      this.toldFullAt = now
     }
     this.emit('error', shown)
   }

@@ -171,6 +171,33 @@ test('a tab whose disk is full says so once, and can leave', async () => {
   }
 })
 
+// A hint for several homes could not be written down as delivered to one of them, and the leave waited for it for ever.
+test('a tab that was cut off until its disk was full leaves, and what it had acknowledged is with the others', async () => {
+  const { tab: limited } = await limitedTab(3_000_000)
+  const [a, b] = (await Promise.all(['a', 'b'].map((name) => world.tab({ name })))) as [Tab, Tab]
+  await Promise.all([limited, a, b].map((tab) => tab.ready(2)))
+  await limited.evaluate((store) => store.disconnect())
+  const acknowledged = await limited.evaluate(async (store, bytes) => {
+    const done: { key: string; length: number }[] = []
+    for (let i = 0; i < 500; i++) {
+      try {
+        await store.put(`k${i}`, crypto.getRandomValues(new Uint8Array(bytes)))
+        done.push({ key: `k${i}`, length: bytes })
+      } catch {
+        break
+      }
+    }
+    return done
+  }, VALUE_BYTES)
+  expect(acknowledged.length).toBeGreaterThan(10)
+  await limited.evaluate(async (store) => {
+    store.connect()
+    await store.ready({ peers: 2 })
+    await store.leave()
+  })
+  for (const tab of [a, b]) expect(await unreadable(tab, acknowledged)).toEqual([])
+})
+
 test('a newer version of the page takes the database over: the old tab steps aside and says so, and the ring goes on', async () => {
   const [old, other] = (await world.ring(2)) as [Tab, Tab]
   await old.put('k', 'v')

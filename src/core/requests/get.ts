@@ -69,6 +69,8 @@ const MAX_ATTEMPTS = 4
 
 class Get {
   private readonly homes: readonly NodeId[]
+  /** Nodes, with all homes and leavers among them, of which some had the partition before. */
+  private readonly enough: number
   private readonly answers = new Map<NodeId, Answer>()
   /** Answers that have come. */
   private arrived = 0
@@ -98,6 +100,7 @@ class Get {
     private readonly context: GetContext,
   ) {
     this.homes = context.routing.homes(key)
+    this.enough = 2 * this.homes.length + context.routing.leavers().length
   }
 
   run(): Promise<GetOutcome> {
@@ -189,11 +192,12 @@ class Get {
     }
   }
 
-  /** The next reachable node of the preference list: a former home, or a stand-in that may hold hints. Then those who are just leaving. */
+  /** The next reachable node of the preference list: a former home, or a stand-in that may hold hints. Before these, who is just leaving. */
   private askNext(): boolean {
     const { routing } = this.context
     if (!this.resolve) return false
-    const candidates = [...routing.preferenceList(this.key), ...routing.leavers()]
+    // These first: they may be the only ones who have something still.
+    const candidates = [...routing.leavers(), ...routing.preferenceList(this.key)]
     const next = candidates.find((node) => !this.asked.has(node) && routing.isReachable(node))
     if (next) this.ask(next, true)
     return next !== undefined
@@ -253,7 +257,9 @@ class Get {
     this.arrived++
     this.outstanding--
     // A home that still waits for its data cannot say no: whoever had the partition before is further down the list.
-    if (this.resolve && this.outstanding === 0 && !this.isCertain()) this.askNext()
+    // Where enough others have voted all the same, only so many are asked in vain as there can be former homes.
+    const isWorthIt = this.votes().length < this.options.r || this.asked.size < this.enough
+    if (this.resolve && this.outstanding === 0 && !this.isCertain() && isWorthIt) this.askNext()
     void this.consider()
   }
 

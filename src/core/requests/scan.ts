@@ -119,10 +119,12 @@ export class Scan {
     const agree = (shown: Uint8Array[]) => this.agree(key, holders, shown, streams)
     // What was forgotten after these versions were asked for is not there any more, and nothing but a read would tell.
     const again = () => agree([])
-    const entry = this.context.forgettings.since(asked, key) ? again() : agree(containers)
+    const isForgotten = this.context.forgettings.since(asked, key)
+    const begun = isForgotten ? this.context.forgettings.now : asked
+    const entry = isForgotten ? again() : agree(containers)
     // A failure is for whoever takes the entry, and perhaps nobody will.
     entry.catch(() => {})
-    return { key, asked, entry, again }
+    return { key, asked: begun, entry, again }
   }
 
   private open(node: NodeId | undefined): Promise<Stream> {

@@ -77,7 +77,7 @@ type Failure = NonNullable<TracedPlace['failure']>
 async function containerAt(node: Node, key: StoreKey, place: NodeId): Promise<Container | Failure> {
   if (place === node.options.node) return (await node.replica.read([key]))[0] ?? EMPTY_CONTAINER
   const reply = await node.peers.request(place, { type: 'Read', key, full: true }, node.options.tuning.requestTimeoutMs)
-  if (reply?.type === 'Failed') return reply.kind === 'malformed' ? 'unreadable' : 'disk'
+  if (reply?.type === 'Failed') return ['malformed', 'too-large'].includes(reply.kind) ? 'unreadable' : 'disk'
   if (reply?.type !== 'ReadResult') return 'silent'
   const { container } = reply
   if (!container) return reply.digest.length === 0 ? EMPTY_CONTAINER : 'unreadable'

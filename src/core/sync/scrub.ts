@@ -96,7 +96,7 @@ export class Scrub {
     let damaged = 0
     let sum: Digest = { high: 0, low: 0 }
     let after: string | undefined
-    const expired: [StoreKey, Container][] = []
+    const expired: StoreKey[] = []
     do {
       await background.turn('scrub')
       const page = await replica.storage.scanPartition(partition, { after, maxBytes: PAGE_BYTES })
@@ -111,7 +111,7 @@ export class Scrub {
           else damaged++
         } else if (repair) {
           this.context.consider(record.key, container)
-          if (!isEmpty(this.expiredHere(record.key, container))) expired.push([record.key, container])
+          if (!isEmpty(this.expiredHere(record.key, container))) expired.push(record.key)
         }
       }
       after = page.cursor
@@ -127,10 +127,13 @@ export class Scrub {
       if (repair && (isWrong || healed > 0)) await replica.recount(partition)
     }
     // After the tree was judged, as a write of ours would keep it from being; and each in its own turn, as many may expire at once.
-    for (const [key, container] of expired) {
+    for (const key of expired) {
       await background.turn('scrub')
-      // Anew, as the turn may have taken long: the clock, or who is the first home, may say otherwise by now.
-      const context = this.expiredHere(key, container)
+      // Without room here, each walk would add one more at the other homes.
+      if (replica.pressure.refusesReplicas) return
+      // Anew, as the turn may have taken long: what is there, the clock, or who is the first home may be another by now.
+      const [container] = await replica.readEach([key])
+      const context = container ? this.expiredHere(key, container) : EMPTY_CONTEXT
       if (!isEmpty(context)) await this.context.expire(key, context)
     }
   }

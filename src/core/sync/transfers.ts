@@ -35,6 +35,11 @@ export interface TransferEvents {
   released: { partition: Partition; containers: number }
 }
 
+/** One attempt of this node to leave for good, whose last steps may go on after it was given up. */
+interface Leave {
+  isGivenUp: () => boolean
+}
+
 export class Transfers {
   readonly events = new Emitter<TransferEvents>()
   private running = false
@@ -47,6 +52,7 @@ export class Transfers {
   private readonly damaged = new Set<Partition>()
   /** What all heirs of a leaver hold and its full disk could not delete, by what it was: it counts as gone as long as nothing is added. */
   private readonly given = new Map<Partition, Digest>()
+  private leavesGivenUp = 0
   /** What each peer has said that it lacks, and when it first did. */
   private readonly lackingAt = new Map<NodeId, Map<Partition, number>>()
 
@@ -146,6 +152,7 @@ export class Transfers {
 
   /** A leave was given up: what it left is this node's again. */
   takeBack(): void {
+    this.leavesGivenUp++
     this.given.clear()
     this.fill()
   }
@@ -157,11 +164,14 @@ export class Transfers {
    */
   async releaseStrays(leaving = false): Promise<number> {
     let left = 0
+    const { leavesGivenUp } = this
+    const leave = leaving ? { isGivenUp: () => leavesGivenUp !== this.leavesGivenUp } : undefined
     // Each is some round trips, of which most are waiting; nobody waits for those of a node that stays.
     await inParallel(this.strays(), leaving ? RELEASED_AT_ONCE : 1, async (partition) => {
       await this.background.turn(leaving ? 'transfer' : 'scrub')
+      if (leave?.isGivenUp()) return void left++
       const heirs = leaving ? this.presentHeirs(partition) : this.routing.homesOf(partition)
-      if (!(await this.release(partition, heirs, leaving))) left++
+      if (!(await this.release(partition, heirs, leave))) left++
     })
     return left
   }
@@ -179,16 +189,16 @@ export class Transfers {
     return !this.routing.isReachable(node) && this.membership.silence(node) >= this.silentMs
   }
 
-  private async release(partition: Partition, heirs: readonly NodeId[], leaving: boolean): Promise<boolean> {
+  private async release(partition: Partition, heirs: readonly NodeId[], leave: Leave | undefined): Promise<boolean> {
     const isHeir = heirs.length === 0 || heirs.includes(this.routing.self)
     if (isHeir || !heirs.every((heir) => this.routing.isReachable(heir))) return false
     const containers = this.replica.forest.recordsIn(partition)
     try {
-      const isFull = leaving && this.replica.pressure.refusesReplicas
-      if (!(await (isFull ? this.give(partition, heirs) : this.move(partition, heirs)))) return false
+      const mustGive = leave && this.replica.pressure.refusesReplicas
+      if (!(await (mustGive ? this.give(partition, heirs, leave) : this.move(partition, heirs)))) return false
     } catch (error) {
-      if (!leaving || !(error instanceof StorageFailure) || error.kind !== 'quota') throw error
-      if (!(await this.give(partition, heirs))) return false
+      if (!leave || !(error instanceof StorageFailure) || error.kind !== 'quota') throw error
+      if (!(await this.give(partition, heirs, leave))) return false
     }
     this.duties.released(partition)
     this.events.emit('released', { partition, containers })
@@ -209,10 +219,10 @@ export class Transfers {
   }
 
   /** A leaver's full disk takes neither what the heirs have besides, nor that something is gone: it is given to them, and goes with the whole database. */
-  private async give(partition: Partition, heirs: readonly NodeId[]): Promise<boolean> {
+  private async give(partition: Partition, heirs: readonly NodeId[], leave: Leave): Promise<boolean> {
     const root = this.replica.forest.root(partition)
     for (const heir of heirs) if (!(await this.exchange.giveAll(heir, partition))) return false
-    if (!this.isStill(partition, root)) return false
+    if (leave.isGivenUp() || !this.isStill(partition, root)) return false
     this.given.set(partition, root)
     return true
   }
