@@ -1,6 +1,6 @@
 /**
  * Moving partitions on a change of the placement, in two phases (§4.9): holders offer what they hold and no longer own, new homes fetch it from
- * somebody who has it whole; the old home keeps serving its copy and lets go only when all N homes hold the very same.
+ * somebody who has it whole; the old home keeps serving its copy and lets go only when all N homes hold the very same (a leaver: those that are here).
  */
 import type { Background } from '../background.js'
 import { Emitter } from '../emitter.js'
