@@ -136,19 +136,6 @@ describe('openStore', () => {
   })
 })
 
-// It was the browser's own DOMException.
-test('a leave whose identity cannot be forgotten says what failed', async () => {
-  const tab = await offline()
-  await tab.page.evaluate(() => {
-    const { open } = IDBFactory.prototype
-    IDBFactory.prototype.open = function (name, version) {
-      if (name === 'tabring') throw new DOMException('simulated', 'UnknownError')
-      return open.call(this, name, version)
-    }
-  })
-  expect(await caught(tab, 'store.leave()')).toMatchObject({ name: 'StorageError', code: 'storage', tabring: true })
-})
-
 describe('keys and values', () => {
   test.each([
     ["store.get('')", /empty/],
