@@ -1,6 +1,6 @@
 /**
- * One Dynamo node: wires the parts together and offers what the store builds on. The mechanisms live in the parts; here is what concerns all of them: start, end, and a disk that was lost. Start order matters: what the disk
- * knows is loaded before the first frame can arrive.
+ * One Dynamo node: wires the parts together and offers what the store builds on. The mechanisms live in the parts; here is what concerns all of
+ * them: start, end, and a disk that was lost. Start order matters: what the disk knows is loaded before the first frame can arrive.
  */
 import { Background } from './background.js'
 import { Emitter } from './emitter.js'

@@ -48,9 +48,9 @@ async function limitedTab(bytes: number): Promise<{ tab: Tab; lift: () => Promis
   }
 }
 
-test('a full disk alone: the put that does not fit rejects, what was acknowledged stays, and all is well with more room', async () => {
-  const { tab, lift } = await limitedTab(3_000_000)
-  const result = await tab.evaluate(async (store, bytes) => {
+/** Puts values until one does not fit. */
+function fillUp(tab: Tab) {
+  return tab.evaluate(async (store, bytes) => {
     const acknowledged: { key: string; length: number }[] = []
     for (let i = 0; i < 500; i++) {
       try {
@@ -63,6 +63,11 @@ test('a full disk alone: the put that does not fit rejects, what was acknowledge
     }
     return { acknowledged, failure: undefined }
   }, VALUE_BYTES)
+}
+
+test('a full disk alone: the put that does not fit rejects, what was acknowledged stays, and all is well with more room', async () => {
+  const { tab, lift } = await limitedTab(3_000_000)
+  const result = await fillUp(tab)
   expect(result.failure).toMatchObject({
     name: 'StorageError',
     reason: 'quota',
@@ -177,18 +182,7 @@ test('a tab that was cut off until its disk was full leaves, and what it had ack
   const [a, b] = (await Promise.all(['a', 'b'].map((name) => world.tab({ name })))) as [Tab, Tab]
   await Promise.all([limited, a, b].map((tab) => tab.ready(2)))
   await limited.evaluate((store) => store.disconnect())
-  const acknowledged = await limited.evaluate(async (store, bytes) => {
-    const done: { key: string; length: number }[] = []
-    for (let i = 0; i < 500; i++) {
-      try {
-        await store.put(`k${i}`, crypto.getRandomValues(new Uint8Array(bytes)))
-        done.push({ key: `k${i}`, length: bytes })
-      } catch {
-        break
-      }
-    }
-    return done
-  }, VALUE_BYTES)
+  const { acknowledged } = await fillUp(limited)
   expect(acknowledged.length).toBeGreaterThan(10)
   await limited.evaluate(async (store) => {
     store.connect()

@@ -266,8 +266,10 @@ class Get {
   /** Enough votes, with a value among them or none to be expected soon; or nothing more will come. */
   private mayDecide(): boolean {
     if (this.expired || this.outstanding === 0) return true
-    if (this.votes().length < this.options.r || (!this.hurried && !this.isCertain())) return false
-    return this.hurried || this.fullsOutstanding === 0 || [...this.answers.values()].some((answer) => answer.container)
+    if (this.votes().length < this.options.r) return false
+    if (this.hurried) return true
+    const isValueHere = this.fullsOutstanding === 0 || [...this.answers.values()].some((answer) => answer.container)
+    return isValueHere && this.isCertain()
   }
 
   private async consider(): Promise<void> {
