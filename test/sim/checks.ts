@@ -1,5 +1,7 @@
 /** What must hold of a ring at rest, whatever happened before: one ring, whole, converged, bounded and quiet. */
-import type { StoreKey } from '../../src/core/ids.js'
+import type { Digest } from '../../src/core/environment.js'
+import type { Partition, StoreKey } from '../../src/core/ids.js'
+import { sameDigest } from '../../src/core/sync/merkle.js'
 import { type Container, isLive, isLiveSibling, withStableContextDropped } from '../../src/core/versions/container.js'
 import { contextSize } from '../../src/core/versions/context.js'
 import { MalformedError, decodeContainer, digestOf } from '../../src/core/versions/encoding.js'
@@ -29,6 +31,13 @@ export function disagreement(world: World, keys: StoreKey[]): string | undefined
       if (!homes.includes(place.id) && place.disk.records.has(key))
         return `I3: ${place.id} still has ${JSON.stringify(key)}`
   }
+  const trees = new Map<Partition, Digest>()
+  for (const { id, node } of places)
+    for (const partition of node.replica.forest.held()) {
+      const root = node.replica.forest.root(partition)
+      if (!sameDigest(root, trees.get(partition) ?? root)) return `I3: ${id} has another tree of partition ${partition}`
+      trees.set(partition, root)
+    }
   // What a record says of itself is looked at last: it takes longest.
   for (const { id, disk } of places)
     for (const [key, row] of disk.records) {

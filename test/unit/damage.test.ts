@@ -229,3 +229,21 @@ test('one repair heals a record whose digest alone is damaged, and its tree', as
   expect(await verify(true)).toMatchObject({ corrupt: ['b'], healed: 1, ok: true })
   expect(await verify(false)).toMatchObject({ corrupt: [], wrongTrees: 0, ok: true })
 })
+
+// At every comparison both went down to the keys, found them equal, and began anew: eight minutes long, until a scrub came by.
+test('trees that differ over equal records are mended by the comparison that finds it', async () => {
+  const ring = await openRing(3, UNSCRUBBED)
+  const tab = ring.tab(0)
+  await fill(ring, tab)
+  await ring.pass(1000)
+  await ring.world.close(tab)
+  expect(tab.disk.flipLeaf(named('b'))).toBe(true)
+  await ring.reopen(tab)
+  await ring.pass(10_000)
+  const { sent } = ring.world.trace
+  const before = sent.get('CompareGroups')
+  expect(before).toBeGreaterThan(0)
+  await ring.pass(10_000)
+  expect(sent.get('CompareGroups')).toBe(before)
+  expect(await ring.await(verifyNode(nodeOf(tab), false))).toMatchObject({ records: 4, wrongTrees: 0, ok: true })
+})

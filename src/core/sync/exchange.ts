@@ -13,7 +13,7 @@ import type { Entry, Replica } from '../requests/replica.js'
 import type { Tuning } from '../tuning.js'
 import type { Container } from '../versions/container.js'
 import { decodeContainer, digestOf, encodeContainer, ifPossible } from '../versions/encoding.js'
-import { digestsFromBytes, digestsToBytes, sameDigest } from './merkle.js'
+import { NOTHING, digestsFromBytes, digestsToBytes, sameDigest, xor } from './merkle.js'
 
 const TIMEOUT_MS = 10_000
 const PARTITIONS_AT_ONCE = 16
@@ -200,7 +200,13 @@ export class Exchange {
     const reply = await this.ask(peer, { type: 'ListLeaves', leaves }, 'KeyDigests')
     if (!reply.whole) result.complete = false
     const theirs = new Map(reply.entries.map(([key, bytes]) => [key, digestsFromBytes(bytes)[0] as Digest]))
+    const before = leaves.map((leaf) => this.leafDigest(leaf))
     const mine = new Map((await this.listLeaves(leaves)).map((record) => [record.key, record.digest]))
+    await this.mendTrees(
+      leaves.filter((leaf, i) => sameDigest(this.leafDigest(leaf), before[i] as Digest)),
+      mine,
+      theirs,
+    )
     let differences: Difference[] = []
     for (const [key, digest] of theirs) {
       const own = mine.get(key)
@@ -216,6 +222,34 @@ export class Exchange {
     }
     for (let i = 0; i < differences.length; i += this.tuning.batchKeys)
       await this.exchangeKeys(peer, differences.slice(i, i + this.tuning.batchKeys), how, result)
+  }
+
+  /**
+   * Leaves that differ although all that is listed under them is the same: one side's tree is wrong. Both would come down here again at every
+   * comparison until a scrub came by, and see nothing of a change that makes the wrong tree equal. Each side mends its own.
+   */
+  private async mendTrees(
+    leaves: [Partition, number][],
+    mine: Map<StoreKey, Digest>,
+    theirs: Map<StoreKey, Digest>,
+  ): Promise<void> {
+    const wrong = new Set<Partition>()
+    for (const leaf of leaves) {
+      const records = [...mine].filter(([key]) => {
+        const address = this.replica.addressOf(key)
+        return address.partition === leaf[0] && address.leaf === leaf[1]
+      })
+      const sum = records.reduce((xored, [, digest]) => xor(xored, digest), NOTHING)
+      // A record whose own digest is damaged differs from the peer's: the tree must not be made from that.
+      const isListedThere = records.every(([key, digest]) => sameDigest(theirs.get(key) ?? NOTHING, digest))
+      if (isListedThere && !sameDigest(sum, this.leafDigest(leaf))) wrong.add(leaf[0])
+    }
+    for (const partition of wrong) await this.replica.recount(partition)
+  }
+
+  private leafDigest([partition, leaf]: [Partition, number]): Digest {
+    const group = this.replica.forest.leafDigests(partition, Math.floor(leaf / LEAVES_PER_GROUP))
+    return group[leaf % LEAVES_PER_GROUP] as Digest
   }
 
   /** Looks again after a moment: what changed on either side meanwhile was a write on its way. */

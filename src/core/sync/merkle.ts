@@ -9,7 +9,7 @@ import { type Address, type Digest, GROUPS, LEAVES_PER_GROUP, type LeafGroup } f
 import type { Partition } from '../ids.js'
 import { readUint32 } from '../versions/encoding.js'
 
-const NOTHING: Digest = { high: 0, low: 0 }
+export const NOTHING: Digest = { high: 0, low: 0 }
 
 export class MerkleForest {
   private readonly trees = new Map<Partition, (LeafGroup | undefined)[]>()
