@@ -1,22 +1,16 @@
 /**
  * Coordinating one get (§4.5): one full answer from the nearest home, digests from the others, an answer at R votes, all
- * causally unrelated versions merged. Stragglers feed read repair (§5).
+ * causally unrelated versions merged. Stragglers feed read repair (§5; read-repair.ts).
  *
  * Who may vote: a home, or a stand-in on duty, that has the whole partition, whatever it says; any other node only with data in hand. A fresh home or an empty
  * stand-in must not outvote the data by saying "not found" (P16).
  */
-import type { CancelTimer, Clock, Digest } from '../environment.js'
+import type { CancelTimer, Digest } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
-import { mayTravel } from '../messages.js'
-import type { Peers } from '../peers.js'
-import { digestsFromBytes, digestsToBytes, sameDigest } from '../sync/merkle.js'
-import type { Tuning } from '../tuning.js'
 import { type Container, EMPTY_CONTAINER, dominates, mergeContainers } from '../versions/container.js'
-import { isEmpty } from '../versions/context.js'
-import { MalformedError, decodeContainer, digestOf, encodeContainer } from '../versions/encoding.js'
+import { type Answer, askFor, digestIfAny } from './answer.js'
 import type { Copies } from './copies.js'
-import type { Replica } from './replica.js'
-import type { Routing } from './routing.js'
+import { type RepairContext, repairHomes } from './read-repair.js'
 
 export interface GetOptions {
   r: number
@@ -35,28 +29,11 @@ export interface GetOutcome {
   undecided: boolean
 }
 
-export interface GetContext {
-  routing: Routing
-  peers: Peers
-  replica: Replica
+export interface GetContext extends RepairContext {
   copies: Copies
-  clock: Clock
-  tuning: Tuning
   /** Whether this node, as a home, has all data of the key's partition. */
   isComplete: (key: StoreKey) => boolean
-  /** Permission for one read repair now: they are limited in rate (P19). */
-  mayRepair: () => boolean
-  repaired: (key: StoreKey, nodes: NodeId[]) => void
   onError: (error: unknown) => void
-}
-
-interface Answer {
-  /** undefined: this node holds nothing of the key. */
-  digest: Digest | undefined
-  container: Container | undefined
-  complete: boolean
-  /** It counts itself among the homes of the key: its view of who the members are may be newer than this node's. */
-  home: boolean
 }
 
 /** @throws StorageFailure, or MalformedError for a damaged record, only when this tab's disk failed and no other node answered. */
@@ -171,25 +148,9 @@ class Get {
     })
   }
 
-  private async requestFrom(node: NodeId, full: boolean): Promise<Answer | undefined> {
+  private requestFrom(node: NodeId, full: boolean): Promise<Answer | undefined> {
     const { peers, tuning } = this.context
-    const reply = await peers.request(node, { type: 'Read', key: this.key, full }, tuning.requestTimeoutMs)
-    if (reply?.type !== 'ReadResult') return undefined
-    try {
-      return {
-        digest: digestsFromBytes(reply.digest)[0],
-        container: reply.container
-          ? decodeContainer(reply.container)
-          : reply.digest.length === 0
-            ? EMPTY_CONTAINER
-            : undefined,
-        complete: reply.complete,
-        home: reply.home ?? true,
-      }
-    } catch (error) {
-      if (error instanceof MalformedError) return undefined
-      throw error
-    }
+    return askFor(this.key, node, full, peers, tuning)
   }
 
   /** The next reachable node of the preference list: a former home, or a stand-in that may hold hints. Before these, who is just leaving. */
@@ -401,93 +362,21 @@ class Get {
     this.resolve = undefined
   }
 
-  /** After the answer: wait for the stragglers, then bring everybody who should have the key to the merged state (§5). */
+  /** After the answer, when the last straggler has come or is given up. */
   private async repairLater(): Promise<void> {
     const { tuning, onError } = this.context
     if (!tuning.readRepair || this.undecided || this.resolve || this.repairing || this.outstanding > 0) return
     this.repairing = true
     try {
-      await this.repair()
+      await this.fetchMissing()
+      const homes = new Map([...this.answers].filter(([node]) => this.homes.includes(node)))
+      await repairHomes(this.key, this.merged, homes, this.context)
     } catch (error) {
       onError(error)
     }
-  }
-
-  private async repair(): Promise<void> {
-    const { replica, routing, peers, tuning } = this.context
-    await this.fetchMissing()
-    if (isEmpty(this.merged.context)) return
-    const digest = digestOf(this.key, this.merged)
-    let stale = [...this.answers]
-      .filter(([node, answer]) => {
-        if (!this.homes.includes(node)) return false
-        return answer.container
-          ? !dominates(answer.container, this.merged)
-          : !answer.digest || !sameDigest(answer.digest, digest)
-      })
-      .map(([node]) => node)
-    if (stale.length === 0) return
-    // A write on its way is no divergence: only who is still behind after a moment is repaired.
-    await new Promise<void>((resolve) => void this.context.clock.setTimer(tuning.syncSettleMs, resolve))
-    stale = await this.stillBehind(stale, digest)
-    const bytes = encodeContainer(this.merged)
-    if (!mayTravel(bytes)) stale = stale.filter((node) => node === routing.self)
-    if (stale.length === 0 || !this.context.mayRepair()) return
-    await Promise.all(
-      stale.map(async (node) => {
-        if (node === routing.self) {
-          await replica.store([{ key: this.key, container: this.merged }], {
-            asRecord: true,
-            hintFor: [],
-            own: false,
-            durability: 'relaxed',
-            maxSiblings: 0,
-          })
-        } else {
-          await peers.request(
-            node,
-            { type: 'Store', entries: [[this.key, bytes]], hintFor: [], strict: false, fresh: false },
-            tuning.requestTimeoutMs,
-            'background',
-          )
-        }
-      }),
-    )
-    this.context.repaired(this.key, stale)
-  }
-
-  /** Of these homes, the ones whose state is neither the merged one nor a newer one now. */
-  private async stillBehind(homes: NodeId[], digest: Digest): Promise<NodeId[]> {
-    const { replica, routing } = this.context
-    const behind = await Promise.all(
-      homes.map(async (node) => {
-        const own = node === routing.self ? (await replica.read([this.key]))[0] : undefined
-        const now = own ? { digest: digestIfAny(this.key, own), container: own } : await this.requestFrom(node, true)
-        if (!now || (now.digest && sameDigest(now.digest, digest))) return false
-        return !(now.container && dominates(now.container, this.merged))
-      }),
-    )
-    return homes.filter((_, i) => behind[i])
   }
 }
 
 function nameOf(digest: Digest | undefined): string {
   return digest ? `${digest.high} ${digest.low}` : ''
-}
-
-function digestIfAny(key: StoreKey, container: Container): Digest | undefined {
-  return isEmpty(container.context) ? undefined : digestOf(key, container)
-}
-
-/** The replica's answer to a Read, as it travels. Of what is too large for that, the digest says that there is something. */
-export function readResult(key: StoreKey, container: Container, full: boolean, complete: boolean, home: boolean) {
-  const digest = digestIfAny(key, container)
-  const encoded = digest && full ? encodeContainer(container) : undefined
-  return {
-    type: 'ReadResult' as const,
-    digest: digest ? digestsToBytes([digest]) : new Uint8Array(0),
-    container: encoded && mayTravel(encoded) ? encoded : undefined,
-    complete,
-    home,
-  }
 }

@@ -7,7 +7,7 @@ import type { Tuning } from '../tuning.js'
 import { EMPTY_CONTAINER, isLive } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
 import { decodeContainer, encodeContainer } from '../versions/encoding.js'
-import { readResult } from './get.js'
+import { readResult } from './answer.js'
 import { guarded } from './guarded.js'
 import type { Entry, Reader, Replica } from './replica.js'
 

@@ -263,14 +263,14 @@ export const mutations: Mutation[] = [
     killedBy: 'read-no-write',
     changes: [
       {
-        file: 'src/core/requests/get.ts',
-        find: '    if (stale.length === 0) return\n    // A write',
-        replace: '    stale = [...this.homes]\n    // A write',
+        file: 'src/core/requests/read-repair.ts',
+        find: '  if (stale.length === 0) return\n  await new',
+        replace: '  stale = routing.homes(key)\n  await new',
       },
       {
-        file: 'src/core/requests/get.ts',
-        find: '    stale = await this.stillBehind(stale, digest)\n',
-        replace: '    if (!digest) stale = await this.stillBehind(stale, digest)\n',
+        file: 'src/core/requests/read-repair.ts',
+        find: '  stale = await stillBehind(key, merged, stale, context)\n',
+        replace: '',
       },
     ],
   },
