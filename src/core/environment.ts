@@ -1,8 +1,8 @@
 /**
  * The four seams of the protocol core: time, chance, disk and network. A node is given one of each and touches nothing
  * else, so that the same core runs in a tab (IndexedDB, WebRTC), in the simulator (virtual time, simulated disks and
- * links) and later in Node. (A fifth is optional: what closed tabs have left on this device, `Attic` in requests/copies.ts.) Conformance suites under `test/` hold every implementation of Storage and Transport to
- * what is promised here.
+ * links) and later in Node. (A fifth is optional: what closed tabs have left on this device, `Attic` in requests/copies.ts.)
+ * The suites under `test/conformance` hold every implementation of Storage and Transport to what is promised here.
  */
 import type { NodeId, Partition, StoreKey } from './ids.js'
 

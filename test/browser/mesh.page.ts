@@ -7,6 +7,7 @@ import { type Mesh, createMesh } from '../../src/browser/mesh/mesh.js'
 import { createSignalingClient } from '../../src/browser/signaling-client.js'
 import type { Lane } from '../../src/core/environment.js'
 import type { NodeId } from '../../src/core/ids.js'
+import { transportCases } from '../conformance/transport.js'
 
 export interface NodeSetup {
   node: string
@@ -187,5 +188,34 @@ async function compare(setup: NodeSetup, count: number, length: number): Promise
   return { rawP50: at(0, 0.5), rawP99: at(0, 0.99), meshP50: at(1, 0.5), meshP99: at(1, 0.99) }
 }
 
-export type MeshPage = { node: TestNode; TestNode: typeof TestNode; compare: typeof compare; rawPair: typeof rawPair }
-Object.assign(window, { node: new TestNode(), TestNode, compare, rawPair })
+/** One of the cases that every transport passes, with all nodes in this page. */
+async function runTransportCase(wanted: string, urls: string, room: string): Promise<void> {
+  const pass = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
+  const meshes: Mesh[] = []
+  const open = (self: NodeId) => {
+    const mesh = createMesh({ self, signaling: createSignalingClient({ urls, room, self }) })
+    meshes.push(mesh)
+    return mesh
+  }
+  const until = async (what: string, holds: () => boolean) => {
+    const end = performance.now() + 20_000
+    while (!holds()) {
+      if (performance.now() > end) throw new Error(`waited in vain until ${what}`)
+      await pass(20)
+    }
+  }
+  try {
+    await transportCases.find(({ name }) => name === wanted)?.run({ open, until, pass })
+  } finally {
+    for (const mesh of meshes) mesh.stop()
+  }
+}
+
+export type MeshPage = {
+  node: TestNode
+  TestNode: typeof TestNode
+  compare: typeof compare
+  rawPair: typeof rawPair
+  runTransportCase: typeof runTransportCase
+}
+Object.assign(window, { node: new TestNode(), TestNode, compare, rawPair, runTransportCase })

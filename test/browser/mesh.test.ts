@@ -5,11 +5,13 @@ import { fileURLToPath } from 'node:url'
 import type { Browser, CDPSession, Page } from 'playwright'
 import { type Rolldown, build } from 'vite'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { transportCases } from '../conformance/transport.js'
 import type { MeshPage, NodeSetup } from './mesh.page.js'
 import { launchChromium } from './support/browser.js'
 import { TestSignaling } from './support/servers.js'
 
 declare const node: MeshPage['node']
+declare const runTransportCase: MeshPage['runTransportCase']
 
 const A = 'aaaaaaaaaa'
 const B = 'bbbbbbbbbb'
@@ -134,6 +136,13 @@ const ms = (from: number) => Math.round(performance.now() - from)
 
 beforeEach(() => {
   room = `room-${Math.random()}`
+})
+
+test.each(transportCases)('as every transport: $name', async ({ name }) => {
+  const page = await browser.newPage()
+  await page.goto(url)
+  await page.evaluate(([name, urls, room]) => runTransportCase(name, urls, room), [name, signaling.url, room] as const)
+  await page.close()
 })
 
 test('three tabs are linked to each other, each pair once', async () => {

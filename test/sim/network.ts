@@ -80,7 +80,13 @@ export class Network {
       want: () => {},
       reject: (node) => this.cut(self, node),
       stop: () => {
-        if (this.endpoints.get(self) === endpoint) this.leave(self)
+        if (!endpoint || this.endpoints.get(self) !== endpoint) return
+        this.leave(self)
+        const { told, handlers } = endpoint
+        for (const other of told) {
+          told.delete(other)
+          handlers.onDown(other)
+        }
       },
     }
   }
