@@ -71,6 +71,9 @@ const member = record({
 })
 export const members = list(member, MAX_MEMBERS)
 
+/** Characters of the room parameters that all peers must share. */
+export const MAX_CONFIG = 4096
+
 export const shapes = {
   /** First frame in each direction; nothing else is read before it (docs/design.md §9). `config` must match. */
   Hello: shape(1, {
@@ -78,13 +81,18 @@ export const shapes = {
     node,
     incarnation: count,
     device,
-    config: text(4096),
+    config: text(MAX_CONFIG),
     /** The sender lacks the receiver's Hello and wants it. */
     answer: flag,
     /** The sender's own record: who is connected is a member, without waiting for gossip. */
     member: optional(member),
     /** New in each life of the sender's process, also where its disk went back and counts an incarnation once more. */
     life: text(16),
+    /**
+     * The latest incarnation of the receiver that the sender has known as asleep, leaving or left: it was replaced then, and has to know, even where it is loaded
+     * anew and its present record overrides that one before it ever sees it. Older builds do not say.
+     */
+    replaced: optional(count),
   }),
   /** The sender closes: a page that goes away says so if it can. */
   Bye: shape(2, {}),

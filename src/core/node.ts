@@ -138,8 +138,9 @@ export class Node {
     const hints = state.hints.filter(({ key }) => parseStoreKey(key))
     for (const { key, homes, own } of hints) node.replica.hints.set(key, { homes, own })
     node.copies.restore(state.copies)
-    node.membership.restore(state.meta.get('members'))
     node.duties.restore(state.meta.get('complete'))
+    // After that: it may say that this node was about to leave, and then what was whole is so no longer.
+    node.membership.restore(state.meta.get('members'), state.meta.get('heard'))
     for (const n of options.replication) node.duties.addClass(n)
     try {
       await node.keepIncarnation()
@@ -187,9 +188,11 @@ export class Node {
     )
     const { heartbeatIntervalMs, suspicionPhi } = tuning
     const member = () => this.membership.self
-    this.peers = new Peers(identity, clock, transport, { heartbeatIntervalMs, suspicionPhi, member }, onError)
+    const replaced = (other: NodeId) => this.membership.replacedAs(other)
+    this.peers = new Peers(identity, clock, transport, { heartbeatIntervalMs, suspicionPhi, member, replaced }, onError)
     // Before anything else hears that the peer is up: whoever is connected is a member.
     this.peers.events.on('greeted', (record) => this.membership.absorb([record], record.node))
+    this.peers.events.on('replaced', (incarnation) => this.membership.wasReplacedAs(incarnation))
     this.replica = new Replica(storage, address, clock)
     // As nobody relies on them, a disk that refuses them is no news.
     this.copies = new Copies(storage, clock, tuning.maxCopiesBytes, environment.attic, () => {}, onError)
@@ -489,6 +492,7 @@ export class Node {
       {
         meta: [
           ['members', this.membership.encoded()],
+          ['heard', this.membership.encodedHeard()],
           ['complete', this.duties.encoded()],
         ],
       },

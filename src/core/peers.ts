@@ -64,6 +64,8 @@ interface Pending {
 export interface PeerEvents {
   /** A peer's own record, with its Hello: comes before `up`. */
   greeted: MemberRecord
+  /** A peer has known this node, in that incarnation, as one that takes no part. Comes before `up`. */
+  replaced: number
   /** It answers: it was greeted, or is no longer suspected. */
   up: NodeId
   /** It is suspected, or its session has ended. */
@@ -108,6 +110,8 @@ export class Peers {
       suspicionPhi: number
       /** This node's record, for its Hello. */
       member?: () => MemberRecord
+      /** In which incarnation a node was last known as one that takes no part. */
+      replaced?: (node: NodeId) => number | undefined
       /** The protocol versions that it speaks. */
       protocol?: [oldest: number, newest: number]
     },
@@ -241,6 +245,7 @@ export class Peers {
       answer,
       member: this.options.member?.(),
       life,
+      replaced: this.options.replaced?.(node),
     }
     this.sendFrame(node, hello, 0, MAX_TTL_MS, 'foreground')
   }
@@ -370,6 +375,7 @@ export class Peers {
     this.sessions.set(from, session)
     this.detector.watch(from)
     if (hello.member?.node === from) this.events.emit('greeted', hello.member)
+    if (hello.replaced !== undefined) this.events.emit('replaced', hello.replaced)
     this.setReachable(from, session, true)
     // The first answer tells the round-trip time, by which coordinators choose.
     void this.request(from, { type: 'Ping', lag: this.detector.lagMs }, 5000)

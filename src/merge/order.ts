@@ -30,7 +30,7 @@ export function textOf(value: unknown): string {
     case Kind.date:
       return `date ${(value as Date).getTime()}`
     case Kind.bytes:
-      return `bytes ${(value as Uint8Array).join()}`
+      return `bytes [${(value as Uint8Array).join()}]`
     case Kind.list:
       return `[${(value as unknown[]).map(textOf).join()}]`
     case Kind.set:

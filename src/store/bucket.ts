@@ -68,7 +68,7 @@ export class Bucket<V = AnyValue> {
     const name = this.key(key)
     const { r, strictQuorum, signal } = this.getOptions(options, GET_OPTIONS)
     signal?.throwIfAborted()
-    const entry = await this.inside.lifetime.whileOpen(this.read(name, r, strictQuorum), signal)
+    const entry = await this.inside.lifetime.whileOpen(this.read(name, r, strictQuorum, signal), signal)
     // A caller of get() expects one value; silently taking the first sibling would hide the failed merge.
     const mergeError = mergeErrorOf(entry)
     if (mergeError !== undefined) throw mergeError
@@ -126,11 +126,12 @@ export class Bucket<V = AnyValue> {
         }
       })
     this.updates.set(name, update)
-    try {
-      return await this.inside.lifetime.whileOpen(update, signal)
-    } finally {
+    // Not when its caller gives up: the next one waits for it all the same.
+    const ended = () => {
       if (this.updates.get(name) === update) this.updates.delete(name)
     }
+    update.then(ended, ended)
+    return this.inside.lifetime.whileOpen(update, signal)
   }
 
   /** Entries in the order of the keys. */
@@ -234,13 +235,15 @@ export class Bucket<V = AnyValue> {
     return bucketPrefix(this.settings.n, this.settings.name)
   }
 
-  private async read(name: StoreKey, r: number, strictQuorum: boolean): Promise<Entry<V>> {
+  private async read(name: StoreKey, r: number, strictQuorum: boolean, signal?: AbortSignal): Promise<Entry<V>> {
     const { node, conflicts, turns } = this.inside
     const breath = turns.breath()
     if (breath !== undefined) await breath
     const outcome = await node.coordinator.get(name, { r, strictQuorum }).catch((error) => {
       throw publicError(error)
     })
+    // What nobody is told of has not been read: the next put must not replace it.
+    signal?.throwIfAborted()
     const { met, answers, needed } = outcome
     if (strictQuorum && !met)
       throw new QuorumError(
@@ -301,7 +304,7 @@ export class Bucket<V = AnyValue> {
     const { session, node, room } = this.inside
     if (given === null) return EMPTY_CONTEXT
     if (given !== undefined) return readContext(room, name, given)
-    if (session.knows(name) || node.replica.certainlyAbsent(name)) return session.contextOf(name)
+    if (session.knows(name) || !node.coordinator.mayHaveWritten(name)) return session.contextOf(name)
     return undefined
   }
 

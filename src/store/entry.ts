@@ -96,7 +96,8 @@ export function toEntry(
 }
 
 function merged(merge: Merge, siblings: AnyValue[]): AnyValue {
-  const value: unknown = merge(siblings)
+  // A list of its own: it may sort it in place.
+  const value: unknown = merge([...siblings])
   if (typeof value === 'function')
     throw new ValueError(
       'The merge of this bucket gave a function. Ready-made ones are made by a call: union(), and not union.',

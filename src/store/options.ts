@@ -1,5 +1,6 @@
 /** What `openStore` and the verbs accept, with defaults and checks. A bad option is named in the error. */
 import { MAX_BUCKET_BYTES, MAX_KEY_BYTES, type ReplicationFactor } from '../core/ids.js'
+import { MAX_CONFIG } from '../core/messages.js'
 import { MAX_PARTITIONS, isPartitionCount } from '../core/ring/partitions.js'
 import { DEFAULT_TUNING, type Tuning } from '../core/tuning.js'
 import { KeyError, OptionError, SecretError } from './errors.js'
@@ -73,6 +74,8 @@ export interface Settings {
   buckets: Map<string, BucketSettings>
 }
 
+/** Characters of the handshake for what all peers must share; the number of partitions comes on top. */
+const MAX_DESCRIBED = MAX_CONFIG - 16
 /** With the u flag, a pair is one character and no surrogate. */
 const LONE_SURROGATE = /\p{Surrogate}/u
 
@@ -132,8 +135,8 @@ export function readOptions(options: OpenOptions): Settings {
     throw new OptionError('room', 'give a text of 1 to 256 bytes.')
   if (options.secret !== undefined)
     throw new SecretError('Rooms with a secret are not supported yet. Leave `secret` out to open a public room.')
-  if (typeof name !== 'string' || name.length > 256)
-    throw new OptionError('name', 'give a text of at most 256 characters.')
+  if (typeof name !== 'string' || name.length > 256 || LONE_SURROGATE.test(name))
+    throw new OptionError('name', 'give a text of at most 256 characters, without half a surrogate pair.')
   if (typeof capacity !== 'number' || !(capacity >= 0.1 && capacity <= 10))
     throw new OptionError('capacity', 'give a number from 0.1 to 10.')
   if (!Number.isInteger(maxPeers) || maxPeers < 1 || maxPeers > 100)
@@ -153,7 +156,7 @@ export function readOptions(options: OpenOptions): Settings {
     }
     buckets.set(bucket, readBucket(bucket, bucketOptions, defaults))
   }
-  return {
+  const settings: Settings = {
     room,
     name,
     capacity,
@@ -164,6 +167,12 @@ export function readOptions(options: OpenOptions): Settings {
     signaling: readSignaling(options.signaling),
     tuning: readTuning(options.tuning),
   }
+  if (describeConfig(settings).length > MAX_DESCRIBED)
+    throw new OptionError(
+      'buckets',
+      'so many of them have another n than `replication` that no handshake holds their names. Use fewer or shorter names.',
+    )
+  return settings
 }
 
 function readBucket(name: string, options: BucketOptions, defaults: Replication): BucketSettings {

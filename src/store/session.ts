@@ -82,18 +82,23 @@ export class Session {
     return [...this.seen].map(([key, { container }]) => ({ key, container }))
   }
 
-  forget(keys: StoreKey[]): void {
-    for (const key of keys) {
-      this.contexts.delete(key)
-      this.drop(key)
-    }
+  /**
+   * Everybody is about to forget what these versions, or others that have replaced them, have replaced: shown once more, they would be news. What the
+   * next put descends from stays: a context cannot bring anything back, and without it the put would stand beside what was read.
+   */
+  forgetVersions(keys: StoreKey[]): void {
+    for (const key of keys) this.drop(key)
   }
 
   private note(key: StoreKey, context: CausalContext, writes: number): void {
     const joined = joinContexts(this.contextOf(key), context)
     this.contexts.delete(key)
     this.contexts.set(key, { context: joined, writes })
-    if (this.contexts.size > MAX_CONTEXTS) for (const [oldest] of this.contexts) return this.forget([oldest])
+    if (this.contexts.size <= MAX_CONTEXTS) return
+    for (const [oldest] of this.contexts) {
+      this.contexts.delete(oldest)
+      return this.drop(oldest)
+    }
   }
 
   private drop(key: StoreKey): void {

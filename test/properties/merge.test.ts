@@ -137,6 +137,13 @@ describe('union()', () => {
     expect(union()([[{ id: 1, n: 'a' }], [{ n: 'a', id: 1 }]])).toEqual([{ id: 1, n: 'a' }])
   })
 
+  // Their texts were the same.
+  test('tells bytes within a list from their numbers', () => {
+    const [bytes, numbers] = [[new Uint8Array([1, 2])], [new Uint8Array([1]), 2]]
+    expect(union<unknown[]>()([[bytes], [numbers]])).toHaveLength(2)
+    expect(max<unknown>()([bytes, numbers])).toEqual(max<unknown>()([numbers, bytes]))
+  })
+
   test('tells 0 from -0, whichever comes first', () => {
     expect(union<number[]>()([[0], [-0]])).toEqual([-0, 0])
     expect(union<number[]>()([[-0], [0]])).toEqual([-0, 0])

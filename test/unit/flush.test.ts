@@ -1,6 +1,6 @@
 /** When all that was written here is where it belongs, those who wait for that are told. */
 import { expect, test } from 'vitest'
-import { openRing } from '../paper/ring.js'
+import { named, openRing } from '../paper/ring.js'
 import { answerOf, passing, storeAt } from './support/stores.js'
 
 // The hint was gone, `synced` was true, and nobody looked: it waited until something else happened.
@@ -19,4 +19,22 @@ test('nobody is waited for who is asleep', async () => {
   expect([store.status.synced, flushed]).toEqual([false, false])
   await passing(ring, 60_000)
   expect([store.status.synced, flushed]).toEqual([true, true])
+})
+
+// A stand-in had the only hint, and nobody here knew whether it had been delivered.
+test('a home is waited for that froze under the put, whoever else keeps a hint for it', async () => {
+  const ring = await openRing(5)
+  const [a, , c] = ring.homes('k')
+  const { store } = storeAt(a)
+  ring.world.freeze(c)
+  await answerOf(ring, store.put('k', 'value', { w: 3 }))
+  let flushed = false
+  void store.flush().then(() => {
+    flushed = true
+  })
+  await passing(ring, 20_000)
+  expect([store.status.synced, flushed, c.disk.records.has(named('k'))]).toEqual([false, false, false])
+  ring.world.thaw(c)
+  await passing(ring, 20_000)
+  expect([store.status.synced, flushed, c.disk.records.has(named('k'))]).toEqual([true, true, true])
 })

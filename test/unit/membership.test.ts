@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import type { DeviceId, NodeId } from '../../src/core/ids.js'
 import { Membership, type MembershipEvents } from '../../src/core/membership/membership.js'
 import type { MemberRecord, MemberState } from '../../src/core/membership/records.js'
+import { encodeMessagePack } from '../../src/core/versions/messagepack.js'
 import { VirtualClock } from '../support/virtual-clock.js'
 
 const SELF = 'self______' as NodeId
@@ -20,12 +21,12 @@ class Scene {
   readonly clock = new VirtualClock()
   readonly members = new Membership(recordOf(SELF), this.clock, PARTITIONS)
   readonly placements: MembershipEvents['placement'][] = []
-  readonly replaced: MemberState[] = []
+  replaced = 0
   readonly changed: NodeId[][] = []
 
   constructor() {
     this.members.events.on('placement', (event) => this.placements.push(event))
-    this.members.events.on('replaced', (state) => this.replaced.push(state))
+    this.members.events.on('replaced', () => this.replaced++)
     this.members.events.on('changed', (records) => this.changed.push(records.map(({ node }) => node)))
   }
 
@@ -115,11 +116,12 @@ describe('a node of which others are wrong', () => {
   test.each<MemberState>(['asleep', 'left'])(
     'raises its incarnation above theirs, and tells that it was %s',
     (state) => {
-      const { members, replaced, placements } = new Scene()
+      const scene = new Scene()
+      const { members, placements } = scene
       members.absorb([recordOf(SELF, { incarnation: 7, state })])
       expect(members.self).toEqual(recordOf(SELF, { incarnation: 8 }))
       expect(members.get(SELF)).toEqual(members.self)
-      expect(replaced).toEqual([state])
+      expect(scene.replaced).toBe(1)
       expect(placements).toEqual([])
     },
   )
@@ -135,12 +137,35 @@ describe('a node of which others are wrong', () => {
   })
 
   test('outdoes a record of its former life without calling itself replaced, and lets old ones pass', () => {
-    const { members, replaced } = new Scene()
+    const scene = new Scene()
+    const { members } = scene
     members.absorb([recordOf(SELF, { incarnation: 4, name: 'former' })])
     expect(members.self).toEqual(recordOf(SELF, { incarnation: 5 }))
     expect(members.absorb([recordOf(SELF, { incarnation: 3, state: 'left' })])).toBe(false)
     expect(members.absorb([{ ...members.self }])).toBe(false)
-    expect(replaced).toEqual([])
+    expect(scene.replaced).toBe(0)
+  })
+
+  // Its restart overrode their record before that came here, and what it had missed was taken for whole.
+  test('is told by those who remember, once, also where its restart has overridden what they said', () => {
+    const other = new Membership(recordOf(OTHER), new VirtualClock(), PARTITIONS)
+    other.absorb([recordOf(SELF, { incarnation: 4, state: 'asleep' })])
+    expect(other.replacedAs(SELF)).toBe(4)
+    const scene = new Scene()
+    scene.members.restore(encodeMessagePack([recordOf(SELF, { incarnation: 4 })]))
+    other.absorb([scene.members.self])
+    expect(other.get(SELF)?.state).toBe('up')
+    expect(other.replacedAs(SELF)).toBe(4)
+    scene.members.wasReplacedAs(4)
+    scene.members.wasReplacedAs(4)
+    expect(scene.replaced).toBe(1)
+    const again = new Scene()
+    again.members.restore(scene.members.encoded(), scene.members.encodedHeard())
+    again.members.wasReplacedAs(4)
+    expect(again.replaced).toBe(0)
+    // Nobody is believed who knows more of it than it does.
+    again.members.wasReplacedAs(2 ** 40)
+    expect(again.replaced).toBe(0)
   })
 })
 
@@ -150,11 +175,12 @@ describe('an incarnation that no node counts up to', () => {
   const FAR = 2 ** 32
 
   test('is not believed, neither by the node itself nor by others', () => {
-    const { members, replaced } = new Scene()
+    const scene = new Scene()
+    const { members } = scene
     members.absorb([recordOf(OTHER)])
     expect(members.absorb([recordOf(SELF, BANNED), recordOf(OTHER, BANNED)], THIRD)).toBe(false)
     expect([members.self, members.get(OTHER)]).toEqual([recordOf(SELF), recordOf(OTHER)])
-    expect(replaced).toEqual([])
+    expect(scene.replaced).toBe(0)
     const after = new Scene().members
     after.restore(members.encoded())
     expect(after.get(OTHER)).toEqual(recordOf(OTHER))

@@ -66,6 +66,8 @@ describe('the options of a store', () => {
     ['room', { room: 'é'.repeat(129) }],
     ['name', { name: 7 }],
     ['name', { name: 'x'.repeat(257) }],
+    // Its record came back from each peer as another one: the two corrected each other without end.
+    ['name', { name: 'x\ud83c' }],
     ['capacity', { capacity: 0 }],
     ['capacity', { capacity: 11 }],
     ['capacity', { capacity: Number.NaN }],
@@ -97,6 +99,8 @@ describe('the options of a store', () => {
     ['buckets', { buckets: new Map([['carts', { n: 1 }]]) as never }],
     ['buckets', { buckets: { '': {} } }],
     ['buckets', { buckets: { ['x'.repeat(65)]: {} } }],
+    // No peer took a Hello of that length, and nobody was told.
+    ['buckets', { buckets: Object.fromEntries(Array.from({ length: 400 }, (_, i) => [`bucket ${i}`, { n: 1 }])) }],
     ['buckets.b', { buckets: { b: null } }],
     ['buckets.b', { buckets: { b: [] } }],
     ['replication', { replication: [] }],

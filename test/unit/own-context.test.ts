@@ -1,7 +1,8 @@
 /** What a put without any context descends from: what its own tab wrote before, also in an earlier life. */
 import { expect, test } from 'vitest'
 import { covers } from '../../src/core/versions/context.js'
-import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
+import { type Ring, type Tab, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { answerOf, passing, storeAt } from './support/stores.js'
 
 /** Writes at that tab, without having seen anything or after a get. @returns whether the tab's own context covers it later */
 async function put(ring: Ring, tab: Tab, seen: 'all' | 'nothing'): Promise<(own: Tab) => Promise<boolean>> {
@@ -30,4 +31,22 @@ test('it covers nothing of what others wrote beside it', async () => {
   const own = await put(ring, tab, 'nothing')
   const beside = await put(ring, other, 'nothing')
   expect([await own(tab), await beside(tab)]).toEqual([true, false])
+})
+
+// Each life left one more sibling: once its hint is delivered, nothing but its copy tells what a tab wrote that is no home of the key.
+test('a reload makes no conflict, also where the tab is no home of the key', async () => {
+  const ring = await openRing(5)
+  const [tab] = ring.others('k') as [Tab]
+  for (let life = 1; life <= 3; life++) {
+    const { store } = storeAt(tab)
+    await answerOf(ring, store.put('k', `life ${life}`))
+    await answerOf(ring, store.flush())
+    await passing(ring, 1000)
+    ring.crash(tab)
+    await ring.reopen(tab)
+    await ring.until('it is up', () => nodeOf(tab).peers.reachable().length === 4)
+    for (const home of ring.homes('k')) expect(replicaAt(home, 'k')).toHaveLength(1)
+  }
+  const { store } = storeAt(tab)
+  expect(await answerOf(ring, store.get('k'))).toMatchObject({ value: 'life 3', conflict: false })
 })

@@ -129,14 +129,15 @@ describe('a session', () => {
     )
   })
 
-  test('starts anew with keys that it is told to forget, and only with these', () => {
+  test('shows no version again that it is told to forget, and descends from it all the same', () => {
     const session = new Session()
     session.saw(K, version(A, 1))
     session.saw(L, version(A, 1))
-    session.forget([K, storeKey(3, 'bucket', 'never seen')])
-    expect(session.knows(K)).toBe(false)
-    expect(session.knows(L)).toBe(true)
+    const context = session.contextOf(K)
+    session.forgetVersions([K, storeKey(3, 'bucket', 'never seen')])
+    expect(session.contextOf(K)).toEqual(context)
     expect(session.saw(K, version(B, 1)).siblings).toHaveLength(1)
+    expect(session.saw(L, version(B, 1)).siblings).toHaveLength(2)
   })
 })
 

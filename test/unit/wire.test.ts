@@ -47,6 +47,7 @@ const bodies: Bodies = {
     answer: flag,
     member: optional(member),
     life: text(16),
+    replaced: optional(count),
   },
   Bye: {},
   Ping: { lag: real },

@@ -12,7 +12,8 @@ import { members } from '../messages.js'
 import { restored } from '../meta.js'
 import { type Placement, placement } from '../ring/placement.js'
 import { encodeMessagePack } from '../versions/messagepack.js'
-import { type MemberRecord, type MemberState, hashRecords, newerRecord, sameRecord } from './records.js'
+import { count } from '../wire.js'
+import { type MemberRecord, hashRecords, newerRecord, sameRecord } from './records.js'
 
 /**
  * More of those who left are not remembered, the latest of them. An older one could at worst be told of again by a sleeper that has
@@ -30,8 +31,8 @@ export interface MembershipEvents {
   changed: MemberRecord[]
   /** The placement changed: by members that came or went, or by their capacity. */
   placement: { joined: NodeId[] }
-  /** Others had put this node to sleep, or declared that it left: it was replaced meanwhile. */
-  replaced: MemberState
+  /** Others had put this node to sleep, or taken it for one that leaves: it was replaced meanwhile. */
+  replaced: undefined
 }
 
 export class Membership {
@@ -43,6 +44,10 @@ export class Membership {
   private readonly knownSince = new Map<NodeId, number>()
   /** Since when this node knows that they have left, the first first. */
   private readonly leftSince = new Map<NodeId, number>()
+  /** The incarnation in which a member that is back was last known as asleep, leaving or left. */
+  private readonly cameBackFrom = new Map<NodeId, number>()
+  /** What this node was replaced as in earlier incarnations, it has heard of. */
+  private heardUntil = 0
   private placements = new Map<ReplicationFactor, Placement>()
   private cachedHash: Uint8Array | undefined
 
@@ -58,13 +63,18 @@ export class Membership {
     return this.own
   }
 
-  /** Takes up what an earlier life of this node knew. */
-  restore(stored: Uint8Array | undefined): void {
+  /** Takes up what an earlier life of this node knew. @param heard which replacements of this node that one had heard of */
+  restore(stored: Uint8Array | undefined, heard?: Uint8Array): void {
+    this.heardUntil = restored(heard, count) ?? 0
     this.merge(restored(stored, members) ?? [])
   }
 
   encoded(): Uint8Array {
     return encodeMessagePack([...this.records.values()])
+  }
+
+  encodedHeard(): Uint8Array {
+    return encodeMessagePack(this.heardUntil)
   }
 
   all(): MemberRecord[] {
@@ -119,14 +129,14 @@ export class Membership {
   private merge(incoming: MemberRecord[], from?: NodeId): boolean {
     const before = this.weights()
     const changed: MemberRecord[] = []
-    let replaced: MemberState | undefined
+    let replaced: number | undefined
     for (const record of incoming) {
       if (record.node === this.own.node) {
         if (newerRecord(record, this.own) === record && !sameRecord(record, this.own)) {
           this.own = { ...this.own, incarnation: record.incarnation + 1 }
           this.records.set(this.own.node, this.own)
           changed.push(this.own)
-          if (record.state !== 'up') replaced = record.state
+          if (record.state !== 'up') replaced = record.incarnation
         }
         continue
       }
@@ -135,14 +145,29 @@ export class Membership {
       const winner = known && !isOverstated ? newerRecord(known, record) : record
       if (known && sameRecord(known, winner)) continue
       this.records.set(record.node, winner)
+      if (known && known.state !== 'up' && winner.state === 'up') this.cameBackFrom.set(record.node, known.incarnation)
       this.leftSince.delete(record.node)
       if (winner.state === 'left') this.leftSince.set(record.node, this.clock.now())
       if (known?.state !== 'up') this.knownSince.set(record.node, this.clock.now())
       changed.push(winner)
     }
     if (changed.length > 0) this.settle(before, changed)
-    if (replaced) this.events.emit('replaced', replaced)
+    if (replaced !== undefined) this.wasReplacedAs(replaced)
     return changed.length > 0
+  }
+
+  /** In which incarnation that member was last known as one that takes no part, if it ever was. */
+  replacedAs(node: NodeId): number | undefined {
+    const record = this.records.get(node)
+    return record && record.state !== 'up' ? record.incarnation : this.cameBackFrom.get(node)
+  }
+
+  /** Others have known this node so in that incarnation. Its restart may have overridden their records before they came here; they remember. */
+  wasReplacedAs(incarnation: number): void {
+    // Of its present incarnation and later ones gossip tells, and the refutation is the answer.
+    if (incarnation < this.heardUntil || incarnation >= this.own.incarnation) return
+    this.heardUntil = this.own.incarnation
+    this.events.emit('replaced', undefined)
   }
 
   /** Changes this node's own record: leaving, a new name. */
@@ -184,7 +209,8 @@ export class Membership {
     const forgotten = [...this.leftSince].filter(([, since]) => surplus-- > 0 || now - since >= afterMs)
     if (forgotten.length === 0) return
     for (const [node] of forgotten)
-      for (const known of [this.records, this.evidence, this.knownSince, this.leftSince]) known.delete(node)
+      for (const known of [this.records, this.evidence, this.knownSince, this.leftSince, this.cameBackFrom])
+        known.delete(node)
     // Nothing but what is kept on disk follows from it.
     this.events.emit('changed', [])
   }

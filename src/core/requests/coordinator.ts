@@ -13,7 +13,7 @@ import { RateLimit } from '../rate-limit.js'
 import type { Duties } from '../sync/duties.js'
 import type { Forgettings } from '../sync/forgettings.js'
 import type { Tuning } from '../tuning.js'
-import { type Container, writtenContainer } from '../versions/container.js'
+import { type Container, mergeContainers, writtenContainer } from '../versions/container.js'
 import { type CausalContext, type Dot, EMPTY_CONTEXT, restrict } from '../versions/context.js'
 import { checksumOf } from '../versions/encoding.js'
 import type { Copies } from './copies.js'
@@ -161,9 +161,11 @@ export class Coordinator {
    * other context descends from that, so that a reloaded tab does not conflict with itself.
    */
   async ownContext(key: StoreKey): Promise<CausalContext> {
-    const { replica, routing } = this.context
-    if (replica.certainlyAbsent(key)) return EMPTY_CONTEXT
-    const [own] = await replica.readEach([key])
+    const { replica, routing, copies } = this.context
+    if (!this.mayHaveWritten(key)) return EMPTY_CONTEXT
+    const [stored] = await replica.readEach([key])
+    // Of a key of which it is no home, a copy is all that it has, once its hint has been delivered.
+    const own = stored && (copies.has(key) ? mergeContainers(stored, await copies.own(key)) : stored)
     // What is damaged here, the other homes still have; where there are none, the write begins anew.
     const container = own ?? (await this.get(key, ONE_ANSWER).catch(() => undefined))?.container
     if (!container) return EMPTY_CONTEXT
@@ -172,6 +174,12 @@ export class Coordinator {
     return container.siblings.every(({ dot }) => isOwn(dot.actor))
       ? container.context
       : restrict(container.context, isOwn)
+  }
+
+  /** False where this node's disk has nothing of the key, from no life of it. */
+  mayHaveWritten(key: StoreKey): boolean {
+    const { replica, copies } = this.context
+    return !replica.certainlyAbsent(key) || copies.has(key)
   }
 
   /** Keeps versions that are in memory and no longer on the disk, with the dots that they have, for all homes. */

@@ -93,7 +93,7 @@ export class Copies {
 
   /** What this device has of a key that nobody else can tell: its copy, and what closed tabs have left. @throws StorageFailure */
   async find(address: Address): Promise<Container> {
-    const copy = await this.read(address.key)
+    const copy = await this.own(address.key)
     const above = await this.inAttic((attic) => attic.read(address))
     return above.reduce((merged, bytes) => mergeContainers(merged, decodeOrEmpty(bytes)), copy)
   }
@@ -126,7 +126,8 @@ export class Copies {
     })
   }
 
-  private async read(key: StoreKey): Promise<Container> {
+  /** The copy of this node alone. @throws StorageFailure */
+  async own(key: StoreKey): Promise<Container> {
     const kept = this.unwritten.get(key)
     if (kept?.whole) return kept.container
     const onItsWay = this.beingWritten.get(key)

@@ -75,6 +75,8 @@ class Put {
   private readonly standIns = new Map<NodeId, NodeId>()
   private readonly asked = new Set<NodeId>()
   private readonly hinted = new Set<NodeId>()
+  /** Of these, the ones whose hint is this node's own. */
+  private readonly hintedHere = new Set<NodeId>()
   /** Nodes that the write is on its way to. */
   private readonly awaited = new Set<NodeId>()
   private outstanding = 0
@@ -154,7 +156,7 @@ class Put {
             return
           }
           this.acks.add(routing.self)
-          for (const home of hintFor) this.hinted.add(home)
+          this.hintHere(hintFor)
         },
         (error) => {
           this.storageError = error
@@ -164,6 +166,13 @@ class Put {
         this.localDone = true
         this.answered()
       })
+  }
+
+  private hintHere(homes: readonly NodeId[]): void {
+    for (const home of homes) {
+      this.hinted.add(home)
+      this.hintedHere.add(home)
+    }
   }
 
   private send(node: NodeId, standsFor: NodeId | undefined, bytes: Uint8Array): void {
@@ -270,7 +279,7 @@ class Put {
     try {
       await replica.store([this.entry], { asRecord: this.isHome, hintFor, own: true, durability, maxSiblings: 0 })
       this.acks.add(routing.self)
-      for (const home of hintFor) this.hinted.add(home)
+      this.hintHere(hintFor)
     } catch (error) {
       this.storageError = error
     }
@@ -284,6 +293,7 @@ class Put {
       if (!(await replica.withdraw(this.entry))) return
       this.acks.delete(routing.self)
       this.hinted.clear()
+      this.hintedHere.clear()
     } catch (error) {
       onError(error)
     }
@@ -317,8 +327,9 @@ class Put {
     const { replica, routing, tuning, onError } = this.context
     replica.hints.putEnded(this.entry.key)
     const confirmed = this.homes.filter((home) => this.acks.has(home))
+    // Also for homes whose stand-in has one: only of its own hints does this node know that they have arrived.
     const unhinted = this.homes.filter(
-      (home) => home !== routing.self && !this.acks.has(home) && !this.hinted.has(home),
+      (home) => home !== routing.self && !this.acks.has(home) && !this.hintedHere.has(home),
     )
     const work: Promise<unknown>[] = []
     if (replica.hints.has(this.entry.key) && confirmed.length > 0)

@@ -219,7 +219,7 @@ export class Clients {
     this.clients.set(name, client)
     const { node } = place
     node.events.on('forgetting', (keys) => {
-      client.session.forget(keys)
+      client.session.forgetVersions(keys)
       for (const key of keys) client.shown.delete(key)
     })
     node.events.on('refused', ({ key, dot }) => {

@@ -152,6 +152,7 @@ export const helloOf = (change: Partial<MessageOf<'Hello'>>): Message => ({
   config: 'room',
   member: undefined,
   life: LIFE,
+  replaced: undefined,
   answer: true,
   ...change,
 })

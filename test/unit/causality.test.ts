@@ -1,0 +1,92 @@
+/** What a put without a context replaces: what its handle has been shown, all of it and nothing else. */
+import { expect, test } from 'vitest'
+import { type Tab, containerAt, nodeOf, openRing } from '../paper/ring.js'
+import { answerOf, passing, storeAt } from './support/stores.js'
+
+// The read went on without its caller, and what it found counted as seen.
+test('a get that was given up has shown nothing: a put after it stands beside what it would have shown', async () => {
+  const ring = await openRing(3)
+  const [a, b] = ring.tabs.map((tab) => storeAt(tab).store)
+  if (!a || !b) throw new Error('three tabs')
+  await answerOf(ring, a.put('k', 'from a'))
+  const given = new AbortController()
+  const got = b.get('k', { signal: given.signal })
+  const many = b.getMany(['k'], { signal: given.signal })
+  given.abort(new Error('given up'))
+  await expect(got).rejects.toThrow('given up')
+  await expect(many).rejects.toThrow('given up')
+  await passing(ring, 2000)
+  await answerOf(ring, b.put('k', 'from b'))
+  const { siblings } = await answerOf(ring, a.get('k'))
+  expect([...siblings].sort()).toEqual(['from a', 'from b'])
+})
+
+// The handle forgot all that it knew of the key when others had agreed to forget what its long context says of replaced versions.
+test.each(['a home', 'no home'] as const)(
+  'a put replaces what was read, also after everybody has shortened its long context (at %s)',
+  async (where) => {
+    const ring = await openRing(5, { reapAfterMs: 5000 })
+    const homes = ring.homes('k')
+    // Each life of a tab is an actor of its own.
+    for (let life = 0; life < 16; life++) {
+      ring.crash(homes[0])
+      await ring.reopen(homes[0])
+      await ring.until('it is up', () => nodeOf(homes[0]).peers.reachable().length === 4)
+      await answerOf(ring, storeAt(homes[0]).store.put('k', `v${life}`, { w: 3 }))
+    }
+    const { store } = storeAt(where === 'a home' ? homes[1] : (ring.others('k')[0] as Tab))
+    expect((await answerOf(ring, store.get('k'))).value).toBe('v15')
+    expect(containerAt(homes[0], 'k').context.vector.size).toBeGreaterThan(12)
+    await passing(ring, 30_000)
+    expect(containerAt(homes[0], 'k').context.vector.size).toBe(1)
+    await answerOf(ring, store.put('k', 'mine'))
+    expect((await answerOf(ring, store.get('k'))).siblings).toEqual(['mine'])
+    expect(nodeOf(homes[0]).replica.hints.pending).toBe(0)
+  },
+)
+
+// Its caller's end took it out of the queue, and the next one began beside it.
+test('an update waits for the one before it, also where that one was given up by its caller', async () => {
+  const ring = await openRing(3)
+  const { store } = storeAt(ring.tab(0))
+  const log: string[] = []
+  const given = new AbortController()
+  let goOn = () => {}
+  const first = store.update<string>(
+    'k',
+    async () => {
+      log.push('first begins')
+      await new Promise<void>((resolve) => {
+        goOn = resolve
+      })
+      log.push('first ends')
+      return 'first'
+    },
+    { signal: given.signal },
+  )
+  await passing(ring, 500)
+  given.abort(new Error('given up'))
+  await expect(first).rejects.toThrow('given up')
+  const second = store.update<string>('k', (value) => {
+    log.push('second begins')
+    return `${value} second`
+  })
+  await passing(ring, 500)
+  goOn()
+  await answerOf(ring, second).catch((error) => log.push(String(error)))
+  expect(log.slice(0, 3)).toEqual(['first begins', 'first ends', 'second begins'])
+})
+
+test('a merge that sorts its siblings in place leaves those of the entry as they were', async () => {
+  const ring = await openRing(3)
+  const merge = (siblings: unknown[]) => siblings.sort().reverse()[0]
+  const [a, b] = ring.tabs.map((tab) => storeAt(tab, { buckets: { sorted: { merge } } }).store.bucket('sorted'))
+  if (!a || !b) throw new Error('three tabs')
+  const order = async () => (await answerOf(ring, a.get('k'))).siblings
+  await answerOf(ring, a.put('k', 'one', { context: null }))
+  await answerOf(ring, b.put('k', 'two', { context: null }))
+  await answerOf(ring, a.put('k', 'three', { context: null }))
+  const unmerged = storeAt(ring.tab(2)).store.bucket('sorted')
+  expect(await order()).toEqual((await answerOf(ring, unmerged.get('k'))).siblings)
+  expect((await answerOf(ring, a.get('k'))).value).toBe('two')
+})

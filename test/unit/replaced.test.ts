@@ -1,0 +1,73 @@
+/** A tab that others have replaced while it was closed: what it has may be old, and its 'not found' is no vote. */
+import { expect, test } from 'vitest'
+import { handEverythingOver } from '../../src/store/leave.js'
+import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
+
+const MANY = Array.from({ length: 60 }, (_, i) => `k${i}`)
+const isHome = (tab: Tab, key: string) => nodeOf(tab).routing.homes(named(key)).includes(tab.id)
+
+async function writeAll(ring: Ring, value: string, by: Tab[]): Promise<void> {
+  for (const [i, key] of MANY.entries()) {
+    const client = ring.client(by[i % by.length] as Tab)
+    await client.get(key)
+    await client.put(key, value, { w: 3 })
+  }
+}
+
+/** Of the keys whose home it is, those that a get at the tab denies or shows as they were, as if that were certain. */
+async function staleAt(ring: Ring, tab: Tab, r: number): Promise<string[]> {
+  const stale: string[] = []
+  for (const key of MANY.filter((key) => isHome(tab, key))) {
+    const asked = nodeOf(tab).coordinator.get(named(key), { r, strictQuorum: false })
+    const { container, met, sloppy } = await ring.await(asked)
+    const values = container.siblings.map(({ value }) => value && new TextDecoder().decode(value))
+    if (met && !sloppy && !values.includes('new')) stale.push(key)
+  }
+  return stale
+}
+
+// Its restart raised its incarnation above their record of it, before that record came to it.
+test('two tabs that slept while they were closed trust nothing that they have, once they are back', async () => {
+  const ring = await openRing(5, { replaceAfterMs: 30_000, merkleSync: false })
+  const sleepers = [ring.tab(0), ring.tab(1)]
+  await writeAll(ring, 'old', ring.tabs)
+  await ring.pass(5000)
+  ring.crash(...sleepers)
+  await ring.pass(60_000)
+  await writeAll(ring, 'new', ring.tabs.slice(2))
+  await ring.pass(5000)
+  await Promise.all(sleepers.map((tab) => ring.reopen(tab)))
+  const [tab] = sleepers as [Tab]
+  await ring.until('they are up', () => sleepers.every((one) => nodeOf(one).peers.reachable().length === 4))
+  expect(MANY.filter((key) => sleepers.every((one) => isHome(one, key))).length).toBeGreaterThan(5)
+  expect(nodeOf(tab).duties.filling().length).toBeGreaterThan(0)
+  expect(await staleAt(ring, tab, 2)).toEqual([])
+  // And once it has looked at everything, a restart trusts it again.
+  await ring.until('all is fetched', () => nodeOf(tab).duties.filling().length === 0)
+  await ring.pass(1000)
+  await ring.world.close(tab)
+  await ring.reopen(tab)
+  await ring.until('it is up', () => nodeOf(tab).peers.reachable().length === 4)
+  expect(nodeOf(tab).duties.filling()).toEqual([])
+})
+
+// Its bookkeeping from before the leave said that all was whole, and was read after that it had been leaving.
+test('a tab that crashed while it left trusts nothing that it has, once it is back', async () => {
+  const ring = await openRing(5)
+  const leaver = ring.tab(0)
+  const others = ring.tabs.slice(1)
+  await writeAll(ring, 'old', ring.tabs)
+  await ring.pass(5000)
+  void handEverythingOver(nodeOf(leaver)).catch(() => {})
+  await ring.pass(60)
+  ring.partition([leaver], others)
+  await ring.pass(15_000)
+  await writeAll(ring, 'new', others)
+  ring.crash(leaver)
+  await ring.pass(2000)
+  await ring.reopen(leaver)
+  ring.heal()
+  await ring.until('it is up', () => nodeOf(leaver).peers.reachable().length === 4)
+  expect(nodeOf(leaver).duties.filling().length).toBeGreaterThan(0)
+  expect(await staleAt(ring, leaver, 1)).toEqual([])
+})
