@@ -380,7 +380,8 @@ export class Node {
     })
     membership.events.on('replaced', () => {
       this.duties.distrustAll()
-      this.transfers.fill()
+      // Not from the first one that is met: it may have come back as well, and not have heard yet that it was replaced.
+      this.transfers.fillSoon()
     })
     for (const type of ['up', 'down'] as const) {
       peers.events.on(type, (node) => {

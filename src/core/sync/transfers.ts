@@ -255,28 +255,26 @@ export class Transfers {
       }),
     )
     const answered = answers.filter(({ whole }) => whole).map(({ peer }) => peer)
-    const bySources = new Map<string, { sources: NodeId[]; areHomes: boolean; partitions: Partition[] }>()
+    const bySources = new Map<string, { sources: NodeId[]; partitions: Partition[] }>()
     missing.forEach((partition, i) => {
       const whole = answers.filter((answer) => answer.whole?.has(partition)).map((answer) => answer.peer)
       const homes = whole.filter((peer) => this.routing.homesOf(partition).includes(peer))
       let sources = whole
-      // A present home has what was written since former ones were relieved. Of several of these, nobody can tell which was the last. And one of
-      // the homes may just have come back and not know yet that it was replaced: what all of them have is compared, which costs little.
-      if (homes.length > 0) sources = [...homes.slice(i % homes.length), ...homes.slice(0, i % homes.length)]
+      // A present home has what was written since former ones were relieved. Of several of these, nobody can tell which was the last.
+      if (homes.length > 0) sources = [homes[i % homes.length] as NodeId]
       else if (whole.length === 0 && this.isKnowable(partition, answered)) sources = answered
       else if (whole.length === 0) return
-      const same = bySources.get(sources.join()) ?? { sources, areHomes: homes.length > 0, partitions: [] }
+      const same = bySources.get(sources.join()) ?? { sources, partitions: [] }
       same.partitions.push(partition)
       bySources.set(sources.join(), same)
     })
-    await inParallel([...bySources.values()], SOURCES_AT_ONCE, ({ sources, areHomes, partitions }) =>
-      // What several who are no homes have, each home fetches for itself: else who joins would bring it to everybody.
-      this.fetch(sources, partitions, areHomes || sources.length === 1),
+    await inParallel([...bySources.values()], SOURCES_AT_ONCE, ({ sources, partitions }) =>
+      this.fetch(sources, partitions),
     )
   }
 
-  /** What they have together. @param give whether they get what they lack */
-  private async fetch(sources: NodeId[], partitions: Partition[], give: boolean): Promise<void> {
+  /** What they have together. Where there are several, each of the homes fetches for itself: else who joins would bring it to everybody. */
+  private async fetch(sources: NodeId[], partitions: Partition[]): Promise<void> {
     const fetched = this.begun(partitions)
     for (const partition of partitions) this.fetching.add(partition)
     const damaged = new Set<Partition>()
@@ -284,7 +282,7 @@ export class Transfers {
     let isAll = true
     try {
       for (const peer of sources) {
-        const result = await this.exchange.with(peer, partitions, 'transfer', false, give)
+        const result = await this.exchange.with(peer, partitions, 'transfer', false, sources.length === 1)
         isAll &&= result.complete
         pulled.set(peer, result.pulled)
         for (const partition of result.damaged) damaged.add(partition)

@@ -403,7 +403,11 @@ export const mutations: Mutation[] = [
     name: 'members are not remembered on disk',
     killedBy: 'cold-restart-subset',
     changes: [
-      { file: 'src/core/node.ts', find: "    node.membership.restore(state.meta.get('members'))\n", replace: '' },
+      {
+        file: 'src/core/node.ts',
+        find: "    node.membership.restore(state.meta.get('members'), state.meta.get('heard'))\n",
+        replace: '',
+      },
     ],
   },
   {
