@@ -93,6 +93,8 @@ export const shapes = {
      * anew and its present record overrides that one before it ever sees it. Older builds do not say.
      */
     replaced: optional(count),
+    /** The sender holds no record and no hint. Older builds do not say. */
+    empty: optional(flag),
   }),
   /** The sender closes: a page that goes away says so if it can. */
   Bye: shape(2, {}),
@@ -140,8 +142,9 @@ export const shapes = {
     /** Milliseconds since the last sign of life, per digest; -1 is never. */ heard: list(real, MAX_MEMBERS),
     hash: digest,
   }),
-  GossipReply: shape(21, { members, wanted: list(node, MAX_MEMBERS) }),
-  Members: shape(22, { members }),
+  /** `empty`: of these members, the ones that have just come and hold nothing. Older builds do not say. */
+  GossipReply: shape(21, { members, wanted: list(node, MAX_MEMBERS), empty: optional(list(node, MAX_MEMBERS)) }),
+  Members: shape(22, { members, empty: optional(list(node, MAX_MEMBERS)) }),
 
   /** `digest`: XOR of the roots of these partitions. */
   CompareRoots: shape(30, { partitions, digest }),

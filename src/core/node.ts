@@ -189,7 +189,14 @@ export class Node {
     const { heartbeatIntervalMs, suspicionPhi } = tuning
     const member = () => this.membership.self
     const replaced = (other: NodeId) => this.membership.replacedAs(other)
-    this.peers = new Peers(identity, clock, transport, { heartbeatIntervalMs, suspicionPhi, member, replaced }, onError)
+    const isEmpty = () => this.isEmpty
+    this.peers = new Peers(
+      identity,
+      clock,
+      transport,
+      { heartbeatIntervalMs, suspicionPhi, member, replaced, isEmpty },
+      onError,
+    )
     // Before anything else hears that the peer is up: whoever is connected is a member.
     this.peers.events.on('greeted', (record) => this.membership.absorb([record], record.node))
     this.peers.events.on('replaced', (incarnation) => this.membership.wasReplacedAs(incarnation))
@@ -372,7 +379,9 @@ export class Node {
       this.gossip.spread()
     })
     membership.events.on('placement', ({ joined }) => {
-      this.duties.placementChanged(joined)
+      // Who has data itself need not ask whether it was missing what a newcomer does not have either.
+      const bringing = this.isEmpty ? joined : joined.filter((node) => !this.peers.cameEmpty(node))
+      this.duties.placementChanged(bringing)
       this.transfers.offer()
       this.transfers.fillSoon()
       this.antiEntropy.withEveryone()
@@ -446,6 +455,11 @@ export class Node {
   /** Resolves when no adoption is just taking anything; one that sees that this node leaves takes nothing more. */
   async taken(): Promise<void> {
     await Promise.all(this.takings)
+  }
+
+  /** It holds nothing at all, of its own or for others. */
+  private get isEmpty(): boolean {
+    return this.replica.forest.records === 0 && this.replica.hints.pending === 0
   }
 
   partitionOf(key: StoreKey): Partition {

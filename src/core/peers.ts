@@ -42,6 +42,8 @@ const SLOWEST_BYTES_PER_MS = 32
 const STILL_MOVING_MS = 500
 /** Nothing at all happened here for so long: no heartbeat, no frame. */
 const STOOD_STILL_MS = 5000
+/** For so long it counts that a peer came with nothing: later it may have more. */
+const JUST_COME_MS = 5000
 /** The browser calls a hidden tab's timers once in a second. */
 const HIDDEN_LAG_MS = 1000
 
@@ -92,6 +94,8 @@ export class Peers {
   readonly detector: FailureDetector
   private readonly sessions = new Map<NodeId, Session>()
   private readonly linked = new Set<NodeId>()
+  /** Since when nodes are here that held nothing when they came. */
+  private readonly emptySince = new Map<NodeId, number>()
   /** Frames of linked peers whose Hello has not come yet. */
   private readonly early = new Map<NodeId, Uint8Array[]>()
   private readonly pending = new Map<number, Pending>()
@@ -112,6 +116,8 @@ export class Peers {
       member?: () => MemberRecord
       /** In which incarnation a node was last known as one that takes no part. */
       replaced?: (node: NodeId) => number | undefined
+      /** Whether this node holds nothing at all. */
+      isEmpty?: () => boolean
       /** The protocol versions that it speaks. */
       protocol?: [oldest: number, newest: number]
     },
@@ -136,6 +142,18 @@ export class Peers {
     for (const node of this.sessions.keys()) this.notify(node, { type: 'Bye' }, 'foreground')
     this.transport.stop()
     for (const node of [...this.linked]) this.linkDown(node)
+  }
+
+  /** It has just come, and held nothing then: it brings nothing that anybody could have missed. */
+  cameEmpty(node: NodeId): boolean {
+    const since = this.emptySince.get(node)
+    return since !== undefined && this.clock.now() - since < JUST_COME_MS
+  }
+
+  /** As they said themselves, or others who have greeted them. */
+  noteEmpty(nodes: readonly NodeId[]): void {
+    for (const node of this.emptySince.keys()) if (!this.cameEmpty(node)) this.emptySince.delete(node)
+    for (const node of nodes) this.emptySince.set(node, this.clock.now())
   }
 
   /** A hidden tab is slow, and says so before anybody wonders. */
@@ -246,6 +264,7 @@ export class Peers {
       member: this.options.member?.(),
       life,
       replaced: this.options.replaced?.(node),
+      empty: this.options.isEmpty?.(),
     }
     this.sendFrame(node, hello, 0, MAX_TTL_MS, 'foreground')
   }
@@ -374,6 +393,8 @@ export class Peers {
     const session = new Session(hello.incarnation, hello.life, this.clock.now(), header.sentAt)
     this.sessions.set(from, session)
     this.detector.watch(from)
+    if (hello.empty) this.noteEmpty([from])
+    else this.emptySince.delete(from)
     if (hello.member?.node === from) this.events.emit('greeted', hello.member)
     if (hello.replaced !== undefined) this.events.emit('replaced', hello.replaced)
     this.setReachable(from, session, true)

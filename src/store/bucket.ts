@@ -69,7 +69,11 @@ export class Bucket<V = AnyValue> {
     const { r, strictQuorum, signal } = this.getOptions(options, GET_OPTIONS)
     signal?.throwIfAborted()
     const entry = await this.inside.lifetime.whileOpen(this.read(name, r, strictQuorum, signal), signal)
-    // A caller of get() expects one value; silently taking the first sibling would hide the failed merge.
+    return this.whole(entry)
+  }
+
+  /** A caller of get() expects one value; silently taking the first sibling would hide the failed merge. @throws what the merge threw */
+  private whole(entry: Entry<V>): Entry<V> {
     const mergeError = mergeErrorOf(entry)
     if (mergeError !== undefined) throw mergeError
     return entry
@@ -139,7 +143,17 @@ export class Bucket<V = AnyValue> {
     const { signal } = this.getOptions(options, GET_OPTIONS)
     // A text is an iterable of texts as well, and never meant as one.
     if (typeof keys === 'string' || !isIterable(keys)) throw new OptionError('keys', 'give a list of keys.')
-    return this.many(keys, (key) => this.get(key, options), signal)
+    const { session } = this.inside
+    const read = async (key: string) => {
+      const entry = await this.get(key, options)
+      return { entry, seen: session.seenOf(this.key(key)) }
+    }
+    const found = await this.many(keys, read, signal)
+    // The first ones are old by now where the handle has read or written the key meanwhile.
+    return found.map(({ entry, seen }) => {
+      const now = session.seenOf(this.key(entry.key))
+      return now === undefined || now === seen ? entry : this.whole(this.entry(this.key(entry.key), now, entry.quorum))
+    })
   }
 
   /** Receipts in the order of the pairs. When one put fails, the others go on; the first failure rejects. */

@@ -68,6 +68,11 @@ export class Session {
     return merged
   }
 
+  /** All versions of the key that have been seen, unless they have been let go of. */
+  seenOf(key: StoreKey): Container | undefined {
+    return this.seen.get(key)?.container
+  }
+
   /** A version that was shown while its put was under way, and that nobody took, is shown no more. */
   refused(key: StoreKey, dot: Dot): void {
     const former = this.seen.get(key)?.container

@@ -90,3 +90,24 @@ test('a merge that sorts its siblings in place leaves those of the entry as they
   expect(await order()).toEqual((await answerOf(ring, unmerged.get('k'))).siblings)
   expect((await answerOf(ring, a.get('k'))).value).toBe('two')
 })
+
+// The first of very many had been read long before the last, and the application had written that key again meanwhile.
+test('getMany gives no version that is older than what the handle has written by the time it answers', async () => {
+  const ring = await openRing(3)
+  const { store } = storeAt(ring.tab(0))
+  await answerOf(ring, store.put('own', 1))
+  const many = store.getMany(['own', ...Array.from({ length: 2000 }, (_, i) => `k${i}`)])
+  let isAnswered = false
+  many.then(
+    () => {
+      isAnswered = true
+    },
+    () => {},
+  )
+  await passing(ring, 100)
+  const written = store.put('own', 2)
+  await answerOf(ring, written)
+  expect(isAnswered).toBe(false)
+  const [own] = await answerOf(ring, many)
+  expect(own?.value).toBe(2)
+})

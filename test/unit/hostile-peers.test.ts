@@ -36,7 +36,8 @@ test('one message cannot ban a member: it stays placed, also when it is opened a
   const [liar, victim, ...others] = ring.tabs as [Tab, Tab, ...Tab[]]
   const { self } = nodeOf(victim).membership
   const members = [{ ...self, incarnation: 2 ** 48, state: 'left' as const }]
-  for (const { id } of [victim, ...others]) nodeOf(liar).peers.notify(id, { type: 'Members', members }, 'foreground')
+  for (const { id } of [victim, ...others])
+    nodeOf(liar).peers.notify(id, { type: 'Members', empty: undefined, members }, 'foreground')
   await ring.pass(5000)
   expect(ring.isWhole()).toBe(true)
   await ring.world.close(victim)
@@ -54,7 +55,7 @@ test('a newcomer that was told so believes the member itself', async () => {
   const { self } = nodeOf(victim).membership
   nodeOf(liar).peers.events.on('up', (node) => {
     const members = [{ ...self, incarnation: 2 ** 48, state: 'left' as const }]
-    nodeOf(liar).peers.notify(node, { type: 'Members', members }, 'foreground')
+    nodeOf(liar).peers.notify(node, { type: 'Members', empty: undefined, members }, 'foreground')
   })
   await ring.reopen(newcomer)
   await ring.pass(3000)

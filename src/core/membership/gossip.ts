@@ -7,7 +7,7 @@ import type { NodeId } from '../ids.js'
 import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
 import type { Membership } from './membership.js'
-import { recordVersion, saysLeft } from './records.js'
+import { type MemberRecord, recordVersion, saysLeft } from './records.js'
 
 const REPLY_TIMEOUT_MS = 5000
 /** Records in one message; the rest comes with the next rounds. */
@@ -30,7 +30,7 @@ export class Gossip {
       return this.answer(message)
     })
     peers.handle('Members', (message, from) => {
-      membership.absorb(message.members, from)
+      this.absorb(message, from)
       return undefined
     })
     // A new session is the fastest moment to learn: do not wait for the dice.
@@ -106,8 +106,9 @@ export class Gossip {
     )
     if (reply?.type !== 'GossipReply') return false
     const wanted = reply.wanted.flatMap((node) => this.membership.get(node) ?? [])
-    if (wanted.length > 0) this.peers.notify(peer, { type: 'Members', members: wanted }, 'foreground')
-    this.membership.absorb(reply.members, peer)
+    if (wanted.length > 0)
+      this.peers.notify(peer, { type: 'Members', members: wanted, empty: this.emptyOf(wanted) }, 'foreground')
+    this.absorb(reply, peer)
     return wanted.length === 0
   }
 
@@ -117,7 +118,8 @@ export class Gossip {
       if (silence !== undefined && silence >= 0 && this.membership.get(node)) this.membership.saw(node, silence)
     })
     const theirs = new Map(message.digests)
-    if (equalBytes(message.hash, this.membership.hash())) return { type: 'GossipReply', members: [], wanted: [] }
+    if (equalBytes(message.hash, this.membership.hash()))
+      return { type: 'GossipReply', members: [], wanted: [], empty: [] }
     const own = this.membership.all()
     const others = message.digests.filter(([, version]) => !saysLeft(version))
     const members = own.filter(({ state }) => state !== 'left')
@@ -133,11 +135,26 @@ export class Gossip {
       const known = this.membership.get(node)
       return known ? tie || recordVersion(known) < version : !saysLeft(version)
     })
+    const told = newer.slice(0, MAX_TOLD)
     return {
       type: 'GossipReply',
-      members: newer.slice(0, MAX_TOLD),
+      members: told,
       wanted: wanted.slice(0, MAX_TOLD).map(([node]) => node),
+      empty: this.emptyOf(told),
     }
+  }
+
+  private emptyOf(records: MemberRecord[]): NodeId[] {
+    return records.map(({ node }) => node).filter((node) => this.peers.cameEmpty(node))
+  }
+
+  private absorb(
+    { members, empty = [] }: { members: MemberRecord[]; empty: NodeId[] | undefined },
+    from: NodeId,
+  ): void {
+    // Before the placement changes by it. What a node said of itself is newer than what others say.
+    this.peers.noteEmpty(empty.filter((node) => !this.membership.get(node)))
+    this.membership.absorb(members, from)
   }
 }
 

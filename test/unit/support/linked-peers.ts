@@ -153,6 +153,7 @@ export const helloOf = (change: Partial<MessageOf<'Hello'>>): Message => ({
   member: undefined,
   life: LIFE,
   replaced: undefined,
+  empty: undefined,
   answer: true,
   ...change,
 })
