@@ -198,8 +198,9 @@ export class Node {
       onError,
     )
     // Before anything else hears that the peer is up: whoever is connected is a member.
-    this.peers.events.on('greeted', (record) => this.membership.absorb([record], record.node))
-    this.peers.events.on('replaced', (incarnation) => this.membership.wasReplacedAs(incarnation))
+    this.peers.events.on('greeted', (record) => this.membership.absorb([record], record.node, true))
+    this.peers.events.on('replaced', ({ node, incarnation }) => this.membership.wasReplacedAs(incarnation, node))
+    this.peers.events.on('accepted', (other) => this.membership.wasTold(other))
     this.replica = new Replica(storage, address, clock)
     // As nobody relies on them, a disk that refuses them is no news.
     this.copies = new Copies(storage, clock, tuning.maxCopiesBytes, environment.attic, () => {}, onError)
@@ -386,6 +387,10 @@ export class Node {
       this.transfers.fillSoon()
       this.antiEntropy.withEveryone()
       this.handoff.reroute().catch((error) => this.report(error))
+    })
+    peers.events.on('brings', (node) => {
+      this.duties.placementChanged([node])
+      this.transfers.fillSoon()
     })
     membership.events.on('replaced', () => {
       this.duties.distrustAll()

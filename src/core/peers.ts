@@ -43,7 +43,7 @@ const STILL_MOVING_MS = 500
 /** Nothing at all happened here for so long: no heartbeat, no frame. */
 const STOOD_STILL_MS = 5000
 /** For so long it counts that a peer came with nothing: later it may have more. */
-const JUST_COME_MS = 5000
+const JUST_COME_MS = 500
 /** The browser calls a hidden tab's timers once in a second. */
 const HIDDEN_LAG_MS = 1000
 
@@ -67,7 +67,11 @@ export interface PeerEvents {
   /** A peer's own record, with its Hello: comes before `up`. */
   greeted: MemberRecord
   /** A peer has known this node, in that incarnation, as one that takes no part. Comes before `up`. */
-  replaced: number
+  replaced: { node: NodeId; incarnation: number }
+  /** Others had said that it came with nothing; itself, it does not say so. */
+  brings: NodeId
+  /** It answers this node's first frame: it has accepted its Hello. */
+  accepted: NodeId
   /** It answers: it was greeted, or is no longer suspected. */
   up: NodeId
   /** It is suspected, or its session has ended. */
@@ -96,6 +100,8 @@ export class Peers {
   private readonly linked = new Set<NodeId>()
   /** Since when nodes are here that held nothing when they came. */
   private readonly emptySince = new Map<NodeId, number>()
+  /** The same of nodes that others have greeted, and this one has not yet. */
+  private readonly saidEmptySince = new Map<NodeId, number>()
   /** Frames of linked peers whose Hello has not come yet. */
   private readonly early = new Map<NodeId, Uint8Array[]>()
   private readonly pending = new Map<number, Pending>()
@@ -146,14 +152,21 @@ export class Peers {
 
   /** It has just come, and held nothing then: it brings nothing that anybody could have missed. */
   cameEmpty(node: NodeId): boolean {
-    const since = this.emptySince.get(node)
-    return since !== undefined && this.clock.now() - since < JUST_COME_MS
+    return this.saidItIsEmpty(node) || this.isJustNow(this.saidEmptySince.get(node))
   }
 
-  /** As they said themselves, or others who have greeted them. */
+  /** As `cameEmpty`, by its own word: only that is passed on. */
+  saidItIsEmpty(node: NodeId): boolean {
+    return this.isJustNow(this.emptySince.get(node))
+  }
+
+  /** Others have just greeted these, and say that they hold nothing. */
   noteEmpty(nodes: readonly NodeId[]): void {
-    for (const node of this.emptySince.keys()) if (!this.cameEmpty(node)) this.emptySince.delete(node)
-    for (const node of nodes) this.emptySince.set(node, this.clock.now())
+    for (const node of nodes) if (!this.sessions.has(node)) this.saidEmptySince.set(node, this.clock.now())
+  }
+
+  private isJustNow(since: number | undefined): boolean {
+    return since !== undefined && this.clock.now() - since < JUST_COME_MS
   }
 
   /** A hidden tab is slow, and says so before anybody wonders. */
@@ -393,13 +406,17 @@ export class Peers {
     const session = new Session(hello.incarnation, hello.life, this.clock.now(), header.sentAt)
     this.sessions.set(from, session)
     this.detector.watch(from)
-    if (hello.empty) this.noteEmpty([from])
-    else this.emptySince.delete(from)
+    const wasSaidEmpty = this.saidEmptySince.delete(from)
+    this.emptySince.delete(from)
+    if (hello.empty) this.emptySince.set(from, this.clock.now())
     if (hello.member?.node === from) this.events.emit('greeted', hello.member)
-    if (hello.replaced !== undefined) this.events.emit('replaced', hello.replaced)
+    if (hello.replaced !== undefined) this.events.emit('replaced', { node: from, incarnation: hello.replaced })
+    if (wasSaidEmpty && !hello.empty) this.events.emit('brings', from)
     this.setReachable(from, session, true)
     // The first answer tells the round-trip time, by which coordinators choose.
-    void this.request(from, { type: 'Ping', lag: this.detector.lagMs }, 5000)
+    void this.request(from, { type: 'Ping', lag: this.detector.lagMs }, 5000).then((reply) => {
+      if (reply) this.events.emit('accepted', from)
+    })
     const early = this.early.get(from) ?? []
     this.early.delete(from)
     for (const frame of early) this.receive(from, frame)

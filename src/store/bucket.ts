@@ -122,7 +122,8 @@ export class Bucket<V = AnyValue> {
           await session.allDecided(name)
           const writes = session.writesOf(name)
           const entry = await this.get(key, { r, quorum, signal })
-          const next = await change(entry.value, entry)
+          // It may never end, and then nobody could update the key any more: whoever gave up writes nothing.
+          const next = await this.inside.lifetime.whileOpen(made(change, entry), signal)
           if (next === undefined)
             throw new ValueError('update: the function returned undefined. Return the next value, or use delete().')
           if (session.writesOf(name) === writes || attempt === MAX_ATTEMPTS)
@@ -130,7 +131,6 @@ export class Bucket<V = AnyValue> {
         }
       })
     this.updates.set(name, update)
-    // Not when its caller gives up: the next one waits for it all the same.
     const ended = () => {
       if (this.updates.get(name) === update) this.updates.delete(name)
     }
@@ -418,6 +418,10 @@ export class Bucket<V = AnyValue> {
   private checkOpen(): void {
     this.inside.lifetime.check()
   }
+}
+
+async function made<V>(change: (value: V | undefined, entry: Entry<V>) => V | Promise<V>, entry: Entry<V>): Promise<V> {
+  return change(entry.value, entry)
 }
 
 const PAIRS = 'give an iterable of [key, value] arrays.'

@@ -51,6 +51,30 @@ test('two tabs that slept while they were closed trust nothing that they have, o
   expect(nodeOf(tab).duties.filling()).toEqual([])
 })
 
+// What it had heard from the one was held against the others, and it had filled from the one, who had not heard of its own replacement yet.
+test.each([false, true])(
+  'it hears that from each who knows it, not from the first alone (Merkle sync: %s)',
+  async (merkleSync) => {
+    const ring = await openRing(5, { replaceAfterMs: 30_000, merkleSync })
+    const [first, second, ...rest] = ring.tabs as [Tab, Tab, ...Tab[]]
+    await writeAll(ring, 'old', ring.tabs)
+    await ring.pass(5000)
+    ring.crash(first)
+    await ring.pass(60_000)
+    ring.crash(second)
+    await ring.pass(60_000)
+    await writeAll(ring, 'new', rest)
+    await ring.pass(5000)
+    // The two are back, and alone with each other for a while.
+    ring.partition([first, second], rest)
+    await Promise.all([first, second].map((tab) => ring.reopen(tab)))
+    await ring.pass(6000)
+    ring.heal()
+    await ring.until('they are up', () => [first, second].every((one) => nodeOf(one).peers.reachable().length === 4))
+    expect([await staleAt(ring, first, 1), await staleAt(ring, first, 2)]).toEqual([[], []])
+  },
+)
+
 // Its bookkeeping from before the leave said that all was whole, and was read after that it had been leaving.
 test('a tab that crashed while it left trusts nothing that it has, once it is back', async () => {
   const ring = await openRing(5)

@@ -145,7 +145,7 @@ export class Gossip {
   }
 
   private emptyOf(records: MemberRecord[]): NodeId[] {
-    return records.map(({ node }) => node).filter((node) => this.peers.cameEmpty(node))
+    return records.map(({ node }) => node).filter((node) => this.peers.saidItIsEmpty(node))
   }
 
   private absorb(

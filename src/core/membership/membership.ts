@@ -12,7 +12,7 @@ import { members } from '../messages.js'
 import { restored } from '../meta.js'
 import { type Placement, placement } from '../ring/placement.js'
 import { encodeMessagePack } from '../versions/messagepack.js'
-import { count } from '../wire.js'
+import { count, list, pair, text } from '../wire.js'
 import { type MemberRecord, hashRecords, newerRecord, sameRecord } from './records.js'
 
 /**
@@ -25,6 +25,7 @@ const MAX_LEFT = 1000
  * is, and no refutation lies above that.
  */
 const MAX_AHEAD = 2 ** 30
+const incarnations = list(pair(text<NodeId>(64), count), 100_000)
 
 export interface MembershipEvents {
   /** Some record changed; persist and show it. */
@@ -46,8 +47,8 @@ export class Membership {
   private readonly leftSince = new Map<NodeId, number>()
   /** The incarnation in which a member that is back was last known as asleep, leaving or left. */
   private readonly cameBackFrom = new Map<NodeId, number>()
-  /** What this node was replaced as in earlier incarnations, it has heard of. */
-  private heardUntil = 0
+  /** In which incarnation each teller has told this node that it was replaced: one may know of a later absence than another, or have more to give. */
+  private readonly heard = new Map<NodeId, number>()
   private placements = new Map<ReplicationFactor, Placement>()
   private cachedHash: Uint8Array | undefined
 
@@ -65,7 +66,7 @@ export class Membership {
 
   /** Takes up what an earlier life of this node knew. @param heard which replacements of this node that one had heard of */
   restore(stored: Uint8Array | undefined, heard?: Uint8Array): void {
-    this.heardUntil = restored(heard, count) ?? 0
+    for (const [teller, incarnation] of restored(heard, incarnations) ?? []) this.heard.set(teller, incarnation)
     this.merge(restored(stored, members) ?? [])
   }
 
@@ -74,7 +75,7 @@ export class Membership {
   }
 
   encodedHeard(): Uint8Array {
-    return encodeMessagePack(this.heardUntil)
+    return encodeMessagePack([...this.heard])
   }
 
   all(): MemberRecord[] {
@@ -119,14 +120,15 @@ export class Membership {
   /**
    * Merges records from gossip. Says so when others are wrong about this node (§4.8.1; refutation: SWIM).
    * @param from who tells: of itself, it is believed however far its incarnation is from what others have told.
+   * @param greeted it tells of itself in its Hello, before it can have heard of anything
    */
-  absorb(incoming: MemberRecord[], from?: NodeId): boolean {
+  absorb(incoming: MemberRecord[], from?: NodeId, greeted = false): boolean {
     const isCredible = ({ node, incarnation }: MemberRecord) =>
       node === from || incarnation <= (this.records.get(node)?.incarnation ?? incarnation) + MAX_AHEAD
-    return this.merge(incoming.filter(isCredible), from)
+    return this.merge(incoming.filter(isCredible), from, greeted)
   }
 
-  private merge(incoming: MemberRecord[], from?: NodeId): boolean {
+  private merge(incoming: MemberRecord[], from?: NodeId, greeted = false): boolean {
     const before = this.weights()
     const changed: MemberRecord[] = []
     let replaced: number | undefined
@@ -145,14 +147,19 @@ export class Membership {
       const winner = known && !isOverstated ? newerRecord(known, record) : record
       if (known && sameRecord(known, winner)) continue
       this.records.set(record.node, winner)
-      if (known && known.state !== 'up' && winner.state === 'up') this.cameBackFrom.set(record.node, known.incarnation)
+      // Who tells so by gossip has heard of it: that is its refutation.
+      if (known && known.state !== 'up' && winner.state === 'up' && (greeted || record.node !== from))
+        this.cameBackFrom.set(record.node, known.incarnation)
       this.leftSince.delete(record.node)
       if (winner.state === 'left') this.leftSince.set(record.node, this.clock.now())
       if (known?.state !== 'up') this.knownSince.set(record.node, this.clock.now())
       changed.push(winner)
     }
     if (changed.length > 0) this.settle(before, changed)
-    if (replaced !== undefined) this.wasReplacedAs(replaced)
+    if (replaced !== undefined) {
+      if (from) this.heard.set(from, replaced)
+      this.events.emit('replaced', undefined)
+    }
     return changed.length > 0
   }
 
@@ -163,11 +170,16 @@ export class Membership {
   }
 
   /** Others have known this node so in that incarnation. Its restart may have overridden their records before they came here; they remember. */
-  wasReplacedAs(incarnation: number): void {
+  wasReplacedAs(incarnation: number, teller: NodeId): void {
     // Of its present incarnation and later ones gossip tells, and the refutation is the answer.
-    if (incarnation < this.heardUntil || incarnation >= this.own.incarnation) return
-    this.heardUntil = this.own.incarnation
+    if (incarnation >= this.own.incarnation || incarnation <= (this.heard.get(teller) ?? 0)) return
+    this.heard.set(teller, incarnation)
     this.events.emit('replaced', undefined)
+  }
+
+  /** It has accepted this node's Hello, which said so: it need not be told again. */
+  wasTold(node: NodeId): void {
+    this.cameBackFrom.delete(node)
   }
 
   /** Changes this node's own record: leaving, a new name. */
@@ -209,7 +221,7 @@ export class Membership {
     const forgotten = [...this.leftSince].filter(([, since]) => surplus-- > 0 || now - since >= afterMs)
     if (forgotten.length === 0) return
     for (const [node] of forgotten)
-      for (const known of [this.records, this.evidence, this.knownSince, this.leftSince, this.cameBackFrom])
+      for (const known of [this.records, this.evidence, this.knownSince, this.leftSince, this.cameBackFrom, this.heard])
         known.delete(node)
     // Nothing but what is kept on disk follows from it.
     this.events.emit('changed', [])
