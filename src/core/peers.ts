@@ -44,6 +44,7 @@ const STILL_MOVING_MS = 500
 const STOOD_STILL_MS = 5000
 /** For so long it counts that a peer came with nothing: later it may have more. */
 const JUST_COME_MS = 500
+const MAX_SAID_EMPTY = 1000
 /** The browser calls a hidden tab's timers once in a second. */
 const HIDDEN_LAG_MS = 1000
 
@@ -162,7 +163,11 @@ export class Peers {
 
   /** Others have just greeted these, and say that they hold nothing. */
   noteEmpty(nodes: readonly NodeId[]): void {
-    for (const node of nodes) if (!this.sessions.has(node)) this.saidEmptySince.set(node, this.clock.now())
+    for (const node of nodes) {
+      // Of nodes that nobody ever meets, a peer could name any number.
+      if (this.saidEmptySince.size >= MAX_SAID_EMPTY) this.saidEmptySince.clear()
+      if (!this.sessions.has(node)) this.saidEmptySince.set(node, this.clock.now())
+    }
   }
 
   private isJustNow(since: number | undefined): boolean {
