@@ -302,6 +302,7 @@ export class Peers {
     const session = this.sessions.get(node)
     if (!session) return
     this.sessions.delete(node)
+    this.emptySince.delete(node)
     this.detector.forget(node)
     for (const pending of [...this.pending.values()]) if (pending.to === node) pending.finish(undefined)
     if (session.reachable) this.events.emit('down', node)

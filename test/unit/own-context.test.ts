@@ -50,3 +50,13 @@ test('a reload makes no conflict, also where the tab is no home of the key', asy
   const { store } = storeAt(tab)
   expect(await answerOf(ring, store.get('k'))).toMatchObject({ value: 'life 3', conflict: false })
 })
+
+test('a disk that cannot be read keeps nobody from writing where the tab is no home', async () => {
+  const ring = await openRing(5, {}, { quiet: false })
+  const [tab] = ring.others('k') as [Tab]
+  await answerOf(ring, storeAt(tab).store.put('k', 'before'))
+  await passing(ring, 1000)
+  if (!tab.storage) throw new Error('it is open')
+  tab.storage.failingReads = 'unavailable'
+  expect(await answerOf(ring, storeAt(tab).store.put('k', 'after'))).toMatchObject({ quorum: { met: true } })
+})

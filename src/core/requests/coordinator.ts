@@ -13,7 +13,7 @@ import { RateLimit } from '../rate-limit.js'
 import type { Duties } from '../sync/duties.js'
 import type { Forgettings } from '../sync/forgettings.js'
 import type { Tuning } from '../tuning.js'
-import { type Container, mergeContainers, writtenContainer } from '../versions/container.js'
+import { type Container, EMPTY_CONTAINER, mergeContainers, writtenContainer } from '../versions/container.js'
 import { type CausalContext, type Dot, EMPTY_CONTEXT, restrict } from '../versions/context.js'
 import { checksumOf } from '../versions/encoding.js'
 import type { Copies } from './copies.js'
@@ -163,9 +163,10 @@ export class Coordinator {
   async ownContext(key: StoreKey): Promise<CausalContext> {
     const { replica, routing, copies } = this.context
     if (!this.mayHaveWritten(key)) return EMPTY_CONTEXT
-    const [stored] = await replica.readEach([key])
-    // Of a key of which it is no home, a copy is all that it has, once its hint has been delivered.
-    const own = stored && (copies.has(key) ? mergeContainers(stored, await copies.own(key)) : stored)
+    // Of a key of which it is no home, a copy is all that it has, once its hint has been delivered. A disk that fails need not keep anybody from writing.
+    const copy = copies.has(key) ? await copies.own(key).catch(() => EMPTY_CONTAINER) : EMPTY_CONTAINER
+    const [stored] = replica.certainlyAbsent(key) ? [EMPTY_CONTAINER] : await replica.readEach([key])
+    const own = stored && mergeContainers(stored, copy)
     // What is damaged here, the other homes still have; where there are none, the write begins anew.
     const container = own ?? (await this.get(key, ONE_ANSWER).catch(() => undefined))?.container
     if (!container) return EMPTY_CONTEXT
