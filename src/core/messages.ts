@@ -70,6 +70,8 @@ const member = record({
   name: text(256),
 })
 export const members = list(member, MAX_MEMBERS)
+/** An incarnation for each of some members, as a disk keeps them. */
+export const incarnations = list(pair(node, count), MAX_MEMBERS)
 
 /** Characters of the room parameters that all peers must share. */
 export const MAX_CONFIG = 4096

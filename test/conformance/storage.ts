@@ -11,14 +11,11 @@ import {
 } from '../../src/core/environment.js'
 import type { NodeId, Partition, StoreKey } from '../../src/core/ids.js'
 import { SeededRandom } from '../sim/random.js'
+import { check } from './check.js'
 
 export interface StorageCase {
   name: string
   run(open: () => Promise<Storage>): Promise<void>
-}
-
-function check(condition: unknown, what: string): asserts condition {
-  if (!condition) throw new Error(what)
 }
 
 function same(actual: unknown, expected: unknown, what: string): void {

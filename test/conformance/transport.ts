@@ -4,6 +4,7 @@
  */
 import { type Lane, MAX_FRAME_BYTES, type Transport } from '../../src/core/environment.js'
 import type { NodeId } from '../../src/core/ids.js'
+import { check } from './check.js'
 
 /** A room whose nodes find each other. */
 export interface TransportRoom {
@@ -17,10 +18,6 @@ export interface TransportRoom {
 export interface TransportCase {
   name: string
   run(room: TransportRoom): Promise<void>
-}
-
-function check(condition: unknown, what: string): asserts condition {
-  if (!condition) throw new Error(what)
 }
 
 const [A, B, C] = ['aaaaaaaaaa', 'bbbbbbbbbb', 'cccccccccc'] as NodeId[] as [NodeId, NodeId, NodeId]

@@ -8,11 +8,10 @@
 import { Emitter } from '../emitter.js'
 import type { Clock } from '../environment.js'
 import type { NodeId, ReplicationFactor } from '../ids.js'
-import { members } from '../messages.js'
+import { incarnations, members } from '../messages.js'
 import { restored } from '../meta.js'
 import { type Placement, placement } from '../ring/placement.js'
 import { encodeMessagePack } from '../versions/messagepack.js'
-import { count, list, pair, text } from '../wire.js'
 import { type MemberRecord, hashRecords, newerRecord, sameRecord } from './records.js'
 
 /**
@@ -25,7 +24,6 @@ const MAX_LEFT = 1000
  * is, and no refutation lies above that.
  */
 const MAX_AHEAD = 2 ** 30
-const incarnations = list(pair(text<NodeId>(64), count), 100_000)
 
 export interface MembershipEvents {
   /** Some record changed; persist and show it. */

@@ -4,7 +4,7 @@
  * walk at once, with a report; without repair it only looks.
  */
 import type { Background } from '../background.js'
-import type { CancelTimer, Clock, Digest, StoredRecord } from '../environment.js'
+import type { CancelTimer, Clock, StoredRecord } from '../environment.js'
 import type { ActorId, Partition, StoreKey } from '../ids.js'
 import type { Peers } from '../peers.js'
 import type { Replica } from '../requests/replica.js'
@@ -12,7 +12,7 @@ import type { Routing } from '../requests/routing.js'
 import { type Container, mergeContainers } from '../versions/container.js'
 import { type CausalContext, EMPTY_CONTEXT, compact, isEmpty } from '../versions/context.js'
 import { MalformedError, checksumOf, decodeContainer, digestOf } from '../versions/encoding.js'
-import { isZero, sameDigest, xor } from './merkle.js'
+import { NOTHING, isZero, sameDigest, xor } from './merkle.js'
 
 const PAGE_BYTES = 512 * 1024
 const TIMEOUT_MS = 5000
@@ -94,7 +94,7 @@ export class Scrub {
     const before = replica.forest.root(partition)
     let healed = 0
     let damaged = 0
-    let sum: Digest = { high: 0, low: 0 }
+    let sum = NOTHING
     let after: string | undefined
     const expired: StoreKey[] = []
     do {
