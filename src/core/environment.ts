@@ -167,6 +167,11 @@ export class StorageFailure extends Error {
   }
 }
 
+/** No room on the disk. */
+export function isQuota(error: unknown): boolean {
+  return error instanceof StorageFailure && error.kind === 'quota'
+}
+
 /** What a transport carries in one piece. */
 export const MAX_FRAME_BYTES = 16 * 1024 * 1024
 /** Longer than any frame may live. */

@@ -13,6 +13,7 @@ import {
   type Storage,
   StorageFailure,
   type Transport,
+  isQuota,
 } from './environment.js'
 import {
   type DeviceId,
@@ -146,7 +147,7 @@ export class Node {
       await node.keepIncarnation()
     } catch (error) {
       // A full disk can still be read, and says no to each write by itself.
-      if (!(error instanceof StorageFailure) || error.kind !== 'quota') throw error
+      if (!isQuota(error)) throw error
       node.replica.pressure.commitFailed(error)
     }
     node.run()

@@ -3,7 +3,7 @@
  * replicas of others' writes, whose other homes and stand-ins take them. Its own user's writes are always tried: what is left is for them.
  */
 import { Emitter } from './emitter.js'
-import { type Clock, StorageFailure } from './environment.js'
+import { type Clock, isQuota } from './environment.js'
 
 /** What is refused; each includes those before it. */
 export type Refusal = 'nothing' | 'hints' | 'replicas'
@@ -54,7 +54,7 @@ export class Pressure {
 
   /** A commit failed: for lack of room, or for another reason, which is none of this. */
   commitFailed(error: unknown): void {
-    if (!(error instanceof StorageFailure) || error.kind !== 'quota') return
+    if (!isQuota(error)) return
     const now = this.clock.now()
     if (now - this.raisedAt >= RAISE_AFTER_MS) {
       this.failed = Math.min(this.experienced() + 1, GRADES.length - 1)

@@ -47,8 +47,8 @@ test('a partition whose bytes are miscounted below zero is scanned', async () =>
   expect(await tab.evaluate(() => window.tabring.scansBelowNoBytes())).toEqual(['w'])
 })
 
-test('a full disk is a StorageFailure of kind quota, nothing of the batch is kept, and later commits work', async () => {
-  // A profile of its own, limited before it has opened any database: Chromium does not look at the limit again for long.
+/** A page in a profile of its own, limited before it has opened any database: Chromium does not look at the limit again for long. */
+async function limitedPage() {
   const context = await (await world.browser('chromium')).newContext()
   const page = await context.newPage()
   const cdp = await context.newCDPSession(page)
@@ -56,6 +56,22 @@ test('a full disk is a StorageFailure of kind quota, nothing of the batch is kep
   await cdp.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 2_000_000 })
   await page.goto(world.url)
   await page.evaluate(() => window.tabring.beginQuotaTest())
+  return { context, page, cdp, origin }
+}
+
+// All batches of one turn share a transaction, and failed together: a leave, because its deletions met a replica that did not fit.
+test('a batch that does not fit takes none with it that does', async () => {
+  const { context, page } = await limitedPage()
+  expect(await page.evaluate(() => window.tabring.fullBetweenSmall())).toEqual({
+    ends: ['written', 'quota', 'written', 'written'],
+    found: ['y', undefined, 'z', undefined],
+    isTrue: true,
+  })
+  await context.close()
+})
+
+test('a full disk is a StorageFailure of kind quota, nothing of the batch is kept, and later commits work', async () => {
+  const { context, page, cdp, origin } = await limitedPage()
   expect(await page.evaluate(() => window.tabring.writeALot())).toBe('quota')
   await cdp.send('Storage.overrideQuotaForOrigin', { origin })
   expect(await page.evaluate(() => window.tabring.writeALot())).toBe('written')

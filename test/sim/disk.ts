@@ -92,21 +92,7 @@ export class Disk {
 
   /** All or nothing: everything is evaluated, in order, before anything is written. */
   apply(batch: Batch): LeafGroup[] {
-    const records = new Map<StoreKey, { address: Address; write: Exclude<RecordWrite, 'keep'> }>()
-    const hints = new Map<StoreKey, HintRow | undefined>()
-    for (const { address, apply } of batch.records ?? []) {
-      const former = records.get(address.key)?.write
-      const current =
-        former === undefined
-          ? this.records.get(address.key)?.container
-          : former === 'remove'
-            ? undefined
-            : former.container
-      const write = apply(current)
-      if (write !== 'keep') records.set(address.key, { address, write })
-    }
-    for (const { key, apply } of batch.hints ?? [])
-      hints.set(key, apply(hints.has(key) ? hints.get(key) : this.hints.get(key)))
+    const { records, hints } = this.evaluate(batch)
     const touched = new Set<number>()
     for (const { address, write } of records.values()) touched.add(this.write(address, write))
     for (const [key, row] of hints) this.put(this.hints, key, row)
@@ -123,6 +109,26 @@ export class Disk {
     }
     for (const id of touched) if (!this.groups.has(id)) touched.delete(id)
     return [...touched].map((id) => this.groups.get(id) as LeafGroup)
+  }
+
+  /** What the batch makes of the rows, as they are now; nothing is written. */
+  evaluate(batch: Batch) {
+    const records = new Map<StoreKey, { address: Address; write: Exclude<RecordWrite, 'keep'> }>()
+    const hints = new Map<StoreKey, HintRow | undefined>()
+    for (const { address, apply } of batch.records ?? []) {
+      const former = records.get(address.key)?.write
+      const current =
+        former === undefined
+          ? this.records.get(address.key)?.container
+          : former === 'remove'
+            ? undefined
+            : former.container
+      const write = apply(current)
+      if (write !== 'keep') records.set(address.key, { address, write })
+    }
+    for (const { key, apply } of batch.hints ?? [])
+      hints.set(key, apply(hints.has(key) ? hints.get(key) : this.hints.get(key)))
+    return { records, hints }
   }
 
   private write(address: Address, write: Exclude<RecordWrite, 'keep'>): number {
@@ -255,6 +261,8 @@ export class SimulatedStorage implements Storage {
   private commitTogether(jobs: readonly Job[]): (() => void)[] {
     const failure = this.failing ?? this.failingOnce
     this.failingOnce = undefined
+    // That there is no room comes out at the end of a transaction.
+    if (failure === 'quota') for (const { batch } of jobs) this.disk.evaluate(batch)
     if (failure) throw new StorageFailure(failure, 'simulated')
     const ends = jobs.map(({ batch, resolve, reject }) => {
       try {

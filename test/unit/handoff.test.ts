@@ -4,6 +4,7 @@ import type { ActorId } from '../../src/core/ids.js'
 import { writtenContainer } from '../../src/core/versions/container.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { type Ring, type Tab, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { typeOf } from '../sim/trace.js'
 
 const KEYS = Array.from({ length: 12 }, (_, i) => `k${i}`)
 const TUNING = { merkleSync: false, readRepair: false, scrubIntervalMs: 1e9, batchKeys: 4 }
@@ -81,4 +82,26 @@ test('a receipt names the homes that need a hint, and none that the put itself i
   ring.crash(third)
   await ring.until('its absence to be seen', () => !nodeOf(stranger).peers.isReachable(third.id))
   expect((await ring.client(stranger).put('k', '2', { w: 2 })).hintedFor).toEqual([third.id])
+})
+
+// Each round sent them again, and `flush` waited until there was room.
+test('a full disk that can note of no hint that it has arrived sends each once, and again only after a restart', async () => {
+  const ring = await openRing(3, TUNING, { quiet: false })
+  const [writer, away] = await withHints(ring)
+  if (!writer.storage) throw new Error('it is open')
+  writer.storage.failing = 'quota'
+  let sent = 0
+  ring.world.network.knobs.lose = (from, to, frame) => {
+    if (from === writer.id && to === away.id && typeOf(frame) === 'Store') sent++
+    return false
+  }
+  ring.heal()
+  await ring.until('they have arrived', () => KEYS.every((key) => replicaAt(away, key)[0] === 'late'))
+  await ring.pass(60_000)
+  expect([sent, nodeOf(writer).replica.hints.pending, writer.disk.hints.size]).toEqual([3, 0, 12])
+  expect(nodeOf(writer).coordinator.synced).toBe(true)
+  ring.crash(writer)
+  await ring.pass(3000)
+  await ring.reopen(writer)
+  await ring.until('the rows are gone', () => writer.disk.hints.size === 0)
 })

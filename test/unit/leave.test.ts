@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { storeKey } from '../../src/core/ids.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { type LeaveProgress, handEverythingOver } from '../../src/store/leave.js'
-import { type Ring, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { type Ring, type Tab, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
 
 // The first was told of the first attempt's end, when nearly everything was over.
@@ -144,4 +144,23 @@ test('a full tab that gives its leave up still has to find a place for what is n
   await expect(ring.await(leaving)).rejects.toBe('stay')
   await ring.pass(5000)
   expect(transfers.strays()).toEqual(foreign)
+})
+
+// Its first attempt that found no room for a note of a delivered hint ended the leave.
+test('a tab that has hints for several homes, and no room to note that they have arrived, leaves', async () => {
+  const ring = await openRing(3, {}, { quiet: false })
+  const [leaver, ...others] = ring.tabs as [Tab, Tab, Tab]
+  const keys = Array.from({ length: 20 }, (_, i) => `k${i}`)
+  ring.partition([leaver], others)
+  await ring.pass(3000)
+  for (const key of keys) await ring.client(leaver).put(key, 'value', { w: 1 })
+  await ring.pass(5000)
+  expect(nodeOf(leaver).replica.hints.pending).toBe(2 * keys.length)
+  if (!leaver.storage) throw new Error('it is open')
+  leaver.storage.failing = 'quota'
+  ring.heal()
+  await ring.until('they have met', () => nodeOf(leaver).peers.reachable().length === 2)
+  await ring.await(handEverythingOver(nodeOf(leaver)))
+  ring.crash(leaver)
+  for (const key of keys) expect(others.map((tab) => replicaAt(tab, key))).toEqual([['value'], ['value']])
 })

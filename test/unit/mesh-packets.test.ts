@@ -1,6 +1,6 @@
 /** Packets and flow without a network: what goes in on one side comes out on the other, whole, in order, bounded. */
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Flow, WINDOW_BYTES, defaultQueueBytes } from '../../src/browser/mesh/flow.js'
 import {
   BACKGROUND,
@@ -204,6 +204,55 @@ describe('flow', () => {
     expect(wire.flow.moving(20)).toBe(true)
     wire.deliver()
     expect([wire.flow.moving(20), wire.reader.isPartial]).toEqual([false, false])
+  })
+
+  // Chromium forgot at times to say that the buffer had become low: the tail of a burst waited for the next frame, whenever that came.
+  test('a channel that does not tell that its buffer has become less is asked, and what waited goes', () => {
+    vi.useFakeTimers()
+    onTestFinished(() => void vi.useRealTimers())
+    const channel = {
+      told: 0,
+      empty: 0,
+      get bufferedAmount() {
+        return this.told
+      },
+      send(packet: Uint8Array) {
+        if (packet.length === 0) {
+          this.empty++
+          this.told = 0
+        }
+        this.told += packet.length
+      },
+    }
+    const flow = new Flow(defaultQueueBytes)
+    flow.open(channel)
+    flow.push(BACKGROUND, bytesOf(60_000, 1), false)
+    flow.flush()
+    expect(flow.queued).toBeGreaterThan(0)
+    vi.advanceTimersByTime(499)
+    expect(channel.empty).toBe(0)
+    vi.advanceTimersByTime(1)
+    expect([channel.empty, flow.queued]).toEqual([1, 0])
+    // Nothing waits any more.
+    vi.advanceTimersByTime(60_000)
+    expect(channel.empty).toBe(1)
+  })
+
+  test('a channel whose buffer becomes less, or that is closed, is not asked', () => {
+    vi.useFakeTimers()
+    onTestFinished(() => void vi.useRealTimers())
+    const wire = new Wire().open()
+    for (let i = 0; i < 2; i++) wire.flow.push(BACKGROUND, bytesOf(2 * WINDOW_BYTES, i), false)
+    wire.flow.flush()
+    const slow = setInterval(() => {
+      wire.bufferedAmount -= 100
+    }, 100)
+    // The wire takes no empty packet.
+    vi.advanceTimersByTime(5000)
+    clearInterval(slow)
+    wire.flow.close()
+    vi.advanceTimersByTime(5000)
+    expect(vi.getTimerCount()).toBe(0)
   })
 
   test('nothing is sent beyond the window until the peer grants more', () => {

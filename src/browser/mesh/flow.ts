@@ -21,6 +21,13 @@ const BACKGROUND_BUFFERED_BYTES = 32 * 1024
 /** When the channel's buffer falls to this, it asks for more. */
 export const LOW_BUFFERED_BYTES = 16 * 1024
 
+/**
+ * Chromium at times does not say that the last bytes have left the buffer, and counts them until something else is sent (seen when much was sent right
+ * after a channel had opened). What says the same for so long is asked by sending nothing.
+ */
+const DOUBT_BUFFER_AFTER_MS = 500
+const NOTHING = new Uint8Array(0)
+
 export interface QueueBytes {
   foreground: number
   background: number
@@ -90,8 +97,9 @@ export class Flow {
   private left = 0
   private leftAt = Number.NEGATIVE_INFINITY
 
-  /** Nothing is sent before `open`. */
+  /** Nothing is sent before `open` and after `close`. */
   private channel: Channel | undefined
+  private doubt: ReturnType<typeof setTimeout> | undefined
 
   constructor({ foreground, background }: QueueBytes) {
     this.queues = [new FrameQueue(CONTROL_QUEUE_BYTES), new FrameQueue(foreground), new FrameQueue(background)]
@@ -100,6 +108,11 @@ export class Flow {
   open(channel: Channel): void {
     this.channel = channel
     this.flush()
+  }
+
+  close(): void {
+    this.channel = undefined
+    clearTimeout(this.doubt)
   }
 
   /** Bytes that wait here. */
@@ -140,8 +153,13 @@ export class Flow {
 
   /** Sends what may be sent now. To be called as well when the channel's buffer has become low. */
   flush(): void {
-    const { channel, writer } = this
-    if (!channel) return
+    if (!this.channel) return
+    this.fill(this.channel)
+    this.watch(this.channel)
+  }
+
+  private fill(channel: Channel): void {
+    const { writer } = this
     const [control, foreground, background] = this.queues
     while (channel.bufferedAmount < MAX_BUFFERED_BYTES) {
       if (this.owed >= CREDIT_STEP_BYTES) {
@@ -159,6 +177,17 @@ export class Flow {
       if (packet.length === 0) return
       channel.send(packet)
     }
+  }
+
+  /** What waits for the buffer to become low does so for as long as that really becomes less. */
+  private watch(channel: Channel): void {
+    const { bufferedAmount } = channel
+    if (this.doubt !== undefined || bufferedAmount <= LOW_BUFFERED_BYTES || this.queued === 0) return
+    this.doubt = setTimeout(() => {
+      this.doubt = undefined
+      if (channel.bufferedAmount === bufferedAmount) channel.send(NOTHING)
+      this.flush()
+    }, DOUBT_BUFFER_AFTER_MS)
   }
 
   private schedule(): void {

@@ -84,6 +84,7 @@ export class Link {
       if (this.closed) return
       this.closed = true
       this.open = false
+      this.flow.close()
       options.onClose(this.code)
     })
     const { _channel, _pc } = peer as PeerInside
@@ -117,6 +118,7 @@ export class Link {
   close(now = false): void {
     if (this.closed) return
     if (this.open) this.flow.flush()
+    this.flow.close()
     this.closed = true
     this.open = false
     const { _channel } = this.peer as PeerInside

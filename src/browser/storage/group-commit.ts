@@ -13,6 +13,7 @@ import {
   type HintRow,
   type LeafGroup,
   type RecordWrite,
+  isQuota,
 } from '../../core/environment.js'
 import type { Partition, StoreKey } from '../../core/ids.js'
 import { type Database, type RecordRow, type Schema, type StoreName, quiet, toFailure } from './database.js'
@@ -85,22 +86,28 @@ export class GroupCommit {
       const jobs = this.waiting
       this.waiting = []
       try {
-        const { rows, written, results, journal, folded } = await this.database.run((db, attempt) =>
-          this.transact(db, jobs, attempt > 1),
-        )
-        if (folded) this.leaves.folded()
-        if (journal) this.leaves.applied(journal)
-        for (const key of written.records) this.cache.set(key, rows.records.get(key))
-        for (const { job, changed, error } of results) {
-          if (error === undefined)
-            job.resolve([...changed.values()].map(([partition, group]) => this.leaves.group(partition, group)))
-          else job.reject(error)
-        }
+        await this.run(jobs)
       } catch (error) {
-        for (const job of jobs) job.reject(toFailure(error))
+        // Who needs no more than there is, or makes room, is not to be refused for what others need.
+        if (isQuota(error) && jobs.length > 1) for (const job of jobs) await this.run([job]).catch(job.reject)
+        else for (const job of jobs) job.reject(toFailure(error))
       }
     }
     this.running = false
+  }
+
+  private async run(jobs: Job[]): Promise<void> {
+    const { rows, written, results, journal, folded } = await this.database.run((db, attempt) =>
+      this.transact(db, jobs, attempt > 1),
+    )
+    if (folded) this.leaves.folded()
+    if (journal) this.leaves.applied(journal)
+    for (const key of written.records) this.cache.set(key, rows.records.get(key))
+    for (const { job, changed, error } of results) {
+      if (error === undefined)
+        job.resolve([...changed.values()].map(([partition, group]) => this.leaves.group(partition, group)))
+      else job.reject(error)
+    }
   }
 
   private async transact(db: IDBPDatabase<Schema>, jobs: Job[], repeated: boolean): Promise<Done> {

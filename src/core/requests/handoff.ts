@@ -117,22 +117,6 @@ export class Handoff {
     }
   }
 
-  /**
-   * Before this node leaves with a full disk, which can drop a hint as a whole, and not write down that one of its homes has it: hints whose homes are
-   * all here are sent to all of them, and dropped then.
-   */
-  async deliverRows(): Promise<void> {
-    for (const key of this.replica.hints.keys()) {
-      const homes = this.replica.hints.homesOf(key)
-      if (!homes.every((home) => this.canReceive(home) && this.routing.isReachable(home))) continue
-      await this.background.turn('hints')
-      const entries = await this.batch([key])
-      if (entries.length === 0) continue
-      const stored = await Promise.all(homes.map((home) => this.storeAt(home, entries, [])))
-      if (stored.every(Boolean)) await this.replica.hintDelivered(entries, homes)
-    }
-  }
-
   private async give(entries: Given[], holder: NodeId, home: NodeId): Promise<void> {
     for (const asReplica of [true, false]) {
       const some = entries.filter(({ key }) => this.routing.homes(key).includes(holder) === asReplica)
@@ -223,7 +207,7 @@ export class Handoff {
         },
       }),
     )
-    await this.replica.commit([], updates, 'relaxed')
+    await this.replica.commitTargets(updates)
     for (const _ of damaged) this.onError(new StorageFailure('corrupt', 'a hint is damaged; it is dropped'))
   }
 }

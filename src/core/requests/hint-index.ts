@@ -1,6 +1,6 @@
 /**
  * The hints of this node, in memory: which keys wait for which homes. The rows themselves are on disk, in their own store (§4.6); this
- * index is what load() gave and every commit changed since.
+ * index is what load() gave and every commit changed since; of a full disk, less than the rows say.
  */
 import { Emitter } from '../emitter.js'
 import type { HintRow, HintUpdate } from '../environment.js'
@@ -44,6 +44,14 @@ export class HintIndex {
     this.replace(key, former, row)
     if (former && (!row || row.homes.length < former.homes.length || (former.own && !row.own)))
       this.events.emit('fewer', undefined)
+  }
+
+  /** These homes have it, and the row on the disk could not be told. */
+  relieve(key: StoreKey, homes: readonly NodeId[]): void {
+    const row = this.rows.get(key)
+    if (!row) return
+    const left = row.homes.filter((home) => !homes.includes(home))
+    this.set(key, left.length === 0 ? undefined : { ...row, homes: left })
   }
 
   private replace(key: StoreKey, former: Waiting | undefined, row: Waiting | undefined): void {

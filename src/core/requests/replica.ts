@@ -3,7 +3,16 @@
  * mint (P18), so every handler is idempotent and any delivery may be repeated.
  */
 import { Emitter } from '../emitter.js'
-import type { Address, Clock, Digest, Durability, HintUpdate, RecordUpdate, Storage } from '../environment.js'
+import {
+  type Address,
+  type Clock,
+  type Digest,
+  type Durability,
+  type HintUpdate,
+  type RecordUpdate,
+  type Storage,
+  isQuota,
+} from '../environment.js'
 import type { NodeId, Partition, StoreKey } from '../ids.js'
 import { invariant } from '../invariant.js'
 import { MAX_CONTAINER_BYTES } from '../messages.js'
@@ -129,17 +138,22 @@ export class Replica {
 
   /** A home confirmed this container: its hint is done, unless a newer write was added to the row meanwhile. */
   async hintDelivered(delivered: Entry[], homes: readonly NodeId[]): Promise<void> {
+    const done = new Set<StoreKey>()
     const hints = delivered.map(({ key, container }) =>
       this.hints.tracked({
         key,
         apply: (current) => {
+          done.delete(key)
           if (!current || !dominates(container, decodeIfPossible(current.container))) return current
+          done.add(key)
           const left = current.homes.filter((home) => !homes.includes(home))
           return left.length === 0 ? undefined : { ...current, homes: left }
         },
       }),
     )
-    await this.commit([], hints, 'relaxed')
+    await this.commitTargets(hints, () => {
+      for (const key of done) this.hints.relieve(key, homes)
+    })
   }
 
   /**
@@ -178,7 +192,26 @@ export class Replica {
         return current && !dominates(kept, decodeIfPossible(current.container)) ? current : undefined
       },
     })
-    await this.commit([], [hint], 'relaxed')
+    await this.commitTargets([hint])
+  }
+
+  /**
+   * Commits for which homes the hints are, or that there are none. A full disk may refuse even that; it counts in memory then, and after a restart they go
+   * where they have been already, which changes nothing there.
+   * @param inMemory what to do in that case.
+   */
+  async commitTargets(
+    hints: { update: HintUpdate; done: () => void }[],
+    inMemory = () => {
+      for (const hint of hints) hint.done()
+    },
+  ): Promise<void> {
+    try {
+      await this.commit([], hints, 'relaxed')
+    } catch (error) {
+      if (!isQuota(error)) throw error
+      inMemory()
+    }
   }
 
   /**

@@ -4,7 +4,7 @@
  */
 import type { Background } from '../background.js'
 import { Emitter } from '../emitter.js'
-import { type CancelTimer, type Clock, type Digest, StorageFailure } from '../environment.js'
+import { type CancelTimer, type Clock, type Digest, isQuota } from '../environment.js'
 import type { NodeId, Partition } from '../ids.js'
 import { invariant } from '../invariant.js'
 import type { Membership } from '../membership/membership.js'
@@ -197,7 +197,7 @@ export class Transfers {
       const mustGive = leave && this.replica.pressure.refusesReplicas
       if (!(await (mustGive ? this.give(partition, heirs, leave) : this.move(partition, heirs)))) return false
     } catch (error) {
-      if (!leave || !(error instanceof StorageFailure) || error.kind !== 'quota') throw error
+      if (!leave || !isQuota(error)) throw error
       if (!(await this.give(partition, heirs, leave))) return false
     }
     this.duties.released(partition)

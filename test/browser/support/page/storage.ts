@@ -126,6 +126,30 @@ export async function writeALot(): Promise<string> {
   }
 }
 
+/** One batch that does not fit between two that do, all in one transaction; what became of them, and what is there. */
+export async function fullBetweenSmall(): Promise<{ ends: string[]; found: (string | undefined)[]; isTrue: boolean }> {
+  await commit(storage, 'old', 'x')
+  const container = new Uint8Array(RECORDS * RECORD_BYTES)
+  for (let at = 0; at < container.length; at += 50_000) crypto.getRandomValues(container.subarray(at, at + 50_000))
+  const large = () => ({ container, digest: { high: 1, low: 1 }, live: true })
+  const commits = [
+    commit(storage, 'before', 'y'),
+    storage.commit({ records: [{ address: address('large'), apply: large }] }, 'relaxed'),
+    commit(storage, 'after', 'z'),
+    storage.commit({ records: [{ address: address('old'), apply: () => 'remove' }] }, 'relaxed'),
+  ]
+  const ends = await Promise.all(
+    commits.map((done) =>
+      done.then(
+        () => 'written',
+        (error) => (error instanceof StorageFailure ? error.kind : String(error)),
+      ),
+    ),
+  )
+  const found = await storage.get(['before', 'large', 'after', 'old'].map(address))
+  return { ends, found: found.map(text), isTrue: await leavesAreTrue() }
+}
+
 /** What the storage believes of its leaves is what a fresh look at the disk gives. */
 export async function leavesAreTrue(): Promise<boolean> {
   const [told] = await commit(storage, 'small', 'y')
