@@ -450,6 +450,7 @@ export class Node {
         this.takings.add(ended)
         return work
       },
+      onError: (error) => this.report(error),
       progress: (keys, left) => this.events.emit('adoption', { node: orphan.node, keys, left }),
     })
     // Before the disk is deleted: that the node has left must not be forgotten with this tab.

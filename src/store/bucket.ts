@@ -250,7 +250,7 @@ export class Bucket<V = AnyValue> {
   }
 
   private async read(name: StoreKey, r: number, strictQuorum: boolean, signal?: AbortSignal): Promise<Entry<V>> {
-    const { node, conflicts, turns } = this.inside
+    const { node, turns } = this.inside
     const breath = turns.breath()
     if (breath !== undefined) await breath
     const outcome = await node.coordinator.get(name, { r, strictQuorum }).catch((error) => {
@@ -266,15 +266,16 @@ export class Bucket<V = AnyValue> {
         needed,
         'none',
       )
-    const entry = this.entry(name, outcome.container, outcome)
-    if (entry.conflict) conflicts.look(name, outcome.container)
-    return entry
+    return this.entry(name, outcome.container, outcome)
   }
 
   /** @throws ValueError */
   private entry(name: StoreKey, container: Container, quorum: Quorum): Entry<V> {
-    const { room, session, wallTime } = this.inside
-    return toEntry(room, name, session.saw(name, container), quorumOf(quorum), this.settings.merge, wallTime())
+    const { room, session, conflicts, wallTime } = this.inside
+    const seen = session.saw(name, container)
+    const entry: Entry<V> = toEntry(room, name, seen, quorumOf(quorum), this.settings.merge, wallTime())
+    if (entry.conflict) conflicts.look(name, seen)
+    return entry
   }
 
   /** A key at which the merge fails is among others here: it is shown as a conflict, with all its versions, and the failure told. */

@@ -189,13 +189,12 @@ function readBucket(name: string, options: BucketOptions, defaults: Replication)
 
 function readReplication(given: Given<Replication> | undefined, defaults: Replication, path: string): Replication {
   if (given !== undefined && !isRecord(given)) throw new OptionError(path, 'give an object like { n: 3, r: 2, w: 2 }.')
-  const n = given?.n ?? defaults.n
+  const { n = defaults.n } = given ?? {}
   if (n !== 'all' && !(Number.isInteger(n) && n >= 1 && n <= 20))
     throw new OptionError(`${path}.n`, "give a whole number from 1 to 20, or 'all'.")
   // Defaults follow a smaller n, so that { n: 1 } alone is a sensible choice.
   const bounded = (value: number) => (n === 'all' ? value : Math.min(value, n))
-  const r = given?.r ?? bounded(defaults.r)
-  const w = given?.w ?? bounded(defaults.w)
+  const { r = bounded(defaults.r), w = bounded(defaults.w) } = given ?? {}
   checkQuorum(r, n, `${path}.r`)
   checkQuorum(w, n, `${path}.w`)
   return { n, r, w }

@@ -4,6 +4,8 @@ import { type ActorId, storeKey } from '../../src/core/ids.js'
 import { EMPTY_CONTAINER, mergeContainers, writtenContainer } from '../../src/core/versions/container.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { type Conflict, Conflicts } from '../../src/store/conflicts.js'
+import { openRing } from '../paper/ring.js'
+import { answerOf, passing, storeAt } from './support/stores.js'
 
 test('from so many versions on, a conflict is a warning', () => {
   const told: Conflict[] = []
@@ -27,4 +29,31 @@ test('from so many versions on, a conflict is a warning', () => {
     [4, true],
     [5, true],
   ])
+})
+
+// Only gets and what came to this node's own disk told of them.
+test('a scan that meets a conflict tells of it, once', async () => {
+  const ring = await openRing(4)
+  const [reader] = ring.others('k')
+  const [first, second] = ring.homes('k')
+  ring.partition(
+    [first],
+    ring.tabs.filter((tab) => tab !== first),
+  )
+  await ring.pass(3000)
+  for (const tab of [first, second]) await answerOf(ring, storeAt(tab).store.put('k', tab.id, { w: 1 }))
+  const { store } = storeAt(reader)
+  const told: Conflict[] = []
+  store.addEventListener('conflict', ({ detail }) => told.push(detail))
+  ring.heal()
+  await passing(ring, 5000)
+  expect(told).toEqual([])
+  for (let i = 0; i < 2; i++) {
+    const scan = store.scan()
+    const all = (async () => {
+      for await (const { siblings } of scan) expect(siblings.length).toBe(2)
+    })()
+    await answerOf(ring, all)
+  }
+  expect(told).toEqual([{ bucket: '', key: 'k', siblings: 2, many: false }])
 })

@@ -114,6 +114,21 @@ test('a closed tab whose bookkeeping is damaged is adopted all the same', async 
   for (const key of KEYS) expect(await ring.client(adopter).get(key, { r: 3 })).toEqual([`${key} 1`])
 })
 
+test('what is damaged on the disk of an adopted tab is told of, and costs only itself', async () => {
+  const ring = await openRing(4, {}, { quiet: false })
+  const [adopter, orphan] = [ring.tab(0), ring.tab(3)]
+  await fill(ring, orphan)
+  const held = KEYS.filter((key) => orphan.disk.records.has(named(key)))
+  expect(held.length).toBeGreaterThan(1)
+  await ring.world.close(orphan)
+  damageRecord(orphan, held[0] as string)
+  await ring.adopt(adopter, orphan)
+  expect(ring.world.errors.map(String)).toEqual([
+    'StorageFailure: of a closed tab, so many damaged rows are dropped: 1',
+  ])
+  for (const key of KEYS) expect(await ring.client(adopter).get(key, { r: 3 })).toEqual([`${key} 1`])
+})
+
 const MANY = Array.from({ length: 60 }, (_, i) => `k${i}`)
 const UNSCRUBBED = { scrubIntervalMs: 1e9 }
 const partitionOf = (tab: Tab, key: string) => nodeOf(tab).partitionOf(named(key))

@@ -43,6 +43,8 @@ export interface AdoptionContext {
   stopped: () => boolean
   /** Is told of each batch that is being taken over. */
   taking: (work: Promise<void>) => Promise<void>
+  /** Told of what could not be read any more. */
+  onError: (error: unknown) => void
   /** Keys taken over in this batch, and how many are left. */
   progress: (keys: number, left: number) => void
 }
@@ -106,7 +108,7 @@ class Adopting {
     for (let i = 0; i < keys.length; i += batchKeys) {
       const batch = keys.slice(i, i + batchKeys)
       const rows = await storage.getHints(batch)
-      const found = batch.flatMap((key, at) => read(key, rows[at]?.container, rows[at]?.own ?? false))
+      const found = this.read(batch.map((key, at) => ({ key, own: false, ...rows[at] })))
       await this.take(found)
       await storage.commit({ hints: batch.map((key) => ({ key, apply: () => undefined })) }, 'relaxed')
       this.advance(batch.length)
@@ -135,11 +137,30 @@ class Adopting {
   }
 
   private async move(records: StoredRecord[]): Promise<void> {
-    await this.take(records.flatMap(({ key, container }) => read(key, container, false)))
+    await this.take(this.read(records.map((record) => ({ ...record, own: false }))))
     const { addressOf } = this.context.routing
     const removals = records.map(({ key }) => ({ address: addressOf(key), apply: () => 'remove' as const }))
     await this.orphan.storage.commit({ records: removals }, 'relaxed')
     this.advance(records.length)
+  }
+
+  /**
+   * What cannot be read any more is not worth keeping: whatever it was, its other copies are at other homes. Nor is what has no home: a hint for what is no
+   * key, which earlier versions took.
+   */
+  private read(rows: { key: StoreKey; container?: Uint8Array; own: boolean }[]): Found[] {
+    let damaged = 0
+    const found = rows.flatMap(({ key, container: bytes, own }) => {
+      if (!bytes) return []
+      const container = ifPossible(() => decodeContainer(bytes))
+      if (!container) damaged++
+      return container && !isEmpty(container.context) && parseStoreKey(key) ? [{ key, container, own }] : []
+    })
+    if (damaged > 0)
+      this.context.onError(
+        new StorageFailure('corrupt', `of a closed tab, so many damaged rows are dropped: ${damaged}`),
+      )
+    return found
   }
 
   private advance(keys: number): void {
@@ -191,13 +212,4 @@ class Adopting {
     )
     return lacking
   }
-}
-
-/**
- * What cannot be read any more is not worth keeping: whatever it was, its other copies are at other homes. Nor is what has no home: a hint for what is no
- * key, which earlier versions took.
- */
-function read(key: StoreKey, bytes: Uint8Array | undefined, own: boolean): Found[] {
-  const container = bytes && ifPossible(() => decodeContainer(bytes))
-  return container && !isEmpty(container.context) && parseStoreKey(key) ? [{ key, container, own }] : []
 }
