@@ -107,4 +107,22 @@ describe('a tracked update', () => {
     expect(index.has(KEY)).toBe(false)
     expect([index.own, index.pending, index.homes().length]).toEqual([0, 0, 0])
   })
+
+  // A disk that could not even be opened for lack of room would have taken every row out of memory.
+  test('stay as they are where the disk never looked at them', () => {
+    const index = new HintIndex()
+    index.set(KEY, row([A, B], true))
+    index.tracked({ key: KEY, apply: () => undefined }).done()
+    expect(index.homesOf(KEY)).toEqual([A, B])
+  })
+
+  test('a home that has its copy needs none any more, whatever the row says', () => {
+    const index = new HintIndex()
+    index.set(KEY, row([A, B], true))
+    index.relieve(KEY, [A])
+    index.relieve(OTHER, [A])
+    expect([index.homesOf(KEY), index.keysFor(A, 9), index.own]).toEqual([[B], [], 1])
+    index.relieve(KEY, [A, B])
+    expect([index.has(KEY), index.pending, index.own]).toEqual([false, 0, 0])
+  })
 })

@@ -74,19 +74,23 @@ export class HintIndex {
   }
 
   /**
-   * Wraps an update so that the index follows once the commit has succeeded: call the returned `done` then. An `apply` may run more than once.
+   * Wraps an update so that the index follows once the commit has succeeded: call the returned `done` then. An `apply` may run more than once; where it
+   * never ran, there is nothing to follow.
    */
   tracked(update: HintUpdate): { update: HintUpdate; done: () => void } {
-    let result: HintRow | undefined
+    let result: HintRow | undefined | 'unknown' = 'unknown'
     return {
       update: {
         key: update.key,
         apply: (current) => {
-          result = update.apply(current)
-          return result
+          const row = update.apply(current)
+          result = row
+          return row
         },
       },
-      done: () => this.set(update.key, result),
+      done: () => {
+        if (result !== 'unknown') this.set(update.key, result)
+      },
     }
   }
 
