@@ -85,23 +85,30 @@ test('a receipt names the homes that need a hint, and none that the put itself i
 })
 
 // Each round sent them again, and `flush` waited until there was room.
-test('a full disk that can note of no hint that it has arrived sends each once, and again only after a restart', async () => {
-  const ring = await openRing(3, TUNING, { quiet: false })
-  const [writer, away] = await withHints(ring)
-  if (!writer.storage) throw new Error('it is open')
-  writer.storage.failing = 'quota'
-  let sent = 0
-  ring.world.network.knobs.lose = (from, to, frame) => {
-    if (from === writer.id && to === away.id && typeOf(frame) === 'Store') sent++
-    return false
-  }
-  ring.heal()
-  await ring.until('they have arrived', () => KEYS.every((key) => replicaAt(away, key)[0] === 'late'))
-  await ring.pass(60_000)
-  expect([sent, nodeOf(writer).replica.hints.pending, writer.disk.hints.size]).toEqual([3, 0, 12])
-  expect(nodeOf(writer).coordinator.synced).toBe(true)
-  ring.crash(writer)
-  await ring.pass(3000)
-  await ring.reopen(writer)
-  await ring.until('the rows are gone', () => writer.disk.hints.size === 0)
-})
+test.each(['again after a restart', 'notes it later'])(
+  'a full disk that can note of no hint that it has arrived sends each once, and %s',
+  async (then) => {
+    const ring = await openRing(3, TUNING, { quiet: false })
+    const [writer, away] = await withHints(ring)
+    if (!writer.storage) throw new Error('it is open')
+    writer.storage.failing = 'quota'
+    let sent = 0
+    ring.world.network.knobs.lose = (from, to, frame) => {
+      if (from === writer.id && to === away.id && typeOf(frame) === 'Store') sent++
+      return false
+    }
+    ring.heal()
+    await ring.until('they have arrived', () => KEYS.every((key) => replicaAt(away, key)[0] === 'late'))
+    await ring.pass(60_000)
+    expect([sent, nodeOf(writer).replica.hints.pending, writer.disk.hints.size]).toEqual([3, 0, 12])
+    expect(nodeOf(writer).coordinator.synced).toBe(true)
+    if (then === 'notes it later') writer.storage.failing = undefined
+    else {
+      ring.crash(writer)
+      await ring.pass(3000)
+      await ring.reopen(writer)
+    }
+    await ring.until('the rows are gone', () => writer.disk.hints.size === 0)
+    expect(sent).toBe(then === 'notes it later' ? 3 : 6)
+  },
+)

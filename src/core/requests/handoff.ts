@@ -53,6 +53,7 @@ export class Handoff {
       for (const home of this.replica.hints.homes()) this.deliverTo(home)
       // A put that began before a change of the placement may leave its hints after everything was re-routed.
       if (this.replica.hints.homes().some((home) => !this.canReceive(home))) this.reroute().catch(this.onError)
+      this.replica.noteTargets().catch(this.onError)
     })
   }
 
@@ -207,7 +208,10 @@ export class Handoff {
         },
       }),
     )
-    await this.replica.commitTargets(updates)
+    await this.replica.commitTargets(updates, () => {
+      for (const { done } of updates) done()
+      return () => this.forgetUnusable(keys)
+    })
     for (const _ of damaged) this.onError(new StorageFailure('corrupt', 'a hint is damaged; it is dropped'))
   }
 }

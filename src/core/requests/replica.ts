@@ -67,6 +67,7 @@ export class Replica {
   readonly pressure: Pressure
   /** Partitions with a write whose outcome is unknown: it may be on the disk and not in the tree. */
   private readonly doubtful = new Set<Partition>()
+  private readonly unnoted: (() => Promise<void>)[] = []
 
   constructor(
     readonly storage: Storage,
@@ -108,6 +109,7 @@ export class Replica {
     this.forest.clear()
     this.hints.clear()
     this.doubtful.clear()
+    this.unnoted.length = 0
   }
 
   /** True without a look at the disk when there is certainly nothing here. */
@@ -153,6 +155,8 @@ export class Replica {
     )
     await this.commitTargets(hints, () => {
       for (const key of done) this.hints.relieve(key, homes)
+      const again = delivered.map(({ key, container }) => ({ key, container: withoutValues(container) }))
+      return () => this.hintDelivered(again, homes)
     })
   }
 
@@ -192,26 +196,32 @@ export class Replica {
         return current && !dominates(kept, decodeIfPossible(current.container)) ? current : undefined
       },
     })
-    await this.commitTargets([hint])
+    await this.commitTargets([hint], () => {
+      hint.done()
+      return () => this.retargetHint(key, homes, kept)
+    })
   }
 
   /**
-   * Commits for which homes the hints are, or that there are none. A full disk may refuse even that; it counts in memory then, and after a restart they go
-   * where they have been already, which changes nothing there.
-   * @param inMemory what to do in that case.
+   * Commits for which homes the hints are, or that there are none. A full disk may refuse even that; it counts in memory then, and is noted later: should
+   * the node be opened anew before, hints go where they have been already, which changes nothing there.
+   * @param whenFull makes it so in memory, and returns what notes it.
    */
   async commitTargets(
     hints: { update: HintUpdate; done: () => void }[],
-    inMemory = () => {
-      for (const hint of hints) hint.done()
-    },
+    whenFull: () => () => Promise<void>,
   ): Promise<void> {
     try {
       await this.commit([], hints, 'relaxed')
     } catch (error) {
       if (!isQuota(error)) throw error
-      inMemory()
+      this.unnoted.push(whenFull())
     }
+  }
+
+  /** What a full disk could not note of hints, now that it may have room. */
+  async noteTargets(): Promise<void> {
+    while (this.unnoted.length > 0 && !this.pressure.refusesHints) await this.unnoted.shift()?.()
   }
 
   /**
@@ -311,6 +321,11 @@ export class Replica {
 
 function written(key: StoreKey, container: Container): { container: Uint8Array; digest: Digest; live: boolean } {
   return { container: encodeContainer(container), digest: digestOf(key, container), live: isLive(container) }
+}
+
+/** All that it takes to tell what it replaces. */
+function withoutValues({ siblings, context }: Container): Container {
+  return { siblings: siblings.map((sibling) => ({ ...sibling, value: undefined })), context }
 }
 
 function decodeBoth(record: Uint8Array | undefined, hint: Uint8Array | undefined): Container {
