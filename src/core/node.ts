@@ -3,10 +3,10 @@
  * them: start, end, and a disk that was lost. Start order matters: what the disk knows is loaded before the first frame can arrive.
  */
 import { Background } from './background.js'
+import { Bookkeeping } from './bookkeeping.js'
 import { Emitter } from './emitter.js'
 import {
   type Address,
-  type CancelTimer,
   type Clock,
   MAX_TTL_MS,
   type Random,
@@ -87,7 +87,6 @@ export interface NodeEvents extends Pick<CoordinatorEvents, 'repair' | 'refused'
   forgetting: StoreKey[]
 }
 
-const PERSIST_DELAY_MS = 200
 const MAX_ADDRESSES = 10_000
 const REFRESH_WITHIN_MS = 1000
 const LIFE_LENGTH = 8
@@ -117,7 +116,7 @@ export class Node {
   private readonly reaping: Reaping
   private readonly minter: Minter
   private readonly forgettings = new Forgettings()
-  private persisting: CancelTimer | undefined
+  private readonly bookkeeping: Bookkeeping
   private stopped = false
   /** What adoptions are taking over just now; they do not reject. */
   private readonly takings = new Set<Promise<void>>()
@@ -199,9 +198,18 @@ export class Node {
       onError,
     )
     // Before anything else hears that the peer is up: whoever is connected is a member.
-    this.peers.events.on('greeted', (record) => this.membership.absorb([record], record.node, true))
+    this.peers.events.on('greeted', (record) => this.membership.absorb([record], record.node))
     this.peers.events.on('replaced', ({ node, incarnation }) => this.membership.wasReplacedAs(incarnation, node))
-    this.peers.events.on('accepted', (other) => this.membership.wasTold(other))
+    this.bookkeeping = new Bookkeeping(
+      storage,
+      clock,
+      () => [
+        ['members', this.membership.encoded()],
+        ['heard', this.membership.encodedHeard()],
+        ['complete', this.duties.encoded()],
+      ],
+      onError,
+    )
     this.replica = new Replica(storage, address, clock)
     // As nobody relies on them, a disk that refuses them is no news.
     this.copies = new Copies(storage, clock, tuning.maxCopiesBytes, environment.attic, () => {}, onError)
@@ -212,7 +220,7 @@ export class Node {
       this.membership,
       tuning.partitions,
       (partition) => this.replica.forest.recordsIn(partition),
-      () => this.persistSoon(),
+      () => this.bookkeeping.changed(),
     )
     this.gossip = new Gossip(this.membership, this.peers, clock, random, tuning.gossipIntervalMs)
     this.interests = new Interests(this.replica, this.peers, clock)
@@ -252,6 +260,7 @@ export class Node {
       this.background,
       clock,
       tuning,
+      () => this.bookkeeping.isWritten,
       async (keys) => {
         this.forgettings.note(keys)
         this.events.emit('forgetting', keys)
@@ -377,7 +386,7 @@ export class Node {
     membership.events.on('changed', (records) => {
       for (const record of records) events.emit('member', record)
       this.environment.transport.want(membership.placed())
-      this.persistSoon()
+      this.bookkeeping.changed()
       this.gossip.spread()
     })
     membership.events.on('placement', ({ joined }) => {
@@ -395,6 +404,8 @@ export class Node {
     })
     membership.events.on('replaced', () => {
       this.duties.distrustAll()
+      // A restart in the next moment must know it too.
+      void this.bookkeeping.keep()
       // Not from the first one that is met: it may have come back as well, and not have heard yet that it was replaced.
       this.transfers.fillSoon()
     })
@@ -454,7 +465,7 @@ export class Node {
       progress: (keys, left) => this.events.emit('adoption', { node: orphan.node, keys, left }),
     })
     // Before the disk is deleted: that the node has left must not be forgotten with this tab.
-    await this.persist()
+    await this.bookkeeping.write()
     await replica.flush()
     this.events.emit('status', undefined)
   }
@@ -482,7 +493,7 @@ export class Node {
   async stop(): Promise<void> {
     if (this.stopped) return
     this.stopped = true
-    this.persisting?.()
+    this.bookkeeping.stop()
     for (const part of [
       this.gossip,
       this.handoff,
@@ -497,29 +508,7 @@ export class Node {
     this.peers.stop()
     await this.copies.stop().catch(() => {})
     // Bookkeeping only: a full disk must not keep a tab from closing.
-    await this.persist().catch((error) => this.report(error))
-  }
-
-  /** Member records and completed duties change in bursts; writing them down once per burst is enough. */
-  private persistSoon(): void {
-    if (this.persisting || this.stopped) return
-    this.persisting = this.environment.clock.setTimer(PERSIST_DELAY_MS, () => {
-      this.persisting = undefined
-      this.persist().catch((error) => this.report(error))
-    })
-  }
-
-  private async persist(): Promise<void> {
-    await this.environment.storage.commit(
-      {
-        meta: [
-          ['members', this.membership.encoded()],
-          ['heard', this.membership.encodedHeard()],
-          ['complete', this.duties.encoded()],
-        ],
-      },
-      'relaxed',
-    )
+    await this.bookkeeping.keep()
   }
 
   /** Tells of what nobody waits for; that a node which has stopped, or leaves, takes up no more is no news. */

@@ -45,6 +45,8 @@ const STOOD_STILL_MS = 5000
 /** For so long it counts that a peer came with nothing: later it may have more. */
 const JUST_COME_MS = 500
 const MAX_SAID_EMPTY = 1000
+/** More than a ring has members, in all their lives. */
+const MAX_FIRST_MET = 10_000
 /** The browser calls a hidden tab's timers once in a second. */
 const HIDDEN_LAG_MS = 1000
 
@@ -71,8 +73,6 @@ export interface PeerEvents {
   replaced: { node: NodeId; incarnation: number }
   /** Others had said that it came with nothing; itself, it does not say so. */
   brings: NodeId
-  /** It answers this node's first frame: it has accepted its Hello. */
-  accepted: NodeId
   /** It answers: it was greeted, or is no longer suspected. */
   up: NodeId
   /** It is suspected, or its session has ended. */
@@ -103,6 +103,8 @@ export class Peers {
   private readonly emptySince = new Map<NodeId, number>()
   /** The same of nodes that others have greeted, and this one has not yet. */
   private readonly saidEmptySince = new Map<NodeId, number>()
+  /** The life in which each was met last, and whether it held nothing when that was first. */
+  private readonly firstMet = new Map<NodeId, { life: string | undefined; empty: boolean }>()
   /** Frames of linked peers whose Hello has not come yet. */
   private readonly early = new Map<NodeId, Uint8Array[]>()
   private readonly pending = new Map<number, Pending>()
@@ -159,6 +161,11 @@ export class Peers {
   /** As `cameEmpty`, by its own word: only that is passed on. */
   saidItIsEmpty(node: NodeId): boolean {
     return this.isJustNow(this.emptySince.get(node))
+  }
+
+  /** It held nothing when this node met it, in the life in which it was here last: what it has, it got while this node was there. */
+  beganEmpty(node: NodeId): boolean {
+    return this.firstMet.get(node)?.empty ?? false
   }
 
   /** Others have just greeted these, and say that they hold nothing. */
@@ -415,17 +422,23 @@ export class Peers {
     const wasSaidEmpty = this.saidEmptySince.delete(from)
     this.emptySince.delete(from)
     if (hello.empty) this.emptySince.set(from, this.clock.now())
+    this.noteFirstMet(from, hello)
     if (hello.member?.node === from) this.events.emit('greeted', hello.member)
     if (hello.replaced !== undefined) this.events.emit('replaced', { node: from, incarnation: hello.replaced })
     if (wasSaidEmpty && !hello.empty) this.events.emit('brings', from)
     this.setReachable(from, session, true)
     // The first answer tells the round-trip time, by which coordinators choose.
-    void this.request(from, { type: 'Ping', lag: this.detector.lagMs }, 5000).then((reply) => {
-      if (reply) this.events.emit('accepted', from)
-    })
+    void this.request(from, { type: 'Ping', lag: this.detector.lagMs }, 5000)
     const early = this.early.get(from) ?? []
     this.early.delete(from)
     for (const frame of early) this.receive(from, frame)
+  }
+
+  private noteFirstMet(node: NodeId, { life, empty = false }: MessageOf<'Hello'>): void {
+    const met = this.firstMet.get(node)
+    if (met && met.life === life) return
+    if (this.firstMet.size >= MAX_FIRST_MET) this.firstMet.clear()
+    this.firstMet.set(node, { life, empty })
   }
 
   private setReachable(node: NodeId, session: Session, reachable: boolean): void {

@@ -32,7 +32,7 @@ export interface Tuning {
   /** One batch of hints, of a transfer or of a comparison holds at most so many keys, and ends once it has so many bytes. */
   batchKeys: number
   batchBytes: number
-  /** Tombstones and long contexts younger than this are not offered for reaping. */
+  /** Tombstones and long contexts younger than this are not offered for reaping. Longer than a frame lives (30 s), but in tests. */
   reapAfterMs: number
   /** Looks for tombstones, expired values and stray copies this often. */
   scrubIntervalMs: number

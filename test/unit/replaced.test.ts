@@ -95,3 +95,45 @@ test('a tab that crashed while it left trusts nothing that it has, once it is ba
   expect(nodeOf(leaver).duties.filling().length).toBeGreaterThan(0)
   expect(await staleAt(ring, leaver, 1)).toEqual([])
 })
+
+// It was told once, and wrote down 200 ms later what it had to distrust; or never, where its disk was full.
+test.each(['closed', 'cut off'].flatMap((how) => [0, 1, 3, 10, 30, 100].map((ms) => [how, ms] as const)))(
+  'a tab that was replaced while %s, and crashes %i ms after it has heard so, denies nothing when it is back',
+  async (how, ms) => {
+    const ring = await openRing(3, { replaceAfterMs: 30_000 }, { noticeMs: 100, quiet: false })
+    const [tab, ...rest] = ring.tabs as [Tab, Tab, Tab]
+    await ring.pass(5000)
+    if (how === 'closed') ring.crash(tab)
+    else ring.partition([tab], rest)
+    await ring.pass(60_000)
+    await writeAll(ring, 'new', rest)
+    await ring.pass(5000)
+    if (how === 'closed') ring.world.begin(tab)
+    else ring.heal()
+    for (let i = 0; i < 5000 && !(tab.node && nodeOf(tab).duties.filling().length > 0); i++) await ring.pass(1)
+    await ring.pass(ms)
+    ring.crash(tab)
+    await ring.reopen(tab)
+    await ring.until('it is up', () => nodeOf(tab).peers.reachable().length === 2)
+    expect(await staleAt(ring, tab, 1)).toEqual([])
+  },
+)
+
+test('a tab with a full disk that was replaced while it was closed denies nothing, also after another reload', async () => {
+  const ring = await openRing(3, { replaceAfterMs: 30_000 }, { quiet: false })
+  const [tab, ...rest] = ring.tabs as [Tab, Tab, Tab]
+  await ring.pass(5000)
+  ring.crash(tab)
+  await ring.pass(60_000)
+  await writeAll(ring, 'new', rest)
+  await ring.pass(5000)
+  for (const ms of [20_000, 120_000]) {
+    ring.world.begin(tab)
+    if (tab.storage) tab.storage.failing = 'quota'
+    await ring.until('it is up', () => tab.node !== undefined && nodeOf(tab).peers.reachable().length === 2)
+    await ring.pass(ms)
+    expect(await staleAt(ring, tab, 1)).toEqual([])
+    ring.crash(tab)
+    await ring.pass(5000)
+  }
+})

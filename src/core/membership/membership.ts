@@ -118,15 +118,14 @@ export class Membership {
   /**
    * Merges records from gossip. Says so when others are wrong about this node (§4.8.1; refutation: SWIM).
    * @param from who tells: of itself, it is believed however far its incarnation is from what others have told.
-   * @param greeted it tells of itself in its Hello, before it can have heard of anything
    */
-  absorb(incoming: MemberRecord[], from?: NodeId, greeted = false): boolean {
+  absorb(incoming: MemberRecord[], from?: NodeId): boolean {
     const isCredible = ({ node, incarnation }: MemberRecord) =>
       node === from || incarnation <= (this.records.get(node)?.incarnation ?? incarnation) + MAX_AHEAD
-    return this.merge(incoming.filter(isCredible), from, greeted)
+    return this.merge(incoming.filter(isCredible), from)
   }
 
-  private merge(incoming: MemberRecord[], from?: NodeId, greeted = false): boolean {
+  private merge(incoming: MemberRecord[], from?: NodeId): boolean {
     const before = this.weights()
     const changed: MemberRecord[] = []
     let replaced: number | undefined
@@ -145,9 +144,7 @@ export class Membership {
       const winner = known && !isOverstated ? newerRecord(known, record) : record
       if (known && sameRecord(known, winner)) continue
       this.records.set(record.node, winner)
-      // Who tells so by gossip has heard of it: that is its refutation.
-      if (known && known.state !== 'up' && winner.state === 'up' && (greeted || record.node !== from))
-        this.cameBackFrom.set(record.node, known.incarnation)
+      if (known && known.state !== 'up' && winner.state === 'up') this.cameBackFrom.set(record.node, known.incarnation)
       this.leftSince.delete(record.node)
       if (winner.state === 'left') this.leftSince.set(record.node, this.clock.now())
       if (known?.state !== 'up') this.knownSince.set(record.node, this.clock.now())
@@ -167,17 +164,15 @@ export class Membership {
     return record && record.state !== 'up' ? record.incarnation : this.cameBackFrom.get(node)
   }
 
-  /** Others have known this node so in that incarnation. Its restart may have overridden their records before they came here; they remember. */
+  /**
+   * Others have known this node so in that incarnation. Its restart may have overridden their records before they came here; they remember, and say so
+   * whenever they greet it: whether it has noted that once is for itself to know, as its disk may have refused.
+   */
   wasReplacedAs(incarnation: number, teller: NodeId): void {
     // Of its present incarnation and later ones gossip tells, and the refutation is the answer.
     if (incarnation >= this.own.incarnation || incarnation <= (this.heard.get(teller) ?? 0)) return
     this.heard.set(teller, incarnation)
     this.events.emit('replaced', undefined)
-  }
-
-  /** It has accepted this node's Hello, which said so: it need not be told again. */
-  wasTold(node: NodeId): void {
-    this.cameBackFrom.delete(node)
   }
 
   /** Changes this node's own record: leaving, a new name. */

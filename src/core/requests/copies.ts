@@ -5,7 +5,7 @@
  *
  * Invariant: no copy outlives the tombstone of its key (see Reaping), so none can bring a deleted value back.
  */
-import type { Address, CancelTimer, Clock, Digest, Storage } from '../environment.js'
+import { type Address, type CancelTimer, type Clock, type Digest, type Storage, isQuota } from '../environment.js'
 import { type StoreKey, parseStoreKey } from '../ids.js'
 import { sameDigest } from '../sync/merkle.js'
 import { type Container, EMPTY_CONTAINER, mergeContainers } from '../versions/container.js'
@@ -48,6 +48,8 @@ export class Copies {
   private readonly unwritten = new Map<StoreKey, Kept>()
   /** What is on its way to the disk. Its row has a name already, and only the end of the commit makes it one that can be read. */
   private readonly beingWritten = new Map<StoreKey, Container>()
+  /** Rows that may be on the disk and are nobody's copy any more: each commit tries to remove them. */
+  private leftovers: Copy[] = []
   private bytes = 0
   /** Another number for each disk. */
   private disk = 0
@@ -69,7 +71,7 @@ export class Copies {
     for (const row of rows) {
       const key = row.slice(NUMBER_DIGITS + SIZE_DIGITS) as StoreKey
       const bytes = Number.parseInt(row.slice(NUMBER_DIGITS, NUMBER_DIGITS + SIZE_DIGITS), 36)
-      this.forget(key)
+      this.leftovers.push(...this.forget(key))
       this.add({ key, row, bytes, digest: undefined })
       this.nextNumber = Number.parseInt(row.slice(0, NUMBER_DIGITS), 36) + 1
     }
@@ -165,6 +167,7 @@ export class Copies {
     this.disk++
     this.copies.clear()
     this.beingWritten.clear()
+    this.leftovers = []
     this.bytes = 0
   }
 
@@ -217,18 +220,30 @@ export class Copies {
     }
   }
 
-  /** Takes place on the disk after it has in memory: if the disk refuses, what was written is not there, and what was given up still is. */
-  private async commit(rows: [string, Uint8Array][], written: Copy[], givenUp: Copy[]): Promise<void> {
+  /**
+   * Takes place on the disk after it has in memory: if the disk refuses, what was written is not there, and what was given up still is. Where nobody knows
+   * what became of it, both may be there.
+   */
+  private async commit(rows: [string, Uint8Array][], written: Copy[], abandoned: Copy[]): Promise<void> {
+    const { disk, leftovers } = this
+    const givenUp = [...abandoned, ...leftovers]
     if (rows.length === 0 && givenUp.length === 0) return
-    const { disk } = this
+    this.leftovers = []
     const removals = givenUp.map(({ row }): [string, undefined] => [row, undefined])
     try {
       await this.storage.commit({ copies: [...rows, ...removals] }, 'relaxed')
     } catch (error) {
       if (disk === this.disk) {
-        for (const copy of written) if (this.copies.get(copy.key) === copy) this.forget(copy.key)
-        for (const copy of givenUp)
-          if (!written.includes(copy) && !this.copies.has(copy.key)) this.add({ ...copy, digest: undefined })
+        this.leftovers.push(...leftovers)
+        for (const copy of written) {
+          if (this.copies.get(copy.key) === copy) this.forget(copy.key)
+          if (!isQuota(error)) this.leftovers.push(copy)
+        }
+        for (const copy of abandoned) {
+          if (written.includes(copy)) continue
+          if (this.copies.has(copy.key)) this.leftovers.push(copy)
+          else this.add({ ...copy, digest: undefined })
+        }
       }
       throw error
     }

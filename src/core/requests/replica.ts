@@ -67,7 +67,11 @@ export class Replica {
   readonly pressure: Pressure
   /** Partitions with a write whose outcome is unknown: it may be on the disk and not in the tree. */
   private readonly doubtful = new Set<Partition>()
+  /** The same of hints: rows that may be on the disk and not in the index. */
+  private readonly doubtfulHints = new Map<StoreKey, object>()
+  /** What a full disk could not note of hints. */
   private readonly unnoted: (() => Promise<void>)[] = []
+  private isNoting = false
 
   constructor(
     readonly storage: Storage,
@@ -109,6 +113,7 @@ export class Replica {
     this.forest.clear()
     this.hints.clear()
     this.doubtful.clear()
+    this.doubtfulHints.clear()
     this.unnoted.length = 0
   }
 
@@ -204,7 +209,7 @@ export class Replica {
 
   /**
    * Commits for which homes the hints are, or that there are none. A full disk may refuse even that; it counts in memory then, and is noted later: should
-   * the node be opened anew before, hints go where they have been already, which changes nothing there.
+   * the node be opened anew before, hints go where they have been already, and until then no deletion is forgotten that they could undo.
    * @param whenFull makes it so in memory, and returns what notes it.
    */
   async commitTargets(
@@ -219,9 +224,18 @@ export class Replica {
     }
   }
 
-  /** What a full disk could not note of hints, now that it may have room. */
+  /** Notes what a full disk could not, now that it may have room. */
   async noteTargets(): Promise<void> {
-    while (this.unnoted.length > 0 && !this.pressure.refusesHints) await this.unnoted.shift()?.()
+    if (this.isNoting) return
+    this.isNoting = true
+    try {
+      while (this.unnoted.length > 0 && !this.pressure.refusesHints) {
+        await this.unnoted[0]?.()
+        this.unnoted.shift()
+      }
+    } finally {
+      this.isNoting = false
+    }
   }
 
   /**
@@ -269,12 +283,22 @@ export class Replica {
     this.forest.update(await this.storage.commit({ recount: [partition] }, 'relaxed'))
   }
 
-  /** Brings the trees in line with what became of writes that seemed to fail. */
+  /** Brings the trees and the index of hints in line with what became of writes that seemed to fail. */
   async clearDoubts(): Promise<void> {
     for (const partition of this.doubtful) {
       await this.recount(partition)
       this.doubtful.delete(partition)
     }
+    if (this.doubtfulHints.size === 0) return
+    const doubts = [...this.doubtfulHints]
+    const looks = doubts.map(([key]) => this.hints.tracked({ key, apply: (current) => current }))
+    await this.commit([], looks, 'relaxed')
+    for (const [key, doubt] of doubts) if (this.doubtfulHints.get(key) === doubt) this.doubtfulHints.delete(key)
+  }
+
+  /** There is a hint for it, or there may be one that the index does not know: after a restart it would be delivered. */
+  mayHaveHint(key: StoreKey): boolean {
+    return this.hints.has(key) || this.doubtfulHints.has(key) || this.unnoted.length > 0
   }
 
   private recordUpdate(
@@ -312,6 +336,7 @@ export class Replica {
       this.forest.update(await this.storage.commit({ records, hints: hints.map((hint) => hint.update) }, durability))
     } catch (error) {
       for (const { address } of records) this.doubtful.add(address.partition)
+      if (!isQuota(error)) for (const { update } of hints) this.doubtfulHints.set(update.key, {})
       this.pressure.commitFailed(error)
       throw error
     }

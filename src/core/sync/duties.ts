@@ -18,6 +18,8 @@ export class Duties {
   private standIns = new Set<Partition>()
   private readonly classes = new Set<ReplicationFactor>()
   private distrusted = 0
+  /** This node is the only one in the placement. */
+  private isAlone = false
   /** How often what was being fetched of them ceased to be all there is. */
   private readonly interrupted = new Map<Partition, number>()
 
@@ -57,12 +59,13 @@ export class Duties {
 
   /**
    * The placement may be another now. A partition that is new here has to be fetched; so has one of which this node holds nothing at all
-   * when others joined: they may come from a ring that has it.
+   * when others joined: they may come from a ring that has it. So may those whom a node meets that was alone, and what it wrote by itself says nothing of that.
    */
   placementChanged(joined: NodeId[]): void {
     const before = this.homes
     this.homes = new Set()
-    const alone = this.membership.placed().every((node) => node === this.self)
+    const wasAlone = this.isAlone
+    this.isAlone = this.membership.placed().every((node) => node === this.self)
     for (const n of this.classes) {
       for (const partition of this.partitionsOf(n)) {
         if (!this.routing.homesOf(partition).includes(this.self)) {
@@ -72,8 +75,8 @@ export class Duties {
           continue
         }
         this.homes.add(partition)
-        if (alone) this.whole.add(partition)
-        else if (joined.length > 0 && this.recordsIn(partition) === 0) this.doubt(partition)
+        if (this.isAlone) this.whole.add(partition)
+        else if (joined.length > 0 && (wasAlone || this.recordsIn(partition) === 0)) this.doubt(partition)
         else if (!before.has(partition) && before.size > 0 && !this.standIns.has(partition)) this.doubt(partition)
       }
     }
@@ -117,6 +120,11 @@ export class Duties {
     this.distrusted++
     this.whole.clear()
     this.changed()
+  }
+
+  /** In this life it has been without all of its data, or all of what others wrote. */
+  get hasBeenDistrusted(): boolean {
+    return this.distrusted > 0
   }
 
   /** Home or stand-in on duty, with all data: if there were something, this node would know, and its "not found" is a vote. */

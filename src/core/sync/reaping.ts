@@ -39,6 +39,8 @@ export class Reaping {
     private readonly background: Background,
     private readonly clock: Clock,
     private readonly tuning: Tuning,
+    /** A restart would know all members that this node knows: who forgets a deletion without asking one of them gets it back from that one. */
+    private readonly knowsForGood: () => boolean,
     /** These are about to be forgotten everywhere: nothing in memory may keep an older version of them either. */
     private readonly onAgreed: (keys: StoreKey[]) => Promise<void>,
     private readonly onError: (error: unknown) => void,
@@ -46,6 +48,10 @@ export class Reaping {
     replica.events.on('changed', ({ key, container }) => {
       this.candidates.delete(key)
       this.consider(key, container)
+    })
+    // What it has told others of its old versions may still be on its way to them: by the next round it has come, or is too old.
+    peers.events.on('up', () => {
+      for (const key of this.candidates.keys()) this.candidates.set(key, clock.now())
     })
     peers.handle(
       'Reap',
@@ -137,12 +143,13 @@ export class Reaping {
   private async agreeing(
     entries: { key: StoreKey; digest: Uint8Array }[],
   ): Promise<{ key: StoreKey; digest: Uint8Array }[]> {
+    if (!this.knowsForGood()) return []
     const containers = await this.replica.readEach(entries.map(({ key }) => key))
     const agreed = entries.filter(({ key, digest }, i) => {
       const container = containers[i]
       const theirs = digestsFromBytes(digest)[0]
       const { hints } = this.replica
-      if (hints.has(key) || hints.isUnderWay(key) || !theirs || !container) return false
+      if (this.replica.mayHaveHint(key) || hints.isUnderWay(key) || !theirs || !container) return false
       const absent = container.siblings.length === 0 && contextSize(container.context) === 0
       if (absent) return !this.routing.homes(key).includes(this.routing.self)
       return sameDigest(digestOf(key, container), theirs)

@@ -324,10 +324,16 @@ export class Transfers {
    */
   private isKnowable(partition: Partition, answered: readonly NodeId[]): boolean {
     const away = this.membership.placed().filter((node) => node !== this.routing.self && !answered.includes(node))
+    if (away.length === 0) return true
     if (away.some((node) => this.membership.silence(node) < this.silentMs)) return false
+    // What one of them had before they met, nobody else need have.
+    if (!away.every((node) => this.peers.beganEmpty(node))) return false
     const n = replicationOf(partition, this.routing.partitions)
     invariant(n !== undefined, 'a partition belongs to a replication class')
-    const copies = n === 'all' ? this.membership.placed().length : n
-    return away.length <= copies / 2
+    const members = this.membership.placed().length
+    const copies = n === 'all' ? members : Math.min(n, members)
+    // Of what it acknowledged itself, it may have lost some.
+    const lacking = away.length + (this.duties.hasBeenDistrusted ? 1 : 0)
+    return lacking <= copies / 2
   }
 }
