@@ -330,10 +330,8 @@ export class Transfers {
     if (!away.every((node) => this.peers.beganEmpty(node))) return false
     const n = replicationOf(partition, this.routing.partitions)
     invariant(n !== undefined, 'a partition belongs to a replication class')
-    const members = this.membership.placed().length
-    const copies = n === 'all' ? members : Math.min(n, members)
+    const hasCopies = n === 'all' || n > 1
     // Of what it acknowledged itself, it may have lost some.
-    const lacking = away.length + (this.duties.hasBeenDistrusted ? 1 : 0)
-    return lacking <= copies / 2
+    return hasCopies && away.length === 1 && !this.duties.hasBeenDistrusted
   }
 }
