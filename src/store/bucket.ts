@@ -342,7 +342,11 @@ export class Bucket<V = AnyValue> {
     const { met, sloppy, answers, needed, acks, hintedFor, refused, storageError } = reached
     if (refused) throw new SiblingLimitError(key, this.inside.node.options.tuning.maxSiblings)
     // In one place at least it is durable, if only at a peer.
-    if (storageError !== undefined && acks.length === 0) throw publicError(storageError)
+    if (storageError !== undefined) {
+      if (acks.length === 0) throw publicError(storageError)
+      // It resolves by what others confirm: nothing else would tell that this tab holds no copy of it.
+      this.inside.onError(storageError)
+    }
     if (strictQuorum && !met) {
       throw new QuorumError(
         `${answers} of ${needed} home nodes confirmed the ${verb} of ${JSON.stringify(key)} in time. Its outcome is unknown: it may still take effect.`,

@@ -98,6 +98,12 @@ export function toEntry(
 function merged(merge: Merge, siblings: AnyValue[]): AnyValue {
   // A list of its own: it may sort it in place.
   const value: unknown = merge([...siblings])
+  if (value instanceof Promise) {
+    value.catch(() => {})
+    throw new ValueError(
+      'The merge of this bucket gave a Promise. It has to give the value at once: every read calls it.',
+    )
+  }
   if (typeof value === 'function')
     throw new ValueError(
       'The merge of this bucket gave a function. Ready-made ones are made by a call: union(), and not union.',

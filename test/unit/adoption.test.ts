@@ -84,3 +84,19 @@ describe('a tab that leaves while it adopts', () => {
     for (const key of keys) expect(await ring.client(leaver).get(key)).toEqual([key])
   })
 })
+
+// It counted as one that leaves from then on, and lost its place, with all that it had where nobody asks.
+test('a closed tab for whose data there is no room stays a member, and is adopted later', async () => {
+  const ring = await openRing(4, {}, { quiet: false })
+  const [adopter, orphan] = [ring.tab(0), ring.tab(3)]
+  await ring.client(orphan).put('k', 'value', { w: 3 })
+  await ring.world.close(orphan)
+  const node = nodeOf(adopter)
+  node.replica.pressure.note({ usage: 96, quota: 100 })
+  await expect(ring.await(ring.world.adopt(adopter, node, orphan))).rejects.toMatchObject({ kind: 'quota' })
+  await ring.pass(5000)
+  expect(ring.tabs.slice(0, 3).map((tab) => nodeOf(tab).membership.get(orphan.id)?.state)).toEqual(['up', 'up', 'up'])
+  node.replica.pressure.note({ usage: 50, quota: 100 })
+  await ring.adopt(adopter, orphan)
+  expect(await ring.client(adopter).get('k', { r: 3 })).toEqual(['value'])
+})

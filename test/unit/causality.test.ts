@@ -84,6 +84,24 @@ test('a merge that sorts its siblings in place leaves those of the entry as they
   expect((await answerOf(ring, a.get('k'))).value).toBe('two')
 })
 
+// The Promise was the value, and where it rejected, that was an error of the page which nobody had caused.
+test('a merge that gives a Promise fails, as one that throws', async () => {
+  const ring = await openRing(3)
+  const merge = (async () => {
+    throw new RangeError('late')
+  }) as never
+  const { store, errors } = storeAt(ring.tab(0), { buckets: { slow: { merge } } })
+  const bucket = store.bucket('slow')
+  for (const value of [1, 2]) await answerOf(ring, bucket.put('k', value, { context: null }))
+  await expect(answerOf(ring, bucket.get('k'))).rejects.toThrow('gave a Promise')
+  const scan = bucket.scan()
+  const all = (async () => {
+    for await (const { siblings } of scan) expect(siblings).toEqual([1, 2])
+  })()
+  await answerOf(ring, all)
+  expect(errors.map(String)).toEqual([expect.stringContaining('gave a Promise')])
+})
+
 // The first of very many had been read long before the last, and the application had written that key again meanwhile.
 test('getMany gives no version that is older than what the handle has written by the time it answers', async () => {
   const ring = await openRing(3)

@@ -45,3 +45,17 @@ test('a put that rejected, as nobody has taken it, is shown by no get', async ()
   await passing(ring, 2000)
   expect((await answerOf(ring, store.get('k'))).value).toBeUndefined()
 })
+
+// Nobody was told: the calls resolved by what others confirmed.
+test('a tab whose own disk is full says so, once a minute, also where its puts resolve', async () => {
+  const ring = await openRing(3, {}, { quiet: false })
+  const tab = ring.tab(0)
+  const { store, errors } = storeAt(tab)
+  if (!tab.storage) throw new Error('it is open')
+  tab.storage.failing = 'quota'
+  for (let i = 0; i < 5; i++) {
+    const { acks } = await answerOf(ring, store.put(`k${i}`, 'value'))
+    expect([acks.length > 0, acks.includes(tab.id)]).toEqual([true, false])
+  }
+  expect(errors).toMatchObject([{ name: 'StorageError', reason: 'quota' }])
+})
