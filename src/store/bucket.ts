@@ -41,6 +41,14 @@ const MANY_PUT_OPTIONS = ['w', 'quorum', 'durability', 'signal']
 const PUT_OPTIONS = [...MANY_PUT_OPTIONS, 'context']
 const UPDATE_OPTIONS = [...MANY_PUT_OPTIONS, 'r']
 
+/** What a read makes of a key, until the application gets it. */
+interface Found<V> {
+  name: StoreKey
+  entry: Entry<V>
+  /** The versions that the entry shows. */
+  seen: Container
+}
+
 /** Attempts of one update when this tab keeps writing the same key. */
 const MAX_ATTEMPTS = 10
 
@@ -68,14 +76,20 @@ export class Bucket<V = AnyValue> {
     const name = this.key(key)
     const { r, strictQuorum, signal } = this.getOptions(options, GET_OPTIONS)
     signal?.throwIfAborted()
-    const entry = await this.inside.lifetime.whileOpen(this.read(name, r, strictQuorum, signal), signal)
-    return this.whole(entry)
+    const found = await this.inside.lifetime.whileOpen(this.read(name, r, strictQuorum), signal)
+    return this.given(this.whole(found))
   }
 
   /** A caller of get() expects one value; silently taking the first sibling would hide the failed merge. @throws what the merge threw */
-  private whole(entry: Entry<V>): Entry<V> {
-    const mergeError = mergeErrorOf(entry)
+  private whole(found: Found<V>): Found<V> {
+    const mergeError = mergeErrorOf(found.entry)
     if (mergeError !== undefined) throw mergeError
+    return found
+  }
+
+  /** The application gets the entry now, and no sooner has it read that: what nobody is shown, the next put must not replace. */
+  private given({ name, entry, seen }: Found<V>): Entry<V> {
+    this.inside.session.knew(name, seen.context)
     return entry
   }
 
@@ -140,20 +154,18 @@ export class Bucket<V = AnyValue> {
 
   /** Entries in the order of the keys. */
   async getMany(keys: Iterable<string>, options?: GetCallOptions): Promise<Entry<V>[]> {
-    const { signal } = this.getOptions(options, GET_OPTIONS)
+    const { r, strictQuorum, signal } = this.getOptions(options, GET_OPTIONS)
     // A text is an iterable of texts as well, and never meant as one.
     if (typeof keys === 'string' || !isIterable(keys)) throw new OptionError('keys', 'give a list of keys.')
-    const { session } = this.inside
-    const read = async (key: string) => {
-      const entry = await this.get(key, options)
-      return { entry, seen: session.seenOf(this.key(key)) }
-    }
-    const found = await this.many(keys, read, signal)
+    const read = async (key: string) => this.whole(await this.read(this.key(key), r, strictQuorum))
+    const all = await this.many(keys, read, signal)
     // The first ones are old by now where the handle has read or written the key meanwhile.
-    return found.map(({ entry, seen }) => {
-      const now = session.seenOf(this.key(entry.key))
-      return now === undefined || now === seen ? entry : this.whole(this.entry(this.key(entry.key), now, entry.quorum))
+    const latest = all.map((found) => {
+      const { name, entry, seen } = found
+      const now = this.inside.session.seenOf(name)
+      return now === undefined || now === seen ? found : this.whole(this.found(name, now, entry.quorum))
     })
+    return latest.map((found) => this.given(found))
   }
 
   /** Receipts in the order of the pairs. When one put fails, the others go on; the first failure rejects. */
@@ -187,7 +199,10 @@ export class Bucket<V = AnyValue> {
       {
         interest: key === undefined ? { prefix: this.prefix() + prefix } : { key: this.key(key) },
         inside: this.inside,
-        read: async (name) => this.tolerant(await this.read(name, this.settings.r, false)),
+        read: async (name, ended) => {
+          const reading = this.read(name, this.settings.r, false)
+          return this.tolerant(await this.inside.lifetime.whileOpen(reading, ended))
+        },
         scan: (ended) => this.scan({ prefix, signal: ended }),
         storeKey: (name) => this.key(name),
       },
@@ -226,7 +241,7 @@ export class Bucket<V = AnyValue> {
       (range) => node.coordinator.scan(range, n, { r, strictQuorum: false }),
       ({ key: name, container, outcome }) => {
         try {
-          return this.tolerant(this.entry(name, container, outcome))
+          return this.tolerant(this.found(name, container, outcome))
         } catch (error) {
           if (!(error instanceof ValueError)) throw error
           // As for a record that is damaged everywhere: one value that nobody can read must not hide all others.
@@ -249,15 +264,13 @@ export class Bucket<V = AnyValue> {
     return bucketPrefix(this.settings.n, this.settings.name)
   }
 
-  private async read(name: StoreKey, r: number, strictQuorum: boolean, signal?: AbortSignal): Promise<Entry<V>> {
+  private async read(name: StoreKey, r: number, strictQuorum: boolean): Promise<Found<V>> {
     const { node, turns } = this.inside
     const breath = turns.breath()
     if (breath !== undefined) await breath
     const outcome = await node.coordinator.get(name, { r, strictQuorum }).catch((error) => {
       throw publicError(error)
     })
-    // What nobody is told of has not been read: the next put must not replace it.
-    signal?.throwIfAborted()
     const { met, answers, needed } = outcome
     if (strictQuorum && !met)
       throw new QuorumError(
@@ -266,23 +279,23 @@ export class Bucket<V = AnyValue> {
         needed,
         'none',
       )
-    return this.entry(name, outcome.container, outcome)
+    return this.found(name, outcome.container, outcome)
   }
 
   /** @throws ValueError */
-  private entry(name: StoreKey, container: Container, quorum: Quorum): Entry<V> {
+  private found(name: StoreKey, container: Container, quorum: Quorum): Found<V> {
     const { room, session, conflicts, wallTime } = this.inside
-    const seen = session.saw(name, container)
+    const seen = session.found(name, container)
     const entry: Entry<V> = toEntry(room, name, seen, quorumOf(quorum), this.settings.merge, wallTime())
     if (entry.conflict) conflicts.look(name, seen)
-    return entry
+    return { name, entry, seen }
   }
 
   /** A key at which the merge fails is among others here: it is shown as a conflict, with all its versions, and the failure told. */
-  private tolerant(entry: Entry<V>): Entry<V> {
-    const mergeError = mergeErrorOf(entry)
+  private tolerant(found: Found<V>): Entry<V> {
+    const mergeError = mergeErrorOf(found.entry)
     if (mergeError !== undefined) this.inside.onError(mergeError)
-    return entry
+    return this.given(found)
   }
 
   private async write(
@@ -308,7 +321,7 @@ export class Bucket<V = AnyValue> {
     })
     const result = outcome.then((reached) => {
       const receipt = this.receipt(key, name, container.context, reached, strictQuorum, value ? 'put' : 'delete')
-      session.saw(name, container)
+      session.found(name, container)
       return receipt
     })
     session.began(name, container.context, result)

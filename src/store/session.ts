@@ -25,7 +25,7 @@ export class Session {
     return this.contexts.get(key)?.context ?? EMPTY_CONTEXT
   }
 
-  /** The next write descends from this. */
+  /** What the application was shown, or wrote: the next write descends from it. */
   knew(key: StoreKey, context: CausalContext): void {
     this.note(key, context, this.writesOf(key))
   }
@@ -52,8 +52,12 @@ export class Session {
     await Promise.allSettled(this.undecided.get(key) ?? [])
   }
 
-  /** Versions that the application has seen, or whose write was confirmed to it. @returns these together with all seen before. */
-  saw(key: StoreKey, container: Container): Container {
+  /**
+   * Versions that were read, or whose write was confirmed: no later read falls behind them. Whether the application comes to see them is another
+   * matter, and no write replaces them before `knew` says so.
+   * @returns these together with all found before.
+   */
+  found(key: StoreKey, container: Container): Container {
     const former = this.seen.get(key)
     const merged = mergeContainers(former?.container ?? EMPTY_CONTAINER, container)
     this.drop(key)
@@ -61,14 +65,13 @@ export class Session {
     this.seen.set(key, { container: merged, bytes })
     this.bytes += bytes
     for (const [oldest] of this.seen) {
-      if (this.bytes <= MAX_BYTES || oldest === key) break
+      if ((this.bytes <= MAX_BYTES && this.seen.size <= MAX_CONTEXTS) || oldest === key) break
       this.drop(oldest)
     }
-    this.knew(key, merged.context)
     return merged
   }
 
-  /** All versions of the key that have been seen, unless they have been let go of. */
+  /** All versions of the key that have been found, unless they have been let go of. */
   seenOf(key: StoreKey): Container | undefined {
     return this.seen.get(key)?.container
   }
@@ -79,7 +82,7 @@ export class Session {
     const siblings = former?.siblings.filter((sibling) => compareDots(sibling.dot, dot) !== 0) ?? []
     if (!former || siblings.length === former.siblings.length) return
     this.drop(key)
-    this.saw(key, { ...former, siblings })
+    this.found(key, { ...former, siblings })
   }
 
   /** All versions that are still in memory. */

@@ -15,7 +15,8 @@ export type WatchTarget = string | { prefix: string }
 export interface WatchContext {
   interest: Interest
   inside: StoreInside
-  read: (key: StoreKey) => Promise<Entry>
+  /** What it gives is about to be shown; rejects when the store closes or the signal aborts. */
+  read: (key: StoreKey, signal: AbortSignal) => Promise<Entry>
   scan: (signal: AbortSignal) => AsyncIterable<Entry>
   storeKey: (key: string) => StoreKey
 }
@@ -129,7 +130,7 @@ async function* follow(
       const [key] = pending
       if (key !== undefined) {
         pending.delete(key)
-        const entry = await lifetime.whileOpen(read(key), end.signal).catch((error) => {
+        const entry = await read(key, end.signal).catch((error) => {
           if (!isUnreadable(error)) throw error
           // It may be written anew, and others go on to change: the watch is not over.
           inside.onError(error)

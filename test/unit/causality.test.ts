@@ -1,7 +1,11 @@
 /** What a put without a context replaces: what its handle has been shown, all of it and nothing else. */
-import { expect, test } from 'vitest'
-import { type Tab, containerAt, nodeOf, openRing } from '../paper/ring.js'
+import { describe, expect, test } from 'vitest'
+import type { Bucket } from '../../src/store/bucket.js'
+import type { Store } from '../../src/store/store.js'
+import { type Ring, type Tab, containerAt, nodeOf, openRing } from '../paper/ring.js'
 import { answerOf, passing, storeAt } from './support/stores.js'
+
+type Verbs = Pick<Bucket<unknown>, 'get' | 'put' | 'getMany' | 'scan' | 'watch'>
 
 // The read went on without its caller, and what it found counted as seen.
 test('a get that was given up has shown nothing: a put after it stands beside what it would have shown', async () => {
@@ -19,6 +23,95 @@ test('a get that was given up has shown nothing: a put after it stands beside wh
   await answerOf(ring, b.put('k', 'from b'))
   const { siblings } = await answerOf(ring, a.get('k'))
   expect([...siblings].sort()).toEqual(['from a', 'from b'])
+})
+
+/** A ring in which the second tab has written a value; the stores of all three, the first one's first. */
+async function theirs(options: Parameters<typeof storeAt>[1] = {}) {
+  const ring = await openRing(3, {}, { quiet: false })
+  const [mine, other, third] = ring.tabs as [Tab, Tab, Tab]
+  const stores = [storeAt(mine, options), storeAt(other), storeAt(third)].map(({ store }) => store)
+  const [store, writer, reader] = stores as [Store, Store, Store]
+  await answerOf(ring, writer.put('k', 'theirs', { w: 3 }))
+  return { ring, mine, other, store, writer, reader }
+}
+
+/** As everybody else sees it after two puts of the tab. Once the first was confirmed, the second replaced what that had spared. */
+async function siblingsAfterPut(ring: Ring, store: Verbs, reader: Verbs): Promise<unknown[]> {
+  await answerOf(ring, store.put('k', 'first', { w: 3 }))
+  await answerOf(ring, store.put('k', 'mine', { w: 3 }))
+  return [...(await answerOf(ring, reader.get('k', { r: 3 }))).siblings].sort()
+}
+
+function throwing(): never {
+  throw new Error('no merge')
+}
+
+// All of these counted as read from the moment on when it was read, and the put replaced what nobody had been shown.
+describe('what was read and not shown is replaced by no put:', () => {
+  test('by a getMany that rejects because of another key', async () => {
+    const { ring, other, store, reader } = await theirs()
+    await ring.client(other).put('unreadable', 'not MessagePack', { w: 3 })
+    await expect(answerOf(ring, store.getMany(['k', 'unreadable']))).rejects.toThrow('cannot be read')
+    expect(await siblingsAfterPut(ring, store, reader)).toEqual(['mine', 'theirs'])
+  })
+
+  test('by a get of a version that this application cannot read', async () => {
+    const { ring, other, store } = await theirs()
+    await ring.client(other).put('unreadable', 'not MessagePack', { w: 3 })
+    await expect(answerOf(ring, store.get('unreadable'))).rejects.toThrow('cannot be read')
+    await answerOf(ring, store.put('unreadable', 'mine', { w: 3 }))
+    expect(await ring.client(other).get('unreadable', { r: 3 })).toHaveLength(2)
+  })
+
+  test('by a get whose merge fails', async () => {
+    const { ring, store, writer, reader } = await theirs({ buckets: { b: { merge: throwing } } })
+    await answerOf(ring, writer.bucket('b').put('k', 'one', { w: 3, context: null }))
+    await answerOf(ring, reader.bucket('b').put('k', 'two', { w: 3, context: null }))
+    await expect(answerOf(ring, store.bucket('b').get('k'))).rejects.toThrow('no merge')
+    expect(await siblingsAfterPut(ring, store.bucket('b'), reader.bucket('b'))).toEqual(['mine', 'one', 'two'])
+  })
+
+  test('by a watch that ends while it reads', async () => {
+    const { ring, mine, store, writer, reader } = await theirs()
+    const end = new AbortController()
+    const watch = store.watch('k', { signal: end.signal })
+    expect((await answerOf(ring, watch.next())).value).toMatchObject({ value: 'theirs' })
+    const next = watch.next().catch((error) => error)
+    await passing(ring, 500)
+    const { coordinator } = nodeOf(mine)
+    const get = coordinator.get.bind(coordinator)
+    coordinator.get = async (...asked) => {
+      end.abort(new Error('enough'))
+      return get(...asked)
+    }
+    await answerOf(ring, writer.put('k', 'later', { w: 3 }))
+    expect(await answerOf(ring, next)).toMatchObject({ message: 'enough' })
+    await passing(ring, 1000)
+    expect(await siblingsAfterPut(ring, store, reader)).toEqual(['later', 'mine'])
+  })
+})
+
+describe('what was shown is replaced by a put:', () => {
+  test.each<[what: string, show: (store: Verbs) => Promise<unknown>]>([
+    ['a get', (store) => store.get('k')],
+    ['a getMany', (store) => store.getMany(['k'])],
+    ['a scan', (store) => store.scan()[Symbol.asyncIterator]().next()],
+    ['a watch of the key', (store) => store.watch('k').next()],
+    ['a watch of everything', (store) => store.watch().next()],
+  ])('by %s', async (_, show) => {
+    const { ring, store, reader } = await theirs()
+    await answerOf(ring, show(store))
+    expect(await siblingsAfterPut(ring, store, reader)).toEqual(['mine'])
+  })
+
+  test('by a scan that shows all versions, as their merge fails', async () => {
+    const { ring, store, writer, reader } = await theirs({ buckets: { b: { merge: throwing } } })
+    await answerOf(ring, writer.bucket('b').put('k', 'one', { w: 3, context: null }))
+    await answerOf(ring, reader.bucket('b').put('k', 'two', { w: 3, context: null }))
+    const { value } = await answerOf(ring, store.bucket('b').scan()[Symbol.asyncIterator]().next())
+    expect(value?.siblings).toHaveLength(2)
+    expect(await siblingsAfterPut(ring, store.bucket('b'), reader.bucket('b'))).toEqual(['mine'])
+  })
 })
 
 // The handle forgot all that it knew of the key when others had agreed to forget what its long context says of replaced versions.

@@ -2,7 +2,13 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type ActorId, type StoreKey, storeKey } from '../../src/core/ids.js'
-import { type Container, type Sibling, mergeContainers, writtenContainer } from '../../src/core/versions/container.js'
+import {
+  type Container,
+  EMPTY_CONTAINER,
+  type Sibling,
+  mergeContainers,
+  writtenContainer,
+} from '../../src/core/versions/container.js'
 import { type CausalContext, EMPTY_CONTEXT, covers, descends, withDot } from '../../src/core/versions/context.js'
 import { Session } from '../../src/store/session.js'
 
@@ -20,6 +26,12 @@ const sibling = (actor: ActorId, counter: number, size = 1): Sibling => ({
 })
 const version = (actor: ActorId, counter: number, after: CausalContext = EMPTY_CONTEXT, size = 1): Container =>
   writtenContainer(after, sibling(actor, counter, size))
+/** What a read has found, and its application got. */
+function shown(session: Session, key: StoreKey, container: Container): Container {
+  const found = session.found(key, container)
+  session.knew(key, found.context)
+  return found
+}
 const dotsOf = (container: Container) => container.siblings.map(({ dot }) => dot)
 
 describe('writes that begin', () => {
@@ -47,7 +59,7 @@ describe('writes that begin', () => {
     const session = new Session()
     const before = session.writesOf(K)
     session.knew(K, withDot(EMPTY_CONTEXT, { actor: A, counter: 1 }))
-    session.saw(K, version(A, 1))
+    shown(session, K, version(A, 1))
     session.began(L, EMPTY_CONTEXT, DECIDED)
     expect(session.writesOf(K)).toBe(before)
     session.began(K, EMPTY_CONTEXT, DECIDED)
@@ -64,18 +76,27 @@ describe('a session', () => {
 
   test('lets a write descend from what it read, of that key only', () => {
     const session = new Session()
-    session.saw(K, version(A, 1))
+    shown(session, K, version(A, 1))
     expect(covers(session.contextOf(K), { actor: A, counter: 1 })).toBe(true)
     expect(session.knows(L)).toBe(false)
   })
 
+  test('never falls behind what was only found, and lets no write descend from it before it is shown', () => {
+    const session = new Session()
+    const found = session.found(K, version(A, 1))
+    expect([session.knows(K), session.contextOf(K)]).toEqual([false, EMPTY_CONTEXT])
+    expect(session.found(K, version(B, 1)).siblings).toHaveLength(2)
+    session.knew(K, found.context)
+    expect(session.contextOf(K)).toEqual(found.context)
+  })
+
   test('shows a refused version no more, and what else it has seen as before', () => {
     const session = new Session()
-    session.saw(K, version(A, 1))
-    session.saw(K, version(B, 1))
+    shown(session, K, version(A, 1))
+    shown(session, K, version(B, 1))
     session.refused(K, { actor: A, counter: 1 })
     session.refused(L, { actor: A, counter: 1 })
-    expect(dotsOf(session.saw(K, version(B, 1)))).toEqual([{ actor: B, counter: 1 }])
+    expect(dotsOf(shown(session, K, version(B, 1)))).toEqual([{ actor: B, counter: 1 }])
     expect(covers(session.contextOf(K), { actor: A, counter: 1 })).toBe(true)
     expect(session.knows(L)).toBe(false)
   })
@@ -91,21 +112,21 @@ describe('a session', () => {
   test('does not show a write that has only begun', () => {
     const session = new Session()
     session.began(K, withDot(EMPTY_CONTEXT, { actor: A, counter: 1 }), DECIDED)
-    expect(dotsOf(session.saw(K, version(B, 1)))).toEqual([{ actor: B, counter: 1 }])
+    expect(dotsOf(shown(session, K, version(B, 1)))).toEqual([{ actor: B, counter: 1 }])
   })
 
   test('shows its own write when a replica answers with what was before', () => {
     const session = new Session()
     const old = version(B, 1)
-    session.saw(K, version(A, 1, old.context))
-    expect(dotsOf(session.saw(K, old))).toEqual([{ actor: A, counter: 1 }])
+    shown(session, K, version(A, 1, old.context))
+    expect(dotsOf(shown(session, K, old))).toEqual([{ actor: A, counter: 1 }])
   })
 
   test('shows concurrent versions side by side until one is seen that descends from both', () => {
     const session = new Session()
-    session.saw(K, version(A, 1))
-    expect(session.saw(K, version(B, 1)).siblings).toHaveLength(2)
-    expect(dotsOf(session.saw(K, version(A, 2, session.contextOf(K))))).toEqual([{ actor: A, counter: 2 }])
+    shown(session, K, version(A, 1))
+    expect(shown(session, K, version(B, 1)).siblings).toHaveLength(2)
+    expect(dotsOf(shown(session, K, version(A, 2, session.contextOf(K))))).toEqual([{ actor: A, counter: 2 }])
   })
 
   test('never falls behind anything it has seen, in whatever order replicas answer', () => {
@@ -118,12 +139,12 @@ describe('a session', () => {
         const seen: Container[] = []
         for (const answer of answers) {
           seen.push(answer)
-          const shown = session.saw(K, answer)
+          const all = shown(session, K, answer)
           for (const former of seen) {
-            expect(descends(shown.context, former.context)).toBe(true)
-            expect(mergeContainers(shown, former)).toEqual(shown)
+            expect(descends(all.context, former.context)).toBe(true)
+            expect(mergeContainers(all, former)).toEqual(all)
           }
-          expect(session.contextOf(K)).toEqual(shown.context)
+          expect(session.contextOf(K)).toEqual(all.context)
         }
       }),
     )
@@ -131,13 +152,13 @@ describe('a session', () => {
 
   test('shows no version again that it is told to forget, and descends from it all the same', () => {
     const session = new Session()
-    session.saw(K, version(A, 1))
-    session.saw(L, version(A, 1))
+    shown(session, K, version(A, 1))
+    shown(session, L, version(A, 1))
     const context = session.contextOf(K)
     session.forgetVersions([K, storeKey(3, 'bucket', 'never seen')])
     expect(session.contextOf(K)).toEqual(context)
-    expect(session.saw(K, version(B, 1)).siblings).toHaveLength(1)
-    expect(session.saw(L, version(B, 1)).siblings).toHaveLength(2)
+    expect(shown(session, K, version(B, 1)).siblings).toHaveLength(1)
+    expect(shown(session, L, version(B, 1)).siblings).toHaveLength(2)
   })
 })
 
@@ -146,26 +167,32 @@ describe('a session of limited memory', () => {
 
   test('lets go of the versions seen longest ago, and keeps their contexts', () => {
     const session = new Session()
-    for (let i = 0; i < 20; i++) session.saw(keyOf(i), version(A, 1, EMPTY_CONTEXT, MIB))
-    expect(session.saw(keyOf(0), version(B, 1)).siblings).toHaveLength(1)
-    expect(session.saw(keyOf(19), version(B, 1)).siblings).toHaveLength(2)
+    for (let i = 0; i < 20; i++) shown(session, keyOf(i), version(A, 1, EMPTY_CONTEXT, MIB))
+    expect(shown(session, keyOf(0), version(B, 1)).siblings).toHaveLength(1)
+    expect(shown(session, keyOf(19), version(B, 1)).siblings).toHaveLength(2)
     expect(covers(session.contextOf(keyOf(1)), { actor: A, counter: 1 })).toBe(true)
   })
 
   test('keeps what was looked at again lately', () => {
     const session = new Session()
     for (let i = 0; i < 20; i++) {
-      session.saw(keyOf(i), version(A, 1, EMPTY_CONTEXT, MIB))
-      session.saw(keyOf(0), version(A, 1, EMPTY_CONTEXT, MIB))
+      shown(session, keyOf(i), version(A, 1, EMPTY_CONTEXT, MIB))
+      shown(session, keyOf(0), version(A, 1, EMPTY_CONTEXT, MIB))
     }
-    expect(session.saw(keyOf(0), version(B, 1)).siblings).toHaveLength(2)
+    expect(shown(session, keyOf(0), version(B, 1)).siblings).toHaveLength(2)
+  })
+
+  test('lets go of what was found longest ago also where it takes no room', () => {
+    const session = new Session()
+    for (let i = 0; i < 100_001; i++) session.found(keyOf(i), EMPTY_CONTAINER)
+    expect([session.seenOf(keyOf(0)), session.seenOf(keyOf(1))]).toEqual([undefined, EMPTY_CONTAINER])
   })
 
   test('counts a key once, however often it is seen', () => {
     const session = new Session()
-    session.saw(keyOf(0), version(A, 1, EMPTY_CONTEXT, MIB))
-    for (let i = 0; i < 50; i++) session.saw(keyOf(1), version(A, 1, EMPTY_CONTEXT, MIB))
-    expect(session.saw(keyOf(0), version(B, 1)).siblings).toHaveLength(2)
+    shown(session, keyOf(0), version(A, 1, EMPTY_CONTEXT, MIB))
+    for (let i = 0; i < 50; i++) shown(session, keyOf(1), version(A, 1, EMPTY_CONTEXT, MIB))
+    expect(shown(session, keyOf(0), version(B, 1)).siblings).toHaveLength(2)
   })
 
   test('remembers the contexts of very many keys, and lets go of those unused for longest', () => {

@@ -114,7 +114,7 @@ test.each([20, 300])(
     await ring.pass(ms)
     const get = async (r: number) => {
       const { container } = await nodeOf(writer).coordinator.get(named('k'), { r, strictQuorum: false })
-      session.saw(named('k'), container)
+      session.found(named('k'), container)
       return textsOf(container)
     }
     // One that is answered at once, and one that waits for what the put is waiting for.

@@ -96,7 +96,7 @@ export class Clients {
       ])
     // As the store does: to whom the put rejects, nothing was shown.
     if (refused || (!met && step.strict) || (acks.length === 0 && storageError !== undefined)) return
-    session.saw(key, container)
+    session.found(key, container)
     client.shown.set(key, (client.shown.get(key) ?? new Set()).add(write))
   }
 
@@ -178,7 +178,8 @@ export class Clients {
   /** Read your writes, monotonic reads (I7). */
   private sees({ session, shown }: Client, place: Place, key: StoreKey, container: Container): void {
     const { history, sights } = this.world
-    const merged = session.saw(key, container)
+    const merged = session.found(key, container)
+    session.knew(key, merged.context)
     history.judgeAnswer(key, merged, place.id)
     for (const write of shown.get(key) ?? []) {
       sights.saw(HELD_TO_SESSION)
