@@ -167,8 +167,11 @@ export const shapes = {
   AskComplete: shape(40, { partitions }),
   Complete: shape(41, { partitions }),
 
-  /** Do you hold exactly these (or nothing), and no older hint? */
-  Reap: shape(50, { entries: keyDigests, commit: flag }),
+  /**
+   * Do you hold exactly these (or nothing), and no older hint? `left`: of those that live, what will be left. Older builds do not say, and then nobody
+   * keeps a copy.
+   */
+  Reap: shape(50, { entries: keyDigests, commit: flag, left: optional(keyDigests) }),
   ReapReply: shape(51, { agreed: list(key, MAX_ENTRIES) }),
 
   /** What the sender's applications watch: store keys (exact) and prefixes of them. `added`: besides what it told before. */

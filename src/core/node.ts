@@ -42,7 +42,7 @@ import { addressOf } from './ring/partitions.js'
 import { AntiEntropy } from './sync/anti-entropy.js'
 import { Duties } from './sync/duties.js'
 import { Exchange } from './sync/exchange.js'
-import { Forgettings } from './sync/forgettings.js'
+import { type Agreed, Forgettings } from './sync/forgettings.js'
 import { Reaping } from './sync/reaping.js'
 import { Scrub } from './sync/scrub.js'
 import { Transfers } from './sync/transfers.js'
@@ -83,8 +83,8 @@ export interface NodeEvents extends Pick<CoordinatorEvents, 'repair' | 'refused'
   /** Keys taken over from the disk of a closed tab, and how many are left on it. */
   adoption: { node: NodeId; keys: number; left: number }
   sync: { peer: NodeId; pulled: number; pushed: number }
-  /** Sessions must not keep versions of these keys any longer: their deletion is about to be forgotten. */
-  forgetting: StoreKey[]
+  /** Sessions must not keep other versions of these keys than what is left: their replacement or deletion is about to be forgotten. */
+  forgetting: Agreed[]
 }
 
 const MAX_ADDRESSES = 10_000
@@ -261,10 +261,10 @@ export class Node {
       clock,
       tuning,
       () => this.bookkeeping.isWritten,
-      async (keys) => {
-        this.forgettings.note(keys)
-        this.events.emit('forgetting', keys)
-        await this.copies.drop(keys)
+      async (agreed) => {
+        this.forgettings.note(agreed.map(({ key }) => key))
+        this.events.emit('forgetting', agreed)
+        await this.copies.settle(agreed)
       },
       onError,
     )

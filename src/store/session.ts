@@ -4,6 +4,7 @@
  * many as fit.
  */
 import type { StoreKey } from '../core/ids.js'
+import { type Agreed, leftOf } from '../core/sync/forgettings.js'
 import { type Container, EMPTY_CONTAINER, compareDots, mergeContainers } from '../core/versions/container.js'
 import { type CausalContext, type Dot, EMPTY_CONTEXT, joinContexts } from '../core/versions/context.js'
 
@@ -91,11 +92,15 @@ export class Session {
   }
 
   /**
-   * Everybody is about to forget what these versions, or others that have replaced them, have replaced: shown once more, they would be news. What the
-   * next put descends from stays: a context cannot bring anything back, and without it the put would stand beside what was read.
+   * Everybody is about to forget what versions of these keys have replaced. Those that are left stay, with what is known of others that they have
+   * replaced; all others would be news if they were shown once more. What the next put descends from stays: a context cannot bring anything
+   * back, and without it the put would stand beside what was read.
    */
-  forgetVersions(keys: StoreKey[]): void {
-    for (const key of keys) this.drop(key)
+  forgetVersions(agreed: readonly Agreed[]): void {
+    for (const one of agreed) {
+      const former = this.seen.get(one.key)
+      if (former && !leftOf(former.container, one)) this.drop(one.key)
+    }
   }
 
   private note(key: StoreKey, context: CausalContext, writes: number): void {

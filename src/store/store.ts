@@ -94,7 +94,7 @@ export class Store extends EventTarget {
       onError: (error) => this.report(error),
     }
     this.root = new Bucket(this.inside, { name: '', merge: undefined, ttl: null, ...settings.defaults })
-    node.events.on('forgetting', (keys) => session.forgetVersions(keys))
+    node.events.on('forgetting', (agreed) => session.forgetVersions(agreed))
     node.events.on('refused', ({ key, dot }) => session.refused(key, dot))
     // What is still in memory need not be lost with the disk.
     node.events.on('reborn', () => node.coordinator.handBack(session.entries()))

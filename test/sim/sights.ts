@@ -58,7 +58,7 @@ export class Sights {
       if (left === 0) saw('a closed tab was adopted')
     })
     node.events.on('sync', ({ pulled, pushed }) => saw('Merkle sync moved data', pulled + pushed))
-    node.events.on('forgetting', (keys) => saw('a tombstone was forgotten', keys.length))
+    node.events.on('forgetting', (agreed) => saw('a tombstone was forgotten', agreed.length))
     node.events.on('member', ({ state }) => {
       if (state === 'asleep') saw('a member fell asleep')
       if (state === 'left') saw('a member left')

@@ -322,7 +322,7 @@ export class World {
     node.events.on('error', (error) => this.errors.push(error))
     this.sights.watch(place, node)
     if (place.options.config) return
-    node.events.on('forgetting', (keys) => this.history.forgot(keys))
+    node.events.on('forgetting', (agreed) => this.history.forgot(agreed.map(({ key }) => key)))
     node.transfers.events.on('released', ({ partition }) => place.releasedAt.set(partition, this.time.now))
     const markComplete = node.duties.markComplete.bind(node.duties)
     node.duties.markComplete = (partition, generation) => {

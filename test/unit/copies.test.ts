@@ -4,7 +4,8 @@ import { type ActorId, type StoreKey, storeKey } from '../../src/core/ids.js'
 import { Copies } from '../../src/core/requests/copies.js'
 import { addressOf } from '../../src/core/ring/partitions.js'
 import { type Container, writtenContainer } from '../../src/core/versions/container.js'
-import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
+import { EMPTY_CONTEXT, joinContexts, withDot } from '../../src/core/versions/context.js'
+import { digestOf } from '../../src/core/versions/encoding.js'
 import { Disk, SimulatedStorage } from '../sim/disk.js'
 import { VirtualClock } from '../support/virtual-clock.js'
 
@@ -169,5 +170,58 @@ describe('a copy that the disk has refused', () => {
     scene.copies.lost()
     await scene.clock.advance(1000)
     expect([scene.onDisk, scene.copies.size, scene.copies.has(KEY)]).toEqual([[], 0, false])
+  })
+})
+
+// It went with the context, though nobody had replaced what it shows.
+describe('a copy of a key that lives, whose long context is about to be forgotten', () => {
+  const others = withDot(EMPTY_CONTEXT, { actor: 'node_b____.BBBBBBBB' as ActorId, counter: 1 })
+  const long = (counter: number): Container => {
+    const { siblings, context } = version(counter)
+    return { siblings, context: joinContexts(context, others) }
+  }
+  const agreed = [{ key: KEY, left: digestOf(KEY, version(2)) }]
+
+  async function settle(scene: Scene): Promise<void> {
+    for (let phase = 0; phase < 2; phase++) {
+      const settled = scene.copies.settle(agreed)
+      await scene.clock.advance(1000)
+      await settled
+    }
+  }
+
+  test('stays, with as short a context as the homes have', async () => {
+    const scene = new Scene()
+    await scene.keep(KEY, long(2))
+    await settle(scene)
+    expect(await scene.read(KEY, scene.reopened())).toBe(2)
+    const found = scene.reopened().own(KEY)
+    await scene.clock.advance(10)
+    expect((await found).context).toEqual(version(2).context)
+  })
+
+  test('goes where it shows another version', async () => {
+    const scene = new Scene()
+    await scene.keep(KEY, long(1))
+    await settle(scene)
+    expect([scene.onDisk, scene.copies.has(KEY)]).toEqual([[], false])
+  })
+
+  test('goes where it cannot be read', async () => {
+    const scene = new Scene()
+    await scene.keep(KEY, long(2))
+    scene.storage.failingReads = 'unknown'
+    await settle(scene)
+    expect([scene.onDisk, scene.copies.has(KEY)]).toEqual([[], false])
+  })
+
+  test('is not put in the place of what comes meanwhile', async () => {
+    const scene = new Scene()
+    await scene.keep(KEY, long(2))
+    const settled = scene.copies.settle(agreed)
+    scene.copies.keep(KEY, version(3), true)
+    await scene.clock.advance(1000)
+    await settled
+    expect(await scene.read(KEY, scene.reopened())).toBe(3)
   })
 })

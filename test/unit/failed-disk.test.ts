@@ -15,7 +15,7 @@ test.each<Message>([
   { type: 'ListLeaves', leaves: [[partition, 0]] },
   { type: 'CheckKeys', keys: [named('k')] },
   { type: 'FetchPartitions', partitions: [partition], after: undefined },
-  { type: 'Reap', entries: [[named('k'), new Uint8Array(8)]], commit: false },
+  { type: 'Reap', entries: [[named('k'), new Uint8Array(8)]], commit: false, left: undefined },
 ])('$type is answered by Failed when the disk fails', async (message) => {
   const ring = await openRing(2, {}, { quiet: false })
   const [asker, asked] = [ring.tab(0), ring.tab(1)]

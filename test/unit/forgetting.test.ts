@@ -1,8 +1,9 @@
 /** Deletions that everybody has agreed to forget, and reads that began before that (seed 1096). */
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { Forgettings } from '../../src/core/sync/forgettings.js'
-import { type Ring, type Tab, named, nodeOf, openRing, replicaAt, textsOf } from '../paper/ring.js'
+import { type Ring, type Tab, containerAt, named, nodeOf, openRing, replicaAt, textsOf } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
+import { answerOf, passing, storeAt } from './support/stores.js'
 
 const SOON = { reapAfterMs: 1000 }
 
@@ -90,4 +91,81 @@ test('a context that is long because its versions need it asks for no agreement'
   await ring.pass(20_000)
   expect((await ring.client(ring.tab(0)).get('k', { r: 3 })).length).toBe(13)
   expect(ring.world.trace.sent.get('Reap') ?? 0).toBe(0)
+})
+
+describe('a key that lives and whose long context is shortened', () => {
+  /** A ring with a key that the lives of one home have written; and a tab that is none of its homes. */
+  async function written() {
+    const ring = await openRing(5, { reapAfterMs: 3000 })
+    const [writer] = ring.homes('k')
+    const [stranger] = ring.others('k') as [Tab]
+    let lives = 0
+    const write = async (times: number) => {
+      for (let i = 0; i < times; i++) {
+        ring.crash(writer)
+        await ring.reopen(writer)
+        await ring.until('it is up', () => nodeOf(writer).peers.reachable().length === 4)
+        await answerOf(ring, storeAt(writer).store.put('k', `life ${++lives}`, { w: 3 }))
+      }
+    }
+    const shortened = async () => {
+      const sizes = () => ring.homes('k').map((home) => containerAt(home, 'k').context.vector.size)
+      expect(Math.min(...sizes())).toBeGreaterThan(12)
+      await passing(ring, 15_000)
+      expect(sizes()).toEqual([1, 1, 1])
+    }
+    const alone = async () => {
+      ring.partition(
+        [stranger],
+        ring.tabs.filter((tab) => tab !== stranger),
+      )
+      await passing(ring, 10_000)
+    }
+    return { ring, stranger, write, shortened, alone }
+  }
+
+  // Every handle and every copy forgot it with its context: without the homes, the tab said that there was nothing.
+  test('is still read without its homes, by the handle that has written it and after a reload', async () => {
+    const { ring, stranger, write, shortened, alone } = await written()
+    await write(14)
+    const { store } = storeAt(stranger)
+    await answerOf(ring, store.get('k'))
+    await answerOf(ring, store.put('k', 'mine'))
+    await shortened()
+    await alone()
+    const { value, quorum } = await answerOf(ring, store.get('k'))
+    expect([value, quorum.met]).toEqual(['mine', false])
+    ring.crash(stranger)
+    await ring.reopen(stranger)
+    const later = await answerOf(ring, storeAt(stranger).store.get('k'))
+    expect([later.value, later.quorum.cached]).toEqual(['mine', true])
+  })
+
+  test('is still read without its homes when that has happened once more', async () => {
+    const { ring, stranger, write, shortened, alone } = await written()
+    const { store } = storeAt(stranger)
+    for (let i = 0; i < 2; i++) {
+      await write(14)
+      await answerOf(ring, store.get('k'))
+      await shortened()
+    }
+    await alone()
+    expect((await answerOf(ring, store.get('k'))).value).toBe('life 28')
+  })
+
+  // What is kept must be what is left: nothing would tell any more that another version has been replaced.
+  test('shows no version that was replaced before, neither offline nor beside the present one', async () => {
+    const { ring, stranger, write, shortened, alone } = await written()
+    await write(1)
+    const { store } = storeAt(stranger)
+    expect((await answerOf(ring, store.get('k'))).value).toBe('life 1')
+    await passing(ring, 1000)
+    await write(14)
+    await shortened()
+    await alone()
+    expect((await answerOf(ring, store.get('k'))).siblings).toEqual([])
+    ring.heal()
+    await passing(ring, 5000)
+    expect((await answerOf(ring, store.get('k'))).siblings).toEqual(['life 15'])
+  })
 })

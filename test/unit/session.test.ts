@@ -10,6 +10,7 @@ import {
   writtenContainer,
 } from '../../src/core/versions/container.js'
 import { type CausalContext, EMPTY_CONTEXT, covers, descends, withDot } from '../../src/core/versions/context.js'
+import { digestOf } from '../../src/core/versions/encoding.js'
 import { Session } from '../../src/store/session.js'
 
 const K = storeKey(3, 'bucket', 'key')
@@ -155,10 +156,35 @@ describe('a session', () => {
     shown(session, K, version(A, 1))
     shown(session, L, version(A, 1))
     const context = session.contextOf(K)
-    session.forgetVersions([K, storeKey(3, 'bucket', 'never seen')])
+    const deleted = [K, storeKey(3, 'bucket', 'never seen')].map((key) => ({ key, left: undefined }))
+    session.forgetVersions(deleted)
     expect(session.contextOf(K)).toEqual(context)
     expect(shown(session, K, version(B, 1)).siblings).toHaveLength(1)
     expect(shown(session, L, version(B, 1)).siblings).toHaveLength(2)
+  })
+})
+
+describe('a session that is told what is left of a key that lives', () => {
+  const long = version(B, 1, withDot(EMPTY_CONTEXT, { actor: A, counter: 1 }))
+  const agreed = [{ key: K, left: digestOf(K, version(B, 1)) }]
+
+  // It forgot its own last write with what others had written before.
+  test('goes on showing that, and nothing that it has replaced', () => {
+    const session = new Session()
+    shown(session, K, long)
+    for (let phase = 0; phase < 2; phase++) session.forgetVersions(agreed)
+    expect(dotsOf(shown(session, K, version(A, 1)))).toEqual(dotsOf(long))
+  })
+
+  test.each([
+    ['one that was replaced', version(A, 1)],
+    ['one beside it', mergeContainers(long, version(B, 2))],
+    ['none', EMPTY_CONTAINER],
+  ])('shows no other version again: %s', (_, other) => {
+    const session = new Session()
+    shown(session, K, other)
+    session.forgetVersions(agreed)
+    expect(dotsOf(shown(session, K, version(B, 1)))).toEqual(dotsOf(long))
   })
 })
 

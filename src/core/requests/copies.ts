@@ -7,6 +7,7 @@
  */
 import { type Address, type CancelTimer, type Clock, type Digest, type Storage, isQuota } from '../environment.js'
 import { type StoreKey, parseStoreKey } from '../ids.js'
+import { type Agreed, leftOf } from '../sync/forgettings.js'
 import { sameDigest } from '../sync/merkle.js'
 import { type Container, EMPTY_CONTAINER, mergeContainers } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
@@ -143,7 +144,27 @@ export class Copies {
     return mergeContainers(kept?.container ?? EMPTY_CONTAINER, decodeOrEmpty(bytes))
   }
 
-  /** Their deletion is about to be forgotten. Resolves when it is certain that they do not come back, unless the power fails. */
+  /**
+   * What everybody is about to forget goes from the copies as well; where they show what is left, they stay, with as short a context. Resolves when it is
+   * certain that nothing else comes back, unless the power fails.
+   */
+  async settle(agreed: readonly Agreed[]): Promise<void> {
+    const gone: StoreKey[] = []
+    for (const one of agreed) if (!one.left || !(await this.shorten(one))) gone.push(one.key)
+    await this.drop(gone)
+  }
+
+  /** @returns whether the copy shows what is left */
+  private async shorten(agreed: Agreed): Promise<boolean> {
+    const { key } = agreed
+    const [kept, copy] = [this.unwritten.get(key), this.copies.get(key)]
+    const left = leftOf(await this.own(key).catch(() => EMPTY_CONTAINER), agreed)
+    // What has come meanwhile is newer.
+    if (left && this.unwritten.get(key) === kept && this.copies.get(key) === copy) this.keep(key, left, true)
+    return left !== undefined
+  }
+
+  /** Resolves when it is certain that they do not come back, unless the power fails. */
   async drop(keys: StoreKey[]): Promise<void> {
     const dropped: Copy[] = []
     for (const key of keys) {

@@ -18,12 +18,21 @@ import { type Container, isLive, withStableContextDropped } from '../versions/co
 import { contextSize } from '../versions/context.js'
 import { digestOf } from '../versions/encoding.js'
 import type { Duties } from './duties.js'
+import type { Agreed } from './forgettings.js'
 import { digestsFromBytes, digestsToBytes, sameDigest } from './merkle.js'
 
 /** Contexts up to this many entries are left alone. */
 const SMALL_CONTEXT = 12
 const MAX_CANDIDATES = 20_000
 const TIMEOUT_MS = 10_000
+
+/** A key with something to forget; digests as they travel. */
+interface Entry {
+  key: StoreKey
+  digest: Uint8Array
+  /** Of what is left of it, if it lives. */
+  left: Uint8Array | undefined
+}
 
 export class Reaping {
   /** Keys that may have something to forget, with the time of their last change. */
@@ -41,8 +50,8 @@ export class Reaping {
     private readonly tuning: Tuning,
     /** A restart would know all members that this node knows: who forgets a deletion without asking one of them gets it back from that one. */
     private readonly knowsForGood: () => boolean,
-    /** These are about to be forgotten everywhere: nothing in memory may keep an older version of them either. */
-    private readonly onAgreed: (keys: StoreKey[]) => Promise<void>,
+    /** This is about to be forgotten everywhere: nothing in memory may keep an older version either. */
+    private readonly onAgreed: (agreed: Agreed[]) => Promise<void>,
     private readonly onError: (error: unknown) => void,
   ) {
     replica.events.on('changed', ({ key, container }) => {
@@ -55,8 +64,9 @@ export class Reaping {
     })
     peers.handle(
       'Reap',
-      guarded(onError, async ({ entries, commit }: MessageOf<'Reap'>) => {
-        const agreed = await this.agreeing(entries.map(([key, bytes]) => ({ key, digest: bytes })))
+      guarded(onError, async ({ entries, commit, left }: MessageOf<'Reap'>) => {
+        const lives = new Map(left)
+        const agreed = await this.agreeing(entries.map(([key, digest]) => ({ key, digest, left: lives.get(key) })))
         if (commit) await this.forget(agreed)
         // A power cut after the others have forgotten must not take this disk back behind what it agreed to.
         else if (agreed.length > 0) await this.replica.flush()
@@ -107,9 +117,7 @@ export class Reaping {
     const containers = await this.replica.readEach(keys)
     let entries = keys.flatMap((key, i) => {
       const container = containers[i]
-      return container && hasSomethingToForget(container)
-        ? [{ key, digest: digestsToBytes([digestOf(key, container)]) }]
-        : []
+      return container && hasSomethingToForget(container) ? [entryOf(key, container)] : []
     })
     // Whatever does not come to an end now gets another turn later.
     for (const key of keys) this.candidates.delete(key)
@@ -125,24 +133,19 @@ export class Reaping {
     await this.forget(entries)
   }
 
-  private async ask(
-    node: NodeId,
-    entries: { key: StoreKey; digest: Uint8Array }[],
-    commit: boolean,
-  ): Promise<Set<StoreKey> | undefined> {
+  private async ask(node: NodeId, entries: Entry[], commit: boolean): Promise<Set<StoreKey> | undefined> {
     const message = {
       type: 'Reap',
       entries: entries.map(({ key, digest }): [StoreKey, Uint8Array] => [key, digest]),
       commit,
+      left: entries.flatMap(({ key, left }): [StoreKey, Uint8Array][] => (left ? [[key, left]] : [])),
     } as const
     const reply = await this.peers.request(node, message, TIMEOUT_MS, 'background')
     return reply?.type === 'ReapReply' ? new Set(reply.agreed) : undefined
   }
 
   /** Of these, the ones that this node holds in exactly this state, or not at all, and without a hint or a put of them under way. */
-  private async agreeing(
-    entries: { key: StoreKey; digest: Uint8Array }[],
-  ): Promise<{ key: StoreKey; digest: Uint8Array }[]> {
+  private async agreeing(entries: Entry[]): Promise<Entry[]> {
     if (!this.knowsForGood()) return []
     const containers = await this.replica.readEach(entries.map(({ key }) => key))
     const agreed = entries.filter(({ key, digest }, i) => {
@@ -154,15 +157,17 @@ export class Reaping {
       if (absent) return !this.routing.homes(key).includes(this.routing.self)
       return sameDigest(digestOf(key, container), theirs)
     })
-    await this.onAgreed(agreed.map(({ key }) => key))
+    await this.onAgreed(agreed.map(({ key, left }) => ({ key, left: left && digestsFromBytes(left)[0] })))
     return agreed
   }
 
-  private async forget(entries: { key: StoreKey; digest: Uint8Array }[]): Promise<void> {
+  private async forget(entries: Entry[]): Promise<void> {
     await this.replica.settle(
       entries.flatMap(({ key, digest: bytes }) => {
         const digest = digestsFromBytes(bytes)[0]
-        return digest ? [{ key, digest, to: forgotten }] : []
+        // What has been damaged since it was agreed on is for the scrub.
+        const to = (container: Container | undefined) => (container ? forgotten(container) : 'keep')
+        return digest ? [{ key, digest, to }] : []
       }),
     )
     // At every home, not only where it was asked for: nothing else tells that the record is gone.
@@ -178,8 +183,13 @@ function hasSomethingToForget(container: Container): boolean {
   return !isLive(container) || (size > SMALL_CONTEXT && size > contextSize(withStableContextDropped(container).context))
 }
 
-/** Nothing at all of a deleted key; of any other, only what its present versions need. What has been damaged since it was agreed on is for the scrub. */
-function forgotten(container: Container | undefined): Container | 'keep' | undefined {
-  if (!container) return 'keep'
+function entryOf(key: StoreKey, container: Container): Entry {
+  const bytesOf = (of: Container) => digestsToBytes([digestOf(key, of)])
+  const left = forgotten(container)
+  return { key, digest: bytesOf(container), left: left && bytesOf(left) }
+}
+
+/** Nothing at all of a deleted key; of any other, only what its present versions need. */
+function forgotten(container: Container): Container | undefined {
   return isLive(container) ? withStableContextDropped(container) : undefined
 }

@@ -219,9 +219,9 @@ export class Clients {
     const client: Client = { session: new Session(), shown: new Map() }
     this.clients.set(name, client)
     const { node } = place
-    node.events.on('forgetting', (keys) => {
-      client.session.forgetVersions(keys)
-      for (const key of keys) client.shown.delete(key)
+    node.events.on('forgetting', (agreed) => {
+      client.session.forgetVersions(agreed)
+      for (const { key } of agreed) if (!client.session.seenOf(key)) client.shown.delete(key)
     })
     node.events.on('refused', ({ key, dot }) => {
       client.session.refused(key, dot)

@@ -510,7 +510,7 @@ export const mutations: Mutation[] = [
     pitfall: 'P6',
     name: 'a copy of a key that lives elsewhere outlives the tombstone of the key',
     killedBy: 'copy-and-tombstone',
-    changes: [{ file: 'src/core/node.ts', find: '        await this.copies.drop(keys)\n', replace: '' }],
+    changes: [{ file: 'src/core/node.ts', find: '        await this.copies.settle(agreed)\n', replace: '' }],
   },
   {
     pitfall: 'P16',
