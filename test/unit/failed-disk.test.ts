@@ -1,8 +1,9 @@
-/** A disk that fails under a request of another node: that node is told, at once (P41). */
-import { expect, test } from 'vitest'
+/** A disk that fails under a request: another node is told, at once (P41), and this one asks the others. */
+import { describe, expect, test } from 'vitest'
 import type { Partition } from '../../src/core/ids.js'
 import type { Message } from '../../src/core/messages.js'
-import { named, nodeOf, openRing } from '../paper/ring.js'
+import type { Bucket } from '../../src/store/bucket.js'
+import { type Tab, named, nodeOf, openRing } from '../paper/ring.js'
 import { answerOf, passing, storeAt } from './support/stores.js'
 
 const partition = 0 as Partition
@@ -58,4 +59,85 @@ test('a tab whose own disk is full says so, once a minute, also where its puts r
     expect([acks.length > 0, acks.includes(tab.id)]).toEqual([true, false])
   }
   expect(errors).toMatchObject([{ name: 'StorageError', reason: 'quota' }])
+
+function failReads(tab: Tab, kind: 'unknown' | undefined): void {
+  if (!tab.storage) throw new Error('it is open')
+  tab.storage.failingReads = kind
+}
+
+// Each rejected, or ended for good, though everything that it was to show was at other homes as well.
+describe('when the own disk cannot be read for a moment', () => {
+  /** What a scan shows; after the first key, something may happen. */
+  async function scan(bucket: Pick<Bucket, 'scan'>, afterFirst = () => {}) {
+    const found = bucket.scan()
+    const keys: string[] = []
+    for await (const { key } of found) if (keys.push(key) === 1) afterFirst()
+    return { keys, complete: found.complete }
+  }
+
+  const KEYS = Array.from({ length: 300 }, (_, i) => `k${i}`).sort()
+
+  test.each([
+    ['from the beginning', true],
+    ['after the first page', false],
+  ])('a scan gives what the others have, and tells of it once: %s', async (_, isFirst) => {
+    const ring = await openRing(4, {}, { quiet: false })
+    const tab = ring.tab(0)
+    const writer = storeAt(ring.tab(1)).store
+    await answerOf(
+      ring,
+      writer.putMany(
+        KEYS.map((key) => [key, 1] as const),
+        { w: 3 },
+      ),
+    )
+    const { store, errors } = storeAt(tab)
+    if (isFirst) failReads(tab, 'unknown')
+    const scanned = scan(store, () => failReads(tab, 'unknown'))
+    expect(await answerOf(ring, scanned)).toEqual({ keys: KEYS, complete: true })
+    expect(errors).toMatchObject([{ code: 'storage', reason: 'unknown' }])
+  })
+
+  test('a scan says that it is not complete where no other home answers', async () => {
+    const ring = await openRing(4, {}, { quiet: false })
+    const [tab, other, ...away] = ring.tabs as [Tab, Tab, Tab, Tab]
+    const { store } = storeAt(tab)
+    await answerOf(ring, storeAt(other).store.put('k', 1, { w: 3 }))
+    ring.crash(...away)
+    await passing(ring, 10_000)
+    expect(await answerOf(ring, scan(store))).toEqual({ keys: ['k'], complete: true })
+    failReads(tab, 'unknown')
+    expect(await answerOf(ring, scan(store))).toEqual({ keys: ['k'], complete: false })
+  })
+
+  test('a scan rejects as a get does where nobody else answers', async () => {
+    const ring = await openRing(1, {}, { quiet: false })
+    const { store } = storeAt(ring.tab(0))
+    await answerOf(ring, store.put('k', 1))
+    failReads(ring.tab(0), 'unknown')
+    await expect(answerOf(ring, store.get('k'))).rejects.toThrow('The database failed')
+    await expect(answerOf(ring, scan(store))).rejects.toThrow('The database failed')
+  })
+
+  test('a watch of a prefix goes on', async () => {
+    const ring = await openRing(4, {}, { quiet: false })
+    const [tab, other, , cut] = ring.tabs as [Tab, Tab, Tab, Tab]
+    const writer = storeAt(other).store
+    await answerOf(ring, writer.put('a', 'there', { w: 3 }))
+    const { store, errors } = storeAt(tab)
+    const seen: unknown[] = []
+    store.subscribe({ prefix: '' }, ({ value }) => seen.push(value))
+    await passing(ring, 500)
+    // A link comes back, and it looks again at everything, just when the disk fails.
+    ring.partition([tab], [cut])
+    await passing(ring, 5000)
+    failReads(tab, 'unknown')
+    ring.heal()
+    await passing(ring, 4000)
+    expect(errors).toMatchObject([{ code: 'storage' }])
+    failReads(tab, undefined)
+    await answerOf(ring, writer.put('b', 'later', { w: 3 }))
+    await passing(ring, 2000)
+    expect(seen).toEqual(['there', 'later'])
+  })
 })

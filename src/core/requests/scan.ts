@@ -3,6 +3,7 @@
  * the streams. A key on which the answering homes disagree is read with a quorum, so that neither a deleted nor a
  * stale version slips through. What could not be covered is said (P40), never passed over.
  */
+import { StorageFailure } from '../environment.js'
 import type { NodeId, Partition, StoreKey } from '../ids.js'
 import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
@@ -40,6 +41,7 @@ export interface ScanContext {
   forgettings: Forgettings
   /** Is told what all homes that answer agree on. */
   seen: (key: StoreKey, container: Container) => void
+  onError: (error: unknown) => void
 }
 
 export interface ScanEntry {
@@ -76,16 +78,21 @@ interface Stream {
 export class Scan {
   /** After the last entry: whether every partition was covered by a home that has all of it. */
   complete = true
+  /** Of this tab's own disk. */
+  private failure: StorageFailure | undefined
+  private isFailureTold = false
 
   constructor(
     private readonly range: ScanRange,
     private readonly context: ScanContext,
   ) {}
 
+  /** @throws StorageFailure only when this tab's disk failed and no other node answered. */
   async *entries(): AsyncGenerator<ScanEntry> {
     const { routing, peers } = this.context
     const nodes = [routing.self, ...peers.reachable()]
     const streams = await Promise.all(nodes.map((node) => this.open(node)))
+    this.outliveFailure(streams)
     this.complete = this.covers(streams)
     if (!this.complete || this.isThin(streams)) streams.push(await this.open(undefined))
     const ahead: Upcoming[] = []
@@ -108,6 +115,7 @@ export class Scan {
   /** Takes the next key out of the streams, and begins to find out what it has; undefined after the last. */
   private async next(streams: Stream[]): Promise<Upcoming | undefined> {
     const refilled = await Promise.all(streams.map((stream) => this.refill(stream)))
+    this.outliveFailure(streams)
     // A home may have fallen silent, or have lost its disk and be filling it anew.
     if (this.complete && refilled.includes(true)) this.complete = this.covers(streams)
     const key = this.nextKey(streams)
@@ -168,9 +176,29 @@ export class Scan {
       // Without their versions: each is read like any key of which no home shows anything.
       return { entries: keys.map((key): [StoreKey, Uint8Array] => [key, new Uint8Array(0)]), more: false, lacking: [] }
     }
-    if (node === routing.self) return { ...(await scanHere(replica, range, tuning.batchBytes)), lacking: lacking() }
+    if (node === routing.self) {
+      try {
+        return { ...(await scanHere(replica, range, tuning.batchBytes)), lacking: lacking() }
+      } catch (error) {
+        if (!(error instanceof StorageFailure)) throw error
+        this.failure = error
+        return undefined
+      }
+    }
     const reply = await peers.request(node, { type: 'Scan', ...range }, tuning.requestTimeoutMs)
     return reply?.type === 'ScanPage' && isPageOf(range, reply) ? reply : undefined
+  }
+
+  /** The own disk is one of many: where it fails, a scan goes on with what others have, as a get does. */
+  private outliveFailure(streams: Stream[]): void {
+    if (!this.failure || this.isFailureTold) return
+    if (streams.every((stream) => stream.failed || stream.node === undefined)) throw this.failure
+    this.tell(this.failure)
+  }
+
+  private tell(failure: StorageFailure): void {
+    if (!this.isFailureTold) this.context.onError(failure)
+    this.isFailureTold = true
   }
 
   private nextKey(streams: Stream[]): StoreKey | undefined {
@@ -183,8 +211,8 @@ export class Scan {
   }
 
   /**
-   * One container if all homes that answer show the very same; else a read with a quorum decides. undefined: damaged here, and nobody else answers, or
-   * somebody has it and nobody can send it.
+   * One container if all homes that answer show the very same; else a read with a quorum decides. undefined: damaged here, or the disk fails, and nobody
+   * else answers; or somebody has it and nobody can send it.
    */
   private async agree(
     key: StoreKey,
@@ -222,8 +250,9 @@ export class Scan {
       if (isThere && !read.met && isEmpty(container.context)) return undefined
       return { key, container, outcome: read }
     } catch (error) {
-      if (error instanceof MalformedError) return undefined
-      throw error
+      if (error instanceof StorageFailure) this.tell(error)
+      else if (!(error instanceof MalformedError)) throw error
+      return undefined
     }
   }
 
