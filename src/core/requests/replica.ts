@@ -39,6 +39,12 @@ interface Change extends Entry {
   digest: Digest
 }
 
+/**
+ * What became of the entries that were news or had no room; nothing is told of the others. An update may be evaluated more than once, on what is there by
+ * then: the last time counts.
+ */
+type Outcomes = Map<Entry, Change | 'refused'>
+
 /** Where and how some containers are to be kept. */
 export interface StoreOptions {
   /** Keep them as replicas of this node. */
@@ -128,19 +134,19 @@ export class Replica {
    * @throws StorageFailure when nothing was stored, or nobody knows whether it was (a lost connection to the disk; see `clearDoubts`).
    */
   async store(entries: Entry[], options: StoreOptions): Promise<StoreKey[]> {
-    // By key: an update may be evaluated more than once.
-    const changes = new Map<StoreKey, Change>()
-    const refused = new Set<StoreKey>()
+    const outcomes: Outcomes = new Map()
     const records: RecordUpdate[] = options.asRecord
-      ? entries.map((entry) => this.recordUpdate(entry, options.maxSiblings, changes, refused))
+      ? entries.map((entry) => this.recordUpdate(entry, options.maxSiblings, outcomes))
       : []
     const hints =
-      options.hintFor.length > 0
-        ? entries.map((entry) => this.hints.tracked(hintUpdate(entry, options, changes, refused)))
-        : []
+      options.hintFor.length > 0 ? entries.map((entry) => this.hints.tracked(hintUpdate(entry, options, outcomes))) : []
     await this.commit(records, hints, options.durability)
-    for (const change of changes.values()) this.events.emit('changed', change)
-    return [...refused]
+    const refused: StoreKey[] = []
+    for (const [{ key }, outcome] of outcomes) {
+      if (outcome === 'refused') refused.push(key)
+      else this.events.emit('changed', outcome)
+    }
+    return refused
   }
 
   /** A home confirmed this container: its hint is done, unless a newer write was added to the row meanwhile. */
@@ -301,26 +307,26 @@ export class Replica {
     return this.hints.has(key) || this.doubtfulHints.has(key) || this.unnoted.length > 0
   }
 
-  private recordUpdate(
-    { key, container }: Entry,
-    maxSiblings: number,
-    changes: Map<StoreKey, Change>,
-    refused: Set<StoreKey>,
-  ): RecordUpdate {
+  private recordUpdate(entry: Entry, maxSiblings: number, outcomes: Outcomes): RecordUpdate {
+    const { key, container } = entry
     return {
       address: this.addressOf(key),
       apply: (current) => {
+        const mayBeWritten = beginAnew(entry, outcomes)
         // A peer may push a key that was forgotten while it was on its way: nothing is no record.
         if (isEmpty(container.context)) return 'keep'
         const former = current ? decodeIfPossible(current) : EMPTY_CONTAINER
-        if (current && dominates(former, container)) return 'keep'
+        if (current && dominates(former, container)) {
+          if (mayBeWritten) outcomes.set(entry, { key, container: former, digest: digestOf(key, former) })
+          return 'keep'
+        }
         const merged = mergeContainers(former, container)
         if (isTooMany(former, merged, maxSiblings)) {
-          refused.add(key)
+          outcomes.set(entry, 'refused')
           return 'keep'
         }
         const write = written(key, merged)
-        changes.set(key, { key, container: merged, digest: write.digest })
+        outcomes.set(entry, { key, container: merged, digest: write.digest })
         return write
       },
     }
@@ -363,25 +369,26 @@ function decodeIfPossible(bytes: Uint8Array): Container {
   return ifPossible(() => decodeContainer(bytes)) ?? EMPTY_CONTAINER
 }
 
-/** @param changes is told what is news here, unless the records tell it already; @param refused as well: what is no record here is no hint. */
+/** @param outcomes is told of this entry, unless its record has told already, which is evaluated first: what is no record here is no hint. */
 function hintUpdate(
-  { key, container }: Entry,
+  entry: Entry,
   { hintFor, own, asRecord, maxSiblings }: StoreOptions,
-  changes: Map<StoreKey, Change>,
-  refused: Set<StoreKey>,
+  outcomes: Outcomes,
 ): HintUpdate {
+  const { key, container } = entry
   return {
     key,
     apply: (current) => {
-      if (asRecord && refused.has(key)) return current
+      if (asRecord && outcomes.get(entry) === 'refused') return current
+      const mayBeWritten = !asRecord && beginAnew(entry, outcomes)
       const former = current ? decodeIfPossible(current.container) : EMPTY_CONTAINER
       const merged = mergeContainers(former, container)
       if (!asRecord && isTooMany(former, merged, maxSiblings)) {
-        refused.add(key)
+        outcomes.set(entry, 'refused')
         return current
       }
-      if (!asRecord && (!current || !dominates(former, container)))
-        changes.set(key, { key, container: merged, digest: digestOf(key, merged) })
+      if (!asRecord && (mayBeWritten || !current || !dominates(former, container)))
+        outcomes.set(entry, { key, container: merged, digest: digestOf(key, merged) })
       return {
         homes: [...new Set([...(current?.homes ?? []), ...hintFor])],
         own: own || (current?.own ?? false),
@@ -389,6 +396,13 @@ function hintUpdate(
       }
     },
   }
+}
+
+/** @returns whether the evaluation before was a change: that may have been written, and the answer lost with the connection to the disk. */
+function beginAnew(entry: Entry, outcomes: Outcomes): boolean {
+  const before = outcomes.get(entry)
+  outcomes.delete(entry)
+  return typeof before === 'object'
 }
 
 function isTooMany(former: Container, merged: Container, maxSiblings: number): boolean {
