@@ -26,6 +26,9 @@ export type Partition = Branded<number, 'Partition'>
 /** How many homes a key has; 'all' is every member. */
 export type ReplicationFactor = number | 'all'
 
+/** The largest n that a room may use. */
+export const MAX_REPLICATION = 20
+
 export const NODE_ID_LENGTH = 10
 export const MAX_KEY_BYTES = 1024
 export const MAX_BUCKET_BYTES = 64

@@ -3,8 +3,8 @@
  * Containers travel as the bytes that are stored.
  */
 import { GROUPS, LEAVES, LEAVES_PER_GROUP, type Lane, MAX_FRAME_BYTES } from './environment.js'
-import { type DeviceId, type NodeId, type Partition, type StoreKey, parseStoreKey } from './ids.js'
-import { PARTITION_BOUND } from './ring/partitions.js'
+import { type DeviceId, MAX_REPLICATION, type NodeId, type Partition, type StoreKey, parseStoreKey } from './ids.js'
+import { MAX_PARTITIONS, PARTITION_BOUND } from './ring/partitions.js'
 import {
   type Body,
   type Field,
@@ -36,7 +36,8 @@ export function mayTravel(container: Uint8Array): boolean {
 }
 /** More than the smallest containers of one batch. */
 const MAX_ENTRIES = 16_384
-const MAX_PARTITIONS = 65_536
+/** All that a room can have: each n has its own, and 'all' as well. */
+const MAX_LISTED_PARTITIONS = (MAX_REPLICATION + 1) * MAX_PARTITIONS
 /** Several times what one step of a descent asks for (see Exchange): each of these costs the asked one more than who asks. */
 const MAX_COMPARED_PARTITIONS = 128
 const MAX_COMPARED_GROUPS = 2048
@@ -55,7 +56,7 @@ const below = (bound: number) => where(count, (read) => read < bound, 'not in it
 const partition = below(PARTITION_BOUND) as Field<Partition>
 const entries = list(pair(key, container), MAX_ENTRIES)
 const keyDigests = list(pair(key, digest), MAX_ENTRIES)
-export const partitions = list(partition, MAX_PARTITIONS)
+export const partitions = list(partition, MAX_LISTED_PARTITIONS)
 
 /** Its gossip version is a small multiple of it and must be a count as well. */
 const MAX_INCARNATION = 2 ** 48
@@ -151,7 +152,7 @@ export const shapes = {
   /** `digest`: XOR of the roots of these partitions. */
   CompareRoots: shape(30, { partitions, digest }),
   /** 8 bytes a partition; empty when all are equal. */
-  Roots: shape(31, { roots: bytes(DIGEST_BYTES * MAX_PARTITIONS) }),
+  Roots: shape(31, { roots: bytes(DIGEST_BYTES * MAX_LISTED_PARTITIONS) }),
   /** Asks for the group digests of some partitions, or for the leaf digests of (partition, group) pairs. */
   CompareGroups: shape(32, { partitions: list(partition, MAX_COMPARED_PARTITIONS) }),
   CompareLeaves: shape(33, { groups: list(pair(partition, below(GROUPS)), MAX_COMPARED_GROUPS) }),

@@ -1,5 +1,5 @@
 /** What `openStore` and the verbs accept, with defaults and checks. A bad option is named in the error. */
-import { MAX_BUCKET_BYTES, MAX_KEY_BYTES, type ReplicationFactor } from '../core/ids.js'
+import { MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_REPLICATION, type ReplicationFactor } from '../core/ids.js'
 import { MAX_CONFIG } from '../core/messages.js'
 import { MAX_PARTITIONS, isPartitionCount } from '../core/ring/partitions.js'
 import { DEFAULT_TUNING, type Tuning } from '../core/tuning.js'
@@ -190,8 +190,8 @@ function readBucket(name: string, options: BucketOptions, defaults: Replication)
 function readReplication(given: Given<Replication> | undefined, defaults: Replication, path: string): Replication {
   if (given !== undefined && !isRecord(given)) throw new OptionError(path, 'give an object like { n: 3, r: 2, w: 2 }.')
   const { n = defaults.n } = given ?? {}
-  if (n !== 'all' && !(Number.isInteger(n) && n >= 1 && n <= 20))
-    throw new OptionError(`${path}.n`, "give a whole number from 1 to 20, or 'all'.")
+  if (n !== 'all' && !(Number.isInteger(n) && n >= 1 && n <= MAX_REPLICATION))
+    throw new OptionError(`${path}.n`, `give a whole number from 1 to ${MAX_REPLICATION}, or 'all'.`)
   // Defaults follow a smaller n, so that { n: 1 } alone is a sensible choice.
   const bounded = (value: number) => (n === 'all' ? value : Math.min(value, n))
   const { r = bounded(defaults.r), w = bounded(defaults.w) } = given ?? {}

@@ -1,10 +1,13 @@
 /** From whom a new home fetches what it has to hold. */
 import { expect, test } from 'vitest'
-import { storeKey } from '../../src/core/ids.js'
+import { MAX_REPLICATION, type ReplicationFactor, storeKey } from '../../src/core/ids.js'
+import { partitions } from '../../src/core/messages.js'
+import { restored } from '../../src/core/meta.js'
+import { MAX_PARTITIONS } from '../../src/core/ring/partitions.js'
 import { isLive } from '../../src/core/versions/container.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { decodeContainer } from '../../src/core/versions/encoding.js'
-import { type Tab, nodeOf, openRing } from '../paper/ring.js'
+import { type Tab, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 
 /** Only one home a key, so that a newcomer finds no home that was one before: all who have the partition are former ones. */
 const KEYS = Array.from({ length: 300 }, (_, i) => storeKey(1, '', `k${i}`))
@@ -48,4 +51,18 @@ test('a full tab keeps no other from having all of its partitions', async () => 
   nodeOf(newcomers[0] as Tab).replica.pressure.note({ usage: 1, quota: 1 })
   await ring.pass(10_000)
   expect(newcomers.slice(1).map((tab) => nodeOf(tab).duties.filling())).toEqual([[], [], []])
+})
+
+// They were more than a message or the note on the disk could name: a newcomer never filled, and its peers dropped it for malformed frames.
+test('all partitions that a room can have fit into what is asked, and into what is kept of them', async () => {
+  const replication: ReplicationFactor[] = ['all', ...Array.from({ length: MAX_REPLICATION }, (_, i) => i + 1)]
+  const ring = await openRing(1, { partitions: MAX_PARTITIONS }, { knobs: { replication } })
+  await ring.client(ring.tab(0)).put('k', 'there', { w: 1 })
+  const newcomer = await ring.join()
+  await ring.until('one ring', () => ring.isWhole())
+  await ring.pass(3000)
+  expect(replicaAt(newcomer, 'k')).toEqual(['there'])
+  const held = nodeOf(newcomer).duties.held()
+  expect(held.length).toBeGreaterThan(MAX_REPLICATION * MAX_PARTITIONS)
+  expect(restored(newcomer.disk.meta.get('complete'), partitions)).toHaveLength(held.length)
 })
