@@ -115,8 +115,8 @@ export const shapes = {
     /** A user's new write: subject to the sibling limit. Copies of old writes never are. */
     fresh: flag,
   }),
-  /** Durable now. `refused`: keys whose sibling limit is reached. */
-  Stored: shape(11, { refused: list(key, MAX_ENTRIES) }),
+  /** Durable now. `refused`: keys whose sibling limit is reached. `home`: as far as it knows, it is a home of all that was sent; older builds do not say. */
+  Stored: shape(11, { refused: list(key, MAX_ENTRIES), home: optional(flag) }),
   Read: shape(13, { key, full: flag }),
   /**
    * `digest` is empty when there is nothing. No container, though it was asked for: it is too large to travel. `complete`: this node would know if there

@@ -1,10 +1,11 @@
-/** A home's answer to a read counts only with the versions that it stands for. */
+/** Whose answer counts: a home's to a read, only with the versions that it stands for; and nobody's as a home's that counts itself none. */
 import { expect, test } from 'vitest'
+import { shapes } from '../../src/core/messages.js'
 import type { Copies } from '../../src/core/requests/copies.js'
 import { coordinateGet } from '../../src/core/requests/get.js'
 import type { Replica } from '../../src/core/requests/replica.js'
 import { type Container, EMPTY_CONTAINER } from '../../src/core/versions/container.js'
-import { type Tab, named, nodeOf, openRing, textsOf } from '../paper/ring.js'
+import { type Tab, named, nodeOf, openRing, replicaAt, textsOf } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
 
 const TRUE = 0xc3
@@ -108,4 +109,59 @@ test('a node that knows better than to be a home of the key is none, whatever th
   nodeOf(former).duties.isHome = () => false
   expect(await ring.client(reader).ask('k', { r: 3 })).toMatchObject({ met: true, sloppy: true, answers: 3 })
   expect(await ring.client(reader).ask('k', { r: 3, strictQuorum: true })).toMatchObject({ met: false, answers: 2 })
+})
+
+// A put counted it as a home, a get did not.
+test('a node that knows better confirms no put as a home, whatever the writer believes; an older build does not say', async () => {
+  const ring = await openRing(4)
+  const [writer] = ring.others('k')
+  const [former] = ring.homes('k')
+  const client = ring.client(writer)
+  nodeOf(former).duties.isHome = () => false
+  expect(await client.put('k', '1', { w: 3 })).toMatchObject({ met: true, sloppy: true, answers: 3 })
+  expect(await client.put('k', '2', { w: 3, strictQuorum: true })).toMatchObject({ met: false, answers: 2 })
+  expect(await client.put('k', '3', { w: 2, strictQuorum: true })).toMatchObject({ met: true, sloppy: false })
+  // It has the put all the same, and hands it over: the writer waits for nobody.
+  await ring.pass(2000)
+  expect(replicaAt(former, 'k')).toEqual(['3'])
+  expect(nodeOf(writer).replica.hints.pending).toBe(0)
+  nodeOf(former).peers.handle('Store', () => ({ type: 'Stored', refused: [], home: undefined }))
+  expect(await client.put('k', '4', { w: 3, strictQuorum: true })).toMatchObject({ met: true, sloppy: false })
+})
+
+// With r + w > n, a strict get denied what a strict put had confirmed: one of its two was a former home, which only its writer took for one.
+test('while a newcomer takes over from a home, a strict put is confirmed by those whom a strict get asks', async () => {
+  const GOSSIP: number[] = [shapes.Gossip.code, shapes.GossipReply.code, shapes.Members.code]
+  let writer: Tab | undefined
+  const lose = (_: string, to: string, frame: Uint8Array) => to === writer?.id && GOSSIP.includes(frame[1] as number)
+  const ring = await openRing(7, { standInAfterMs: 1e9 }, { knobs: { lose } })
+  const stale = ring.tab(0)
+  writer = stale
+  const { network } = ring.world
+  const newcomer = ring.world.addPlace()
+  network.cut(newcomer.id, stale.id)
+  await ring.world.start(newcomer)
+  const others = ring.tabs.filter((tab) => tab !== stale)
+  await ring.until('all others know it', () =>
+    others.every((tab) => nodeOf(tab).membership.placed().length === 8 && nodeOf(tab).duties.filling().length === 0),
+  )
+  await ring.pass(2000)
+  const homesAt = (tab: Tab, key: string) => nodeOf(tab).routing.homes(named(key))
+  const key = Array.from({ length: 300 }, (_, i) => `k${i}`).find((one) => {
+    const isStranger = [stale, newcomer].every((tab) => !homesAt(tab, one).includes(stale.id))
+    return isStranger && homesAt(newcomer, one).includes(newcomer.id)
+  }) as string
+  const believed = ring.tabsOf(homesAt(stale, key))
+  const former = believed.find((tab) => !homesAt(newcomer, key).includes(tab.id)) as Tab
+  const [common, missed] = believed.filter((tab) => tab !== former) as [Tab, Tab]
+  const reader = others.find((tab) => ![newcomer, ...believed].includes(tab)) as Tab
+  // One link each: the put does without one home, the get without another.
+  network.cut(stale.id, missed.id)
+  network.cut(reader.id, common.id)
+  await ring.pass(8000)
+  const put = (strictQuorum: boolean) => ring.client(stale).put(key, 'there', { w: 2, strictQuorum })
+  expect(await put(true)).toMatchObject({ met: false, answers: 1 })
+  const get = await ring.client(reader).ask(key, { r: 2, strictQuorum: true })
+  expect([get.met, textsOf(get.container)]).toEqual([true, []])
+  expect(await put(false)).toMatchObject({ met: true, sloppy: true })
 })

@@ -54,7 +54,7 @@ const bodies: Bodies = {
   Ping: { lag: real },
   Pong: { lag: real },
   Store: { entries, hintFor: list(id), strict: flag, fresh: flag },
-  Stored: { refused: list(key) },
+  Stored: { refused: list(key), home: optional(flag) },
   Read: { key, full: flag },
   ReadResult: { digest, container: optional(bytes), complete: flag, home: optional(flag) },
   Failed: { kind: id },

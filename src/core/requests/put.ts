@@ -5,7 +5,7 @@
  * stand-in, which keeps the container with a hint (§4.6).
  *
  * Invariant: the disks of all `acks` have it when the outcome is told, this tab's too unless it refused; `met` says whether they are enough. What
- * somebody took and homes have not confirmed by the end is in somebody's hints.
+ * somebody took and homes have not confirmed by the end is in somebody's hints. What a former home took that this tab takes for one, it hands over.
  */
 import type { CancelTimer, Clock, Durability } from '../environment.js'
 import type { NodeId } from '../ids.js'
@@ -71,6 +71,8 @@ class Put {
   private readonly homes: readonly NodeId[]
   private readonly isHome: boolean
   private readonly acks = new Set<NodeId>()
+  /** Nodes that have taken it and count themselves no home of the key: their view of who the members are may be newer than this tab's. */
+  private readonly notHomes = new Set<NodeId>()
   /** Stand-ins that were asked, with the home they stand for. */
   private readonly standIns = new Map<NodeId, NodeId>()
   private readonly asked = new Set<NodeId>()
@@ -192,6 +194,8 @@ class Put {
       else this.uncertain.add(node)
       if (reply?.type === 'Stored' && reply.refused.length === 0) {
         this.acks.add(node)
+        if (reply.home === false) this.notHomes.add(node)
+        else this.notHomes.delete(node)
         if (standsFor) this.hinted.add(standsFor)
       } else if (reply?.type === 'Stored') this.limited = true
       else this.replace(node, bytes)
@@ -237,8 +241,9 @@ class Put {
       this.timers.push(clock.setTimer(this.patience() * 2 ** attempt, () => this.escalate(bytes, attempt + 1)))
   }
 
+  /** Homes as both see it, like those of a get: readers who know better do not ask a former one. */
   private homeAcks(): number {
-    return this.homes.filter((home) => this.acks.has(home)).length
+    return this.homes.filter((home) => this.acks.has(home) && !this.notHomes.has(home)).length
   }
 
   private answers(): number {

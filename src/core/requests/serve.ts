@@ -56,7 +56,7 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
         durability: strict ? 'strict' : 'relaxed',
         maxSiblings: fresh ? tuning.maxSiblings : 0,
       })
-      return { type: 'Stored', refused }
+      return { type: 'Stored', refused, home: decoded.every(({ key }) => context.isHome(key)) }
     }),
   )
 
