@@ -41,7 +41,7 @@ export interface Tuning {
   /** Copies of keys that this node is no home of may take so many bytes of its disk. */
   maxCopiesBytes: number
   warnSiblings: number
-  /** Of one key; there is a limit of their bytes as well (see Replica). */
+  /** Of one key, without deleted and expired ones; of these and of bytes there are limits as well (see core/requests/sibling-limit.ts). */
   maxSiblings: number
 }
 

@@ -59,6 +59,7 @@ test('a tab whose own disk is full says so, once a minute, also where its puts r
     expect([acks.length > 0, acks.includes(tab.id)]).toEqual([true, false])
   }
   expect(errors).toMatchObject([{ name: 'StorageError', reason: 'quota' }])
+})
 
 function failReads(tab: Tab, kind: 'unknown' | undefined): void {
   if (!tab.storage) throw new Error('it is open')

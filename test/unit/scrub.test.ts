@@ -1,7 +1,9 @@
 /** The walk over everything on a disk: what it writes, and when. See also damage.test.ts. */
 import { expect, test } from 'vitest'
 import type { Message } from '../../src/core/messages.js'
-import { type Ring, type Tab, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { sameDigest } from '../../src/core/sync/merkle.js'
+import { digestOf } from '../../src/core/versions/encoding.js'
+import { type Ring, type Tab, containerAt, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 
 const UNSCRUBBED = { scrubIntervalMs: 1e9 }
 
@@ -70,4 +72,58 @@ test.each<[what: string, entry: [key: string, bytes: Uint8Array]]>([
   const report = await ring.await(nodeOf(victim).scrub.verify(true))
   expect(report).toMatchObject({ records: 2, corrupt: [named('k')], healed: 1 })
   expect(replicaAt(victim, 'k')).toEqual(['there'])
+})
+
+/** Visitors that write to the key without having read it, and delete what they wrote: each leaves a tombstone. @returns what deletes them */
+async function visit(ring: Ring, visitors: number): Promise<() => Promise<void>> {
+  const clients = Array.from({ length: visitors }, (_, i) => ring.client(ring.tab(i % 2)))
+  for (const client of clients) await client.put('k', 'visit', { w: 3 })
+  return async () => {
+    for (const client of clients) await client.delete('k')
+  }
+}
+
+const digestAt = (tab: Tab) => digestOf(named('k'), containerAt(tab, 'k'))
+
+// Nothing ever took them away beside a version that lives: there was one more with each visitor, until all puts were refused.
+test('many tombstones beside a version that lives become one, and what they deleted stays deleted everywhere', async () => {
+  const ring = await openRing(3, { ...UNSCRUBBED, hintedHandoff: false, readRepair: false, reapAfterMs: 1e9 })
+  const [first, second] = ring.homes('k')
+  const late = ring.tab(2)
+  const here = ring.tabs.filter((tab) => tab !== late)
+  await ring.client(first).put('k', 'lives', { w: 3 })
+  const leave = await visit(ring, 12)
+  ring.partition([late], here)
+  await ring.pass(5000)
+  await leave()
+  const scrubbing = first === late ? second : first
+  expect(containerAt(scrubbing, 'k').siblings.length).toBe(13)
+  await ring.await(nodeOf(scrubbing).scrub.verify(true))
+  await ring.pass(2000)
+  // The one that comes last has all that was deleted, and has seen no tombstone.
+  expect(here.map((tab) => containerAt(tab, 'k').siblings.length)).toEqual([2, 2])
+  expect(replicaAt(late, 'k').length).toBe(13)
+  ring.heal()
+  await ring.until('equal', () => ring.tabs.every((tab) => sameDigest(digestAt(tab), digestAt(first))), 120_000)
+  expect(replicaAt(late, 'k')).toEqual(['lives'])
+  expect(await ring.client(late).get('k', { r: 3 })).toEqual(['lives'])
+})
+
+test('a few tombstones are left alone, but for one that comes in the place of what has expired beside them', async () => {
+  const ring = await openRing(3, { ...UNSCRUBBED, reapAfterMs: 1e9 })
+  const [first, second] = ring.homes('k')
+  await ring.client(first).put('k', 'lives', { w: 3 })
+  await (await visit(ring, 3))()
+  const sizes = async () => {
+    await ring.await(nodeOf(first).scrub.verify(true))
+    await ring.pass(2000)
+    return ring.tabs.map((tab) => containerAt(tab, 'k').siblings.length)
+  }
+  expect(await sizes()).toEqual([4, 4, 4])
+  for (let i = 0; i < 3; i++) {
+    await ring.client(second).put('k', 'v', { w: 3, expiresAt: ring.world.wallTime(first) + 60_000 })
+    await ring.pass(70_000)
+    expect(await sizes()).toEqual([2, 2, 2])
+  }
+  expect(replicaAt(first, 'k')).toEqual(['lives'])
 })

@@ -1,7 +1,7 @@
 /** Where the limit of siblings is reached: what was refused is nowhere, and what is somewhere was not refused. */
 import { expect, test } from 'vitest'
 import { Session } from '../../src/store/session.js'
-import { type Ring, type Tab, hintAt, named, nodeOf, openRing, textsOf } from '../paper/ring.js'
+import { type Ring, type Tab, containerAt, hintAt, named, nodeOf, openRing, textsOf } from '../paper/ring.js'
 import type { SimulatedStorage } from '../sim/disk.js'
 import { typeOf } from '../sim/trace.js'
 
@@ -33,6 +33,43 @@ test('puts that are refused at the limit do not come about later, however many a
   expect(found.toSorted()).toEqual(taken.toSorted())
   // Each home takes as many before it hears of the others'.
   expect(found.length).toBeLessThanOrEqual(3 * LIMIT)
+})
+
+// Each of them was one: the application saw a single version without a conflict, and was refused the next put.
+test('what is deleted or has expired is no version that keeps others from being put', async () => {
+  const ring = await openRing(3, { maxSiblings: LIMIT, scrubIntervalMs: 1e9 })
+  // Of a handle of its own, which has read nothing.
+  const blind = (i: number, expiresAt = 0) => ring.client(ring.tab(i % 3)).put('k', `${i}`, { w: 3, expiresAt })
+  for (let i = 0; i < LIMIT; i++) {
+    const visitor = ring.client(ring.tab(i % 3))
+    await visitor.put('k', 'visit', { w: 3 })
+    await visitor.delete('k')
+  }
+  for (let i = 0; i < LIMIT; i++)
+    expect((await blind(i, ring.world.wallTime(ring.tab(0)) + 60_000)).refused).toBe(false)
+  expect((await blind(0)).refused).toBe(true)
+  await ring.pass(70_000)
+  for (let i = 0; i < LIMIT; i++) expect((await blind(i)).refused).toBe(false)
+  expect(containerAt(ring.tab(0), 'k').siblings.length).toBe(3 * LIMIT)
+  expect((await blind(0)).refused).toBe(true)
+})
+
+test('of deleted versions, too, there are not more than each request can carry; a put that has seen them replaces them', async () => {
+  const ring = await openRing(3, { maxSiblings: 2, scrubIntervalMs: 1e9, reapAfterMs: 1e9 })
+  const visit = async (i: number) => {
+    const visitor = ring.client(ring.tab(i % 3))
+    const { refused } = await visitor.put('k', 'visit', { w: 3 })
+    if (!refused) await visitor.delete('k')
+    return refused
+  }
+  for (let i = 0; i < 20; i++) expect(await visit(i)).toBe(false)
+  expect(await visit(20)).toBe(true)
+  expect(containerAt(ring.tab(0), 'k').siblings.length).toBe(20)
+  const client = ring.client(ring.tab(0))
+  await client.get('k')
+  await client.put('k', 'resolved', { w: 3 })
+  expect(containerAt(ring.tab(1), 'k').siblings.length).toBe(1)
+  expect(await visit(0)).toBe(false)
 })
 
 test('hints for homes that are away are refused at the limit as well', async () => {

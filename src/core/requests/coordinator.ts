@@ -95,7 +95,7 @@ export class Coordinator {
     return { container, outcome }
   }
 
-  /** Puts a tombstone in the place of these versions, which have expired. Background work: no application waits for it, and none has deleted anything. */
+  /** Puts a tombstone in the place of these versions, which have expired or are tombstones. Background work: no application waits for it, and none has deleted anything. */
   expire(key: StoreKey, expired: CausalContext): { container: Container; outcome: Promise<PutOutcome> } {
     const options: PutOptions = { w: 1, strictQuorum: false, durability: 'relaxed' }
     const { container, put } = this.begin(key, { value: undefined, expiresAt: 0 }, expired, options)

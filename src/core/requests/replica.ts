@@ -15,7 +15,6 @@ import {
 } from '../environment.js'
 import type { NodeId, Partition, StoreKey } from '../ids.js'
 import { invariant } from '../invariant.js'
-import { MAX_CONTAINER_BYTES } from '../messages.js'
 import { Pressure } from '../pressure.js'
 import { MerkleForest, sameDigest } from '../sync/merkle.js'
 import {
@@ -29,6 +28,7 @@ import {
 import { contextSize, isEmpty } from '../versions/context.js'
 import { decodeContainer, digestOf, encodeContainer, ifPossible } from '../versions/encoding.js'
 import { HintIndex } from './hint-index.js'
+import { isTooMany } from './sibling-limit.js'
 
 export interface Entry {
   key: StoreKey
@@ -54,7 +54,7 @@ export interface StoreOptions {
   /** They contain writes issued at this node. */
   own: boolean
   durability: Durability
-  /** Refuse a key that would get more siblings than this, or more bytes of them than may travel; 0 is no limit. */
+  /** Refuse a key that would get more living siblings than this (see sibling-limit.ts); 0 is no limit. */
   maxSiblings: number
 }
 
@@ -82,7 +82,7 @@ export class Replica {
   constructor(
     readonly storage: Storage,
     readonly addressOf: (key: StoreKey) => Address,
-    clock: Clock,
+    private readonly clock: Clock,
   ) {
     this.pressure = new Pressure(clock)
   }
@@ -139,7 +139,9 @@ export class Replica {
       ? entries.map((entry) => this.recordUpdate(entry, options.maxSiblings, outcomes))
       : []
     const hints =
-      options.hintFor.length > 0 ? entries.map((entry) => this.hints.tracked(hintUpdate(entry, options, outcomes))) : []
+      options.hintFor.length > 0
+        ? entries.map((entry) => this.hints.tracked(this.hintUpdate(entry, options, outcomes)))
+        : []
     await this.commit(records, hints, options.durability)
     const refused: StoreKey[] = []
     for (const [{ key }, outcome] of outcomes) {
@@ -321,13 +323,42 @@ export class Replica {
           return 'keep'
         }
         const merged = mergeContainers(former, container)
-        if (isTooMany(former, merged, maxSiblings)) {
+        if (isTooMany(former, merged, maxSiblings, this.clock.wallTime())) {
           outcomes.set(entry, 'refused')
           return 'keep'
         }
         const write = written(key, merged)
         outcomes.set(entry, { key, container: merged, digest: write.digest })
         return write
+      },
+    }
+  }
+
+  /** @param outcomes is told of this entry, unless its record has told already, which is evaluated first: what is no record here is no hint. */
+  private hintUpdate(
+    entry: Entry,
+    { hintFor, own, asRecord, maxSiblings }: StoreOptions,
+    outcomes: Outcomes,
+  ): HintUpdate {
+    const { key, container } = entry
+    return {
+      key,
+      apply: (current) => {
+        if (asRecord && outcomes.get(entry) === 'refused') return current
+        const mayBeWritten = !asRecord && beginAnew(entry, outcomes)
+        const former = current ? decodeIfPossible(current.container) : EMPTY_CONTAINER
+        const merged = mergeContainers(former, container)
+        if (!asRecord && isTooMany(former, merged, maxSiblings, this.clock.wallTime())) {
+          outcomes.set(entry, 'refused')
+          return current
+        }
+        if (!asRecord && (mayBeWritten || !current || !dominates(former, container)))
+          outcomes.set(entry, { key, container: merged, digest: digestOf(key, merged) })
+        return {
+          homes: [...new Set([...(current?.homes ?? []), ...hintFor])],
+          own: own || (current?.own ?? false),
+          container: encodeContainer(merged),
+        }
       },
     }
   }
@@ -369,54 +400,9 @@ function decodeIfPossible(bytes: Uint8Array): Container {
   return ifPossible(() => decodeContainer(bytes)) ?? EMPTY_CONTAINER
 }
 
-/** @param outcomes is told of this entry, unless its record has told already, which is evaluated first: what is no record here is no hint. */
-function hintUpdate(
-  entry: Entry,
-  { hintFor, own, asRecord, maxSiblings }: StoreOptions,
-  outcomes: Outcomes,
-): HintUpdate {
-  const { key, container } = entry
-  return {
-    key,
-    apply: (current) => {
-      if (asRecord && outcomes.get(entry) === 'refused') return current
-      const mayBeWritten = !asRecord && beginAnew(entry, outcomes)
-      const former = current ? decodeIfPossible(current.container) : EMPTY_CONTAINER
-      const merged = mergeContainers(former, container)
-      if (!asRecord && isTooMany(former, merged, maxSiblings)) {
-        outcomes.set(entry, 'refused')
-        return current
-      }
-      if (!asRecord && (mayBeWritten || !current || !dominates(former, container)))
-        outcomes.set(entry, { key, container: merged, digest: digestOf(key, merged) })
-      return {
-        homes: [...new Set([...(current?.homes ?? []), ...hintFor])],
-        own: own || (current?.own ?? false),
-        container: encodeContainer(merged),
-      }
-    },
-  }
-}
-
 /** @returns whether the evaluation before was a change: that may have been written, and the answer lost with the connection to the disk. */
 function beginAnew(entry: Entry, outcomes: Outcomes): boolean {
   const before = outcomes.get(entry)
   outcomes.delete(entry)
   return typeof before === 'object'
-}
-
-function isTooMany(former: Container, merged: Container, maxSiblings: number): boolean {
-  const { length } = merged.siblings
-  if (maxSiblings === 0 || length === 1) return false
-  const bytes = bytesOf(merged)
-  return (
-    (length > maxSiblings && length > former.siblings.length) || (bytes > MAX_FRESH_BYTES && bytes > bytesOf(former))
-  )
-}
-
-/** Of all versions of a key together. What two sides of a cut have taken, each up to this, still travels as one. */
-const MAX_FRESH_BYTES = MAX_CONTAINER_BYTES / 2
-
-function bytesOf({ siblings }: Container): number {
-  return siblings.reduce((sum, { value }) => sum + (value?.length ?? 0), 0)
 }

@@ -1,7 +1,7 @@
 /**
  * Walks over everything on this node's disk, slowly: checks every record against its checksums and digest, heals damaged ones from other
- * homes, turns expired values into tombstones (one home does, for all: P7), and finds what may be forgotten. `verify` is the same
- * walk at once, with a report; without repair it only looks.
+ * homes, puts one tombstone in the place of expired values and of many tombstones (one home does, for all: P7), and finds what may be
+ * forgotten. `verify` is the same walk at once, with a report; without repair it only looks.
  */
 import type { Background } from '../background.js'
 import type { CancelTimer, Clock, StoredRecord } from '../environment.js'
@@ -9,13 +9,15 @@ import type { ActorId, Partition, StoreKey } from '../ids.js'
 import type { Peers } from '../peers.js'
 import type { Replica } from '../requests/replica.js'
 import type { Routing } from '../requests/routing.js'
-import { type Container, mergeContainers } from '../versions/container.js'
+import { type Container, isLiveSibling, mergeContainers } from '../versions/container.js'
 import { type CausalContext, EMPTY_CONTEXT, compact, isEmpty } from '../versions/context.js'
 import { MalformedError, checksumOf, decodeContainer, digestOf } from '../versions/encoding.js'
 import { NOTHING, isZero, sameDigest, xor } from './merkle.js'
 
 const PAGE_BYTES = 512 * 1024
 const TIMEOUT_MS = 5000
+/** Of one key. Reaping forgets those of a deleted key, but beside a version that lives, or while a member is away, they would grow without end. */
+const MANY_TOMBSTONES = 10
 
 export interface ScrubReport {
   records: number
@@ -96,7 +98,7 @@ export class Scrub {
     let damaged = 0
     let sum = NOTHING
     let after: string | undefined
-    const expired: StoreKey[] = []
+    const gone: StoreKey[] = []
     do {
       await background.turn('scrub')
       const page = await replica.storage.scanPartition(partition, { after, maxBytes: PAGE_BYTES })
@@ -111,7 +113,7 @@ export class Scrub {
           else damaged++
         } else if (repair) {
           this.context.consider(record.key, container)
-          if (!isEmpty(this.expiredHere(record.key, container))) expired.push(record.key)
+          if (!isEmpty(this.goneHere(record.key, container))) gone.push(record.key)
         }
       }
       after = page.cursor
@@ -127,23 +129,23 @@ export class Scrub {
       if (repair && (isWrong || healed > 0)) await replica.recount(partition)
     }
     // After the tree was judged, as a write of ours would keep it from being; and each in its own turn, as many may expire at once.
-    for (const key of expired) {
+    for (const key of gone) {
       await background.turn('scrub')
       // Without room here, each walk would add one more at the other homes.
       if (replica.pressure.refusesReplicas) return
       // Anew, as the turn may have taken long: what is there, the clock, or who is the first home may be another by now.
       const [container] = await replica.readEach([key])
-      const context = container ? this.expiredHere(key, container) : EMPTY_CONTEXT
+      const context = container ? this.goneHere(key, container) : EMPTY_CONTEXT
       if (!isEmpty(context)) await this.context.expire(key, context)
     }
   }
 
   /** @returns what this node has to replace by a tombstone: nothing where another home is the one that does. */
-  private expiredHere(key: StoreKey, container: Container): CausalContext {
+  private goneHere(key: StoreKey, container: Container): CausalContext {
     const { clock, routing } = this.context
-    const expired = expiredContext(container, clock.wallTime())
+    const gone = goneContext(container, clock.wallTime())
     const isFirst = () => routing.homes(key).find((home) => routing.isReachable(home)) === routing.self
-    return !isEmpty(expired) && isFirst() ? expired : EMPTY_CONTEXT
+    return !isEmpty(gone) && isFirst() ? gone : EMPTY_CONTEXT
   }
 
   /** Takes the record anew from the other homes. Without one that answers, the damaged bytes stay: they may hold the only good sibling. */
@@ -164,13 +166,17 @@ export class Scrub {
   }
 }
 
-/** Exactly the versions that are past their time: a tombstone with this context replaces them and no other. */
-function expiredContext(container: Container, wallTime: number): CausalContext {
+/**
+ * Exactly the versions that nobody sees any more: a tombstone with this context replaces them and no other. What is past its time goes, with all tombstones
+ * beside it; these alone go once they are many. It is a write like any other, since a merge could not leave tombstones out: what is left then would depend on
+ * the order in which things have come. What they had replaced stays covered by the context of whoever has them.
+ */
+function goneContext({ siblings }: Container, wallTime: number): CausalContext {
+  const gone = siblings.filter((sibling) => !isLiveSibling(sibling, wallTime))
+  const tombstones = gone.filter(({ value }) => value === undefined).length
   const cloud = new Map<ActorId, Set<number>>()
-  for (const { dot, expiresAt, value } of container.siblings) {
-    if (!value || expiresAt === 0 || expiresAt > wallTime) continue
-    cloud.set(dot.actor, (cloud.get(dot.actor) ?? new Set()).add(dot.counter))
-  }
+  if (tombstones < gone.length || tombstones > MANY_TOMBSTONES)
+    for (const { dot } of gone) cloud.set(dot.actor, (cloud.get(dot.actor) ?? new Set()).add(dot.counter))
   return compact(new Map(), cloud)
 }
 

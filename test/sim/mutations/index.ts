@@ -57,8 +57,8 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/sync/scrub.ts',
-        find: 'return !isEmpty(expired) && isFirst()',
-        replace: 'return !isEmpty(expired) && false && isFirst()',
+        find: 'return !isEmpty(gone) && isFirst()',
+        replace: 'return !isEmpty(gone) && false && isFirst()',
       },
     ],
   },
