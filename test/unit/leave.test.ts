@@ -1,6 +1,6 @@
 /** Leaving takes a while: what is told of it meanwhile, and what has to wait. */
-import { expect, test } from 'vitest'
-import { storeKey } from '../../src/core/ids.js'
+import { describe, expect, test } from 'vitest'
+import { type StoreKey, storeKey } from '../../src/core/ids.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { type LeaveProgress, handEverythingOver } from '../../src/store/leave.js'
 import { type Ring, type Tab, nodeOf, openRing, replicaAt } from '../paper/ring.js'
@@ -163,4 +163,62 @@ test('a tab that has hints for several homes, and no room to note that they have
   await ring.await(handEverythingOver(nodeOf(leaver)))
   ring.crash(leaver)
   for (const key of keys) expect(others.map((tab) => replicaAt(tab, key))).toEqual([['value'], ['value']])
+})
+
+describe('a tab that gives its leave up while a partition is being removed', () => {
+  /** A leaver with one partition of three pages on a slow disk, and a key that comes last in it. */
+  async function inPages(n: 1 | 3) {
+    const disk = { ms: 1 }
+    const knobs = { replication: [n], diskTime: () => disk.ms, latency: () => 10 }
+    const ring = await openRing(n === 1 ? 2 : 4, { partitions: 16 }, { knobs })
+    const leaver = ring.tab(0)
+    const { coordinator, routing, duties } = nodeOf(leaver)
+    const at = routing.addressOf
+    const write = (key: StoreKey, bytes: number) => {
+      const written = { value: new Uint8Array(bytes), expiresAt: 0 }
+      const options = { w: 1, strictQuorum: true, durability: 'strict' } as const
+      return ring.await(coordinator.write(key, written, EMPTY_CONTEXT, options).outcome)
+    }
+    const all = Array.from({ length: 400 }, (_, i) => storeKey(n, '', `k${i}`))
+    const mine = all.filter((key) => duties.isHome(at(key).partition))
+    const { partition } = at(mine[0] as StoreKey)
+    const keys = mine.filter((key) => at(key).partition === partition).sort((a, b) => at(a).leaf - at(b).leaf)
+    for (const key of keys.slice(0, 3)) await write(key, 700_000)
+    await ring.pass(20_000)
+    const held = () => [...leaver.disk.records.values()].filter(({ address }) => address.partition === partition).length
+    disk.ms = 50
+    const given = new AbortController()
+    const leaving = handEverythingOver(nodeOf(leaver), { signal: given.signal }).catch((error) => error)
+    const stayOnce = (what: string, condition: () => boolean) =>
+      ring.world.time.until(what, condition, 60_000, 5).then(() => given.abort('stay'))
+    return { ring, leaver, duties, disk, partition, last: keys.at(-1) as StoreKey, write, held, leaving, stayOnce }
+  }
+
+  // It went on with pages that it read anew, and what the tab wrote there as a home again went with them.
+  test.each([1, 3] as const)('keeps what it writes then (n = %i)', async (n) => {
+    const { ring, leaver, duties, disk, last, write, held, leaving, stayOnce } = await inPages(n)
+    await stayOnce('the first page is gone', () => held() === 2)
+    expect((await write(last, 10)).acks).toContain(leaver.id)
+    expect(await ring.await(leaving)).toBe('stay')
+    disk.ms = 1
+    for (let i = 0; i < 100; i++) {
+      expect(leaver.disk.records.has(last)).toBe(true)
+      await ring.pass(20)
+    }
+    expect([duties.filling(), held()]).toEqual([[], 4])
+  })
+
+  // It had compared what was there with the others' by then, and denied to everybody what was removed after that.
+  test.each([1, 3] as const)('fetches what was still on its way out (n = %i)', async (n) => {
+    const { ring, duties, partition, held, leaving, stayOnce } = await inPages(n)
+    await stayOnce('the first page is on its way out', () => !duties.isSource(partition))
+    expect(held()).toBe(3)
+    expect(await ring.await(leaving)).toBe('stay')
+    expect(held()).toBe(2)
+    for (let i = 0; i < 500; i++) {
+      if (duties.isComplete(partition)) expect(held()).toBe(3)
+      await ring.pass(10)
+    }
+    expect(duties.filling()).toEqual([])
+  })
 })

@@ -145,9 +145,9 @@ export class Duties {
     this.changed()
   }
 
-  /** This node no longer holds the partition at all. */
+  /** This node gives its copy up: there may be anything of it missing here, also of what was just fetched. */
   released(partition: Partition): void {
-    this.whole.delete(partition)
+    this.doubt(partition)
     this.changed()
   }
 

@@ -5,7 +5,7 @@
 import type { Background } from '../background.js'
 import { Emitter } from '../emitter.js'
 import { type CancelTimer, type Clock, type Digest, isQuota } from '../environment.js'
-import type { NodeId, Partition } from '../ids.js'
+import type { NodeId, Partition, StoreKey } from '../ids.js'
 import { invariant } from '../invariant.js'
 import type { Membership } from '../membership/membership.js'
 import type { Peers } from '../peers.js'
@@ -14,7 +14,7 @@ import type { Routing } from '../requests/routing.js'
 import { replicationOf } from '../ring/partitions.js'
 import type { Duties } from './duties.js'
 import { type Exchange, inParallel } from './exchange.js'
-import { sameDigest } from './merkle.js'
+import { NOTHING, sameDigest, xor } from './merkle.js'
 
 const ASK_TIMEOUT_MS = 5000
 const RETRY_MS = 2000
@@ -23,6 +23,7 @@ const DAMAGED_RETRY_MS = 10_000
 const GATHER_MS = 200
 const SOURCES_AT_ONCE = 2
 const RELEASED_AT_ONCE = 4
+const PAGE_BYTES = 1_000_000
 /** A peer that said what it lacks is probably fetching that for this long. */
 const FETCHING_MS = 5000
 /** When it still says so, it is stuck; only after this long does it count as fetching anew. */
@@ -39,6 +40,9 @@ export interface TransferEvents {
 interface Leave {
   isGivenUp: () => boolean
 }
+
+/** Records as they were when somebody else was asked whether he holds the same. */
+type Page = { key: StoreKey; digest: Digest }[]
 
 export class Transfers {
   readonly events = new Emitter<TransferEvents>()
@@ -195,27 +199,27 @@ export class Transfers {
     const containers = this.replica.forest.recordsIn(partition)
     try {
       const mustGive = leave && this.replica.pressure.refusesReplicas
-      if (!(await (mustGive ? this.give(partition, heirs, leave) : this.move(partition, heirs)))) return false
+      if (!(await (mustGive ? this.give(partition, heirs, leave) : this.move(partition, heirs, leave)))) return false
     } catch (error) {
       if (!leave || !isQuota(error)) throw error
       if (!(await this.give(partition, heirs, leave))) return false
     }
-    this.duties.released(partition)
     this.events.emit('released', { partition, containers })
     return true
   }
 
-  private async move(partition: Partition, heirs: readonly NodeId[]): Promise<boolean> {
+  private async move(partition: Partition, heirs: readonly NodeId[], leave: Leave | undefined): Promise<boolean> {
     for (const heir of heirs) {
       const { complete } = await this.exchange.with(heir, [partition], 'transfer', false)
       if (!complete) return false
     }
     const root = this.replica.forest.root(partition)
+    const pages = await this.listed(partition)
+    // What the heirs are asked about is these records, and nothing that was written while they were listed.
+    if (!sameDigest(root, sumOf(pages))) return false
     for (const heir of heirs) if ((await this.exchange.differing(heir, [partition]))?.length !== 0) return false
-    // Nothing was added since the heirs were asked: what is removed now is what they hold.
     if (!this.isStill(partition, root)) return false
-    await this.removeAll(partition)
-    return true
+    return this.removeAll(partition, pages, leave)
   }
 
   /** A leaver's full disk takes neither what the heirs have besides, nor that something is gone: it is given to them, and goes with the whole database. */
@@ -223,21 +227,53 @@ export class Transfers {
     const root = this.replica.forest.root(partition)
     for (const heir of heirs) if (!(await this.exchange.giveAll(heir, partition))) return false
     if (leave.isGivenUp() || !this.isStill(partition, root)) return false
+    this.duties.released(partition)
     this.given.set(partition, root)
     return true
   }
 
   private isStill(partition: Partition, root: Digest): boolean {
-    return sameDigest(root, this.replica.forest.root(partition)) && !this.duties.isHome(partition)
+    return sameDigest(root, this.replica.forest.root(partition)) && !this.isOnDuty(partition)
   }
 
-  private async removeAll(partition: Partition): Promise<void> {
+  private isOnDuty(partition: Partition): boolean {
+    return this.duties.isHome(partition) || this.duties.isStandIn(partition)
+  }
+
+  /** All records of a partition, in pages of so many as may be read at once. */
+  private async listed(partition: Partition): Promise<Page[]> {
+    const pages: Page[] = []
     let after: string | undefined
     do {
-      const page = await this.replica.storage.scanPartition(partition, { after, maxBytes: 1_000_000 })
-      await this.replica.settle(page.records.map(({ key, digest }) => ({ key, digest, to: () => undefined })))
+      const page = await this.replica.storage.scanPartition(partition, { after, maxBytes: PAGE_BYTES })
+      pages.push(page.records.map(({ key, digest }) => ({ key, digest })))
       after = page.cursor
     } while (after !== undefined)
+    return pages
+  }
+
+  /**
+   * Removes what the heirs hold. Whoever believes that this is a home still may write meanwhile, and be told that it is stored: that stays, as a stray copy.
+   * @returns whether nothing is left
+   */
+  private async removeAll(partition: Partition, pages: Page[], leave: Leave | undefined): Promise<boolean> {
+    // Before the first is gone: nobody may fetch half of it for all there is.
+    this.duties.released(partition)
+    try {
+      for (const page of pages) {
+        if (this.isOnDuty(partition) || leave?.isGivenUp()) return false
+        await this.replica.settle(page.map(({ key, digest }) => ({ key, digest, to: () => undefined })))
+      }
+    } finally {
+      if (this.isOnDuty(partition)) this.fetchAgain(partition)
+    }
+    return this.replica.forest.recordsIn(partition) === 0
+  }
+
+  /** It became this node's duty while it was being removed: what was found to be here since may have been removed after that. */
+  private fetchAgain(partition: Partition): void {
+    this.duties.released(partition)
+    this.fill()
   }
 
   private async fillOnce(): Promise<void> {
@@ -334,4 +370,8 @@ export class Transfers {
     // Of what it acknowledged itself, it may have lost some.
     return hasCopies && away.length === 1 && !this.duties.hasBeenDistrusted
   }
+}
+
+function sumOf(pages: Page[]): Digest {
+  return pages.flat().reduce((sum, { digest }) => xor(sum, digest), NOTHING)
 }
