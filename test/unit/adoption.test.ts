@@ -1,5 +1,8 @@
 /** Closed tabs are adopted; what interrupts that. */
 import { describe, expect, test } from 'vitest'
+import { type StoreKey, storeKey } from '../../src/core/ids.js'
+import { shapes } from '../../src/core/messages.js'
+import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { handEverythingOver } from '../../src/store/leave.js'
 import { type Ring, type Tab, containerAt, hintAt, nodeOf, openRing, textsOf } from '../paper/ring.js'
 
@@ -99,4 +102,35 @@ test('a closed tab for whose data there is no room stays a member, and is adopte
   node.replica.pressure.note({ usage: 50, quota: 100 })
   await ring.adopt(adopter, orphan)
   expect(await ring.client(adopter).get('k', { r: 3 })).toEqual(['value'])
+})
+
+// Who lacked it was known of the homes before, and whether the adopter is one of them was asked afterwards: for its own former keys nobody was noted.
+test('an adoption loses nothing where somebody joins while the homes are asked what they hold (n = 1)', async () => {
+  let isSlow = false
+  const latency = (_from: string, _to: string, frame: Uint8Array) =>
+    isSlow && frame[1] === shapes.CheckKeys.code ? 1500 : 10
+  const tuning = { partitions: 64, standInAfterMs: 1e9 }
+  const ring = await openRing(4, tuning, { knobs: { replication: [1], latency } })
+  const [adopter, , , orphan] = ring.tabs as [Tab, Tab, Tab, Tab]
+  const homeOf = (key: StoreKey) => nodeOf(adopter).routing.homes(key)[0]
+  const keys = Array.from({ length: 200 }, (_, i) => storeKey(1, '', `k${i}`))
+  const lost = keys.filter((key) => homeOf(key) === orphan.id)
+  const written = { value: Uint8Array.of(1), expiresAt: 0 }
+  const options = { w: 1, strictQuorum: true, durability: 'strict' } as const
+  for (const key of lost)
+    await ring.await(nodeOf(orphan).coordinator.write(key, written, EMPTY_CONTEXT, options).outcome)
+  ring.crash(orphan)
+  await ring.pass(3000)
+  isSlow = true
+  const adoption = ring.world.adopt(adopter, nodeOf(adopter), orphan)
+  await ring.pass(200)
+  const own = lost.filter((key) => homeOf(key) === adopter.id)
+  const joined = await ring.join()
+  await ring.pass(300)
+  expect(own.filter((key) => homeOf(key) === joined.id).length).toBeGreaterThan(1)
+  await ring.await(adoption)
+  isSlow = false
+  await ring.pass(10_000)
+  const isAtHome = (key: StoreKey) => ring.tabs.find(({ id }) => id === homeOf(key))?.disk.records.has(key)
+  expect(lost.filter((key) => !isAtHome(key))).toEqual([])
 })

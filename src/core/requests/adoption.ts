@@ -179,39 +179,38 @@ class Adopting {
 
   private async store(found: Found[]): Promise<void> {
     const { replica, routing } = this.context
-    const lacking = await this.homesLacking(found)
+    const holding = await this.homesHolding(found)
     await Promise.all(
       found.map(async ({ key, container, own }) => {
-        const asRecord = routing.homes(key).includes(routing.self)
-        const hintFor = lacking.get(key) ?? []
+        // As they are now, and all at once: one that has become a home since was not asked, and gets a hint.
+        const homes = routing.homes(key)
+        const asRecord = homes.includes(routing.self)
+        const hintFor = homes.filter((home) => home !== routing.self && !holding.get(key)?.has(home))
         if (!asRecord && hintFor.length === 0) return
         await replica.store([{ key, container }], { asRecord, hintFor, own, durability: 'strict', maxSiblings: 0 })
       }),
     )
   }
 
-  private async homesLacking(found: Found[]): Promise<Map<StoreKey, NodeId[]>> {
+  /** Who says of itself, of the homes of each key, that it holds the very same. */
+  private async homesHolding(found: Found[]): Promise<Map<StoreKey, Set<NodeId>>> {
     const { routing, peers } = this.context
     const digests = new Map(found.map(({ key, container }) => [key, digestOf(key, container)]))
     const byHome = new Map<NodeId, StoreKey[]>()
     for (const { key } of found)
       for (const home of routing.homes(key))
-        if (home !== routing.self) byHome.set(home, [...(byHome.get(home) ?? []), key])
-    const lacking = new Map<StoreKey, NodeId[]>()
+        if (routing.isReachable(home) && home !== routing.self) byHome.set(home, [...(byHome.get(home) ?? []), key])
+    const holding = new Map<StoreKey, Set<NodeId>>()
     await Promise.all(
       [...byHome].map(async ([home, keys]) => {
-        const reply = routing.isReachable(home)
-          ? await peers.request(home, { type: 'CheckKeys', keys }, ASK_TIMEOUT_MS, 'background')
-          : undefined
-        const held = new Map(reply?.type === 'KeyDigests' ? reply.entries : [])
-        for (const key of keys) {
-          const bytes = held.get(key)
-          const [theirs] = bytes ? digestsFromBytes(bytes) : []
+        const reply = await peers.request(home, { type: 'CheckKeys', keys }, ASK_TIMEOUT_MS, 'background')
+        for (const [key, bytes] of reply?.type === 'KeyDigests' ? reply.entries : []) {
+          const [theirs] = digestsFromBytes(bytes)
           const mine = digests.get(key)
-          if (!theirs || !mine || !sameDigest(theirs, mine)) lacking.set(key, [...(lacking.get(key) ?? []), home])
+          if (theirs && mine && sameDigest(theirs, mine)) holding.set(key, (holding.get(key) ?? new Set()).add(home))
         }
       }),
     )
-    return lacking
+    return holding
   }
 }

@@ -531,8 +531,8 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/requests/adoption.ts',
-        find: '        const hintFor = lacking.get(key) ?? []\n',
-        replace: '        const hintFor: NodeId[] = []\n        lacking.delete(key)\n',
+        find: '        const hintFor = homes.filter((home) => home !== routing.self && !holding.get(key)?.has(home))\n',
+        replace: '        const hintFor: NodeId[] = []\n        holding.delete(key)\n',
       },
     ],
   },
