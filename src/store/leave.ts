@@ -1,4 +1,5 @@
 /** Leaving for good: everything this node holds is handed to the ring, then the node is forgotten. Resumable: each step may be repeated. */
+import type { NodeId } from '../core/ids.js'
 import type { Node } from '../core/node.js'
 import { QuorumError } from './errors.js'
 
@@ -20,16 +21,13 @@ export interface LeaveOptions {
 
 /**
  * Resolves when all partitions and hints are at their new homes or, for homes that have been away for a while, at others that stand in for these.
- * Rejects with QuorumError when there is nobody to hand them to, or to tell. When it is given up, the node is a member as before, and fetches back what
- * it had handed over.
+ * Rejects with QuorumError when there is nobody to hand them to, or to tell, or no longer: all others have left, or sleep. Of members that leave all at
+ * once, one stays for that reason. When it is given up, the node is a member as before, and fetches back what it had handed over.
  */
 export async function handEverythingOver(node: Node, options: LeaveOptions = {}): Promise<void> {
   const { signal, holdWrites } = options
-  const others = node.membership.placed().filter((member) => member !== node.options.node)
-  const nothingToLose = node.replica.forest.records === 0 && node.replica.hints.pending === 0
-  if (others.every((member) => !node.peers.isReachable(member)) && !(nothingToLose && others.length === 0)) {
-    throw new QuorumError('leave: no other member is reachable to take over what this node holds.', 0, 1, 'none')
-  }
+  const others = othersOf(node)
+  if (isLast(node) || (others.length > 0 && others.every((member) => !node.peers.isReachable(member)))) throw noHeir()
   const leaving: Leaving = {
     tell: () => options.progress?.(leftAt(node)),
     partitionsLeft: Infinity,
@@ -46,7 +44,7 @@ export async function handEverythingOver(node: Node, options: LeaveOptions = {})
   const stopTelling = node.transfers.events.on('released', leaving.tell)
   void node.pause(HOLD_WRITES_AFTER_MS).then(() => {
     leaving.isOverdue = true
-    if (!leaving.isOver && node.peers.reachable().length > 0) holdWrites?.(true)
+    if (!leaving.isOver && othersOf(node).some((member) => node.peers.isReachable(member))) holdWrites?.(true)
   })
   try {
     while (!(await handOver(node, options, leaving))) await node.pause(RETRY_MS)
@@ -69,6 +67,26 @@ interface Leaving {
   isOver: boolean
 }
 
+/** Members that take part in the placement. */
+function othersOf(node: Node): NodeId[] {
+  return node.membership.placed().filter((member) => member !== node.options.node)
+}
+
+/** What it holds has no home but this node: all others have left or are about to, or sleep, as they also seem to from a cut-off tab. */
+function isLast(node: Node): boolean {
+  const { forest, hints } = node.replica
+  return othersOf(node).length === 0 && (forest.records > 0 || hints.pending > 0)
+}
+
+/** Of those that leave at once, and are the last, the first one stays, and the others can hand over to it. */
+function isFirstToStay(node: Node): boolean {
+  return !node.routing.leavers().some((other) => other < node.options.node && node.peers.isReachable(other))
+}
+
+function noHeir(): QuorumError {
+  return new QuorumError('leave: no other member is reachable to take over what this node holds.', 0, 1, 'none')
+}
+
 function leftAt(node: Node): LeaveProgress {
   return { partitionsLeft: node.transfers.strays().length, hintsLeft: node.replica.hints.pending }
 }
@@ -81,19 +99,25 @@ async function handOver(node: Node, { holdWrites, signal }: LeaveOptions, leavin
   // What it takes over just now comes to this disk yet.
   await node.taken()
   leaving.tell()
+  if (isLast(node)) {
+    // Its writes are its own only: nothing will be handed over before they end.
+    holdWrites?.(false)
+    if (isFirstToStay(node)) throw noHeir()
+    return false
+  }
   await node.handoff.reroute()
   for (const home of node.replica.hints.homes()) node.handoff.deliverTo(home)
   await node.handoff.passOn((home) => node.transfers.isAway(home))
-  const partitionsLeft = await node.transfers.releaseStrays(true)
+  await node.transfers.releaseStrays(true)
   signal?.throwIfAborted()
   leaving.tell()
+  // Counted anew: what it was the only home of for a moment was no stray then.
+  const { partitionsLeft, hintsLeft } = leftAt(node)
   // Where nothing moves, writes are not what is in the way.
   const isMoving = partitionsLeft < leaving.partitionsLeft
   leaving.partitionsLeft = partitionsLeft
-  holdWrites?.(partitionsLeft === 0 || (leaving.isOverdue && isMoving))
-  // With everybody else asleep, as seen from a cut-off tab, all would be this node's own again: nothing was handed over.
-  const isHandedOver = node.replica.forest.records === 0 || node.membership.placed().length > 0
-  if (partitionsLeft > 0 || node.replica.hints.pending > 0 || !node.coordinator.synced || !isHandedOver) return false
+  holdWrites?.(othersOf(node).length > 0 && (partitionsLeft === 0 || (leaving.isOverdue && isMoving)))
+  if (isLast(node) || partitionsLeft > 0 || hintsLeft > 0 || !node.coordinator.synced) return false
   // Of a disk that was lost on the way, nobody knows what is on it.
   await node.replica.storage.getHints([])
   signal?.throwIfAborted()

@@ -5,6 +5,7 @@ import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { type LeaveProgress, handEverythingOver } from '../../src/store/leave.js'
 import { type Ring, type Tab, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
+import { answerOf, passing, storeAt } from './support/stores.js'
 
 // The first was told of the first attempt's end, when nearly everything was over.
 test('the progress is told from the beginning, partition by partition', async () => {
@@ -220,5 +221,64 @@ describe('a tab that gives its leave up while a partition is being removed', () 
       await ring.pass(10)
     }
     expect(duties.filling()).toEqual([])
+  })
+})
+
+describe('where nobody else is left', () => {
+  const KEYS = Array.from({ length: 20 }, (_, i) => `k${i}`)
+  const withKeys = async (tabs: number, tuning = {}) => {
+    const ring = await openRing(tabs, tuning)
+    for (const key of KEYS) await ring.client(ring.tab(0)).put(key, 'value', { w: 2 })
+    await ring.pass(3000)
+    return ring
+  }
+
+  // Each was the only home of everything then, as it saw it, and waited for ever to hand that over.
+  test.each([2, 3])('one of %i that leave at once stays, and has everything', async (tabs) => {
+    const ring = await withKeys(tabs)
+    const ended = ring.tabs.map((tab) =>
+      handEverythingOver(nodeOf(tab)).then(
+        () => 'left',
+        (error) => error.code,
+      ),
+    )
+    const results = await ring.await(Promise.all(ended))
+    expect(results.toSorted()).toEqual([...new Array(tabs - 1).fill('left'), 'quorum'])
+    const last = ring.tab(results.indexOf('quorum'))
+    ring.crash(...ring.tabs.filter((tab) => tab !== last))
+    for (const key of KEYS) expect(replicaAt(last, key)).toEqual(['value'])
+    await ring.until('it is whole', () => nodeOf(last).duties.filling().length === 0)
+    expect(await ring.client(last).put('k', 'more', { w: 1 })).toMatchObject({ met: true })
+  })
+
+  // It waited for the leave's end.
+  test('a put at a tab that leaves with all others settles', async () => {
+    const ring = await withKeys(2)
+    const stores = ring.tabs.map((tab) => storeAt(tab).store)
+    const leaving = stores.map((store) => store.leave().catch((error) => error.code))
+    await passing(ring, 100)
+    const puts = stores.map((store) => store.put('k', 'more').catch((error) => error.code))
+    const results = await answerOf(ring, Promise.all(leaving))
+    expect(results).toContain('quorum')
+    const settled = await answerOf(ring, Promise.all(puts))
+    expect(settled[results.indexOf('quorum')]).toMatchObject({ key: 'k' })
+  })
+
+  // Once that one counted as asleep nothing was left to hand over, and writes waited for it.
+  test('a leave ends when the only other member is closed, and the tab goes on', async () => {
+    const ring = await withKeys(2, { replaceAfterMs: 30_000 })
+    const { store } = storeAt(ring.tab(0))
+    const leaving = store.leave()
+    leaving.catch(() => {})
+    ring.crash(ring.tab(1))
+    await passing(ring, 60_000)
+    await expect(answerOf(ring, leaving)).rejects.toMatchObject({ code: 'quorum' })
+    await answerOf(ring, store.put('k', 'more'))
+    for (const key of KEYS) expect(await ring.client(ring.tab(0)).get(key)).toEqual(['value'])
+  })
+
+  test('a tab that holds nothing leaves', async () => {
+    const ring = await openRing(1)
+    await ring.await(handEverythingOver(nodeOf(ring.tab(0))))
   })
 })
