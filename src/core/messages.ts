@@ -149,8 +149,11 @@ export const shapes = {
   GossipReply: shape(21, { members, wanted: list(node, MAX_MEMBERS), empty: optional(list(node, MAX_MEMBERS)) }),
   Members: shape(22, { members, empty: optional(list(node, MAX_MEMBERS)) }),
 
-  /** `digest`: XOR of the roots of these partitions. */
-  CompareRoots: shape(30, { partitions, digest }),
+  /**
+   * `digest`: XOR of the roots of these partitions. `heir`: the sender gives its copies up where the receiver holds the same, which one that leaves does not
+   * confirm. Older builds do not say.
+   */
+  CompareRoots: shape(30, { partitions, digest, heir: optional(flag) }),
   /** 8 bytes a partition; empty when all are equal. */
   Roots: shape(31, { roots: bytes(DIGEST_BYTES * MAX_LISTED_PARTITIONS) }),
   /** Asks for the group digests of some partitions, or for the leaf digests of (partition, group) pairs. */

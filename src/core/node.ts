@@ -225,7 +225,8 @@ export class Node {
     this.gossip = new Gossip(this.membership, this.peers, clock, random, tuning.gossipIntervalMs)
     this.interests = new Interests(this.replica, this.peers, clock)
     this.handoff = new Handoff(this.replica, this.routing, this.peers, this.background, clock, tuning, onError)
-    this.exchange = new Exchange(this.replica, this.peers, this.background, clock, tuning, onError)
+    const isLeaving = () => this.membership.isLeaving(node)
+    this.exchange = new Exchange(this.replica, this.peers, this.background, clock, tuning, isLeaving, onError)
     this.transfers = new Transfers(
       this.duties,
       this.exchange,
@@ -302,7 +303,7 @@ export class Node {
       tuning,
       isComplete: (key) => this.duties.isComplete(address(key).partition),
       isHome: (key) => this.duties.isHome(address(key).partition),
-      isLeaving: () => this.membership.isLeaving(node),
+      isLeaving,
       // The start of a range may be a bucket's, with no key behind it.
       lacking: (from) => {
         const n = parseStoreKey(`${from}\0`)?.n

@@ -281,4 +281,17 @@ describe('where nobody else is left', () => {
     const ring = await openRing(1)
     await ring.await(handEverythingOver(nodeOf(ring.tab(0))))
   })
+
+  // Each took the other's copy for the one that stays.
+  test('of two that leave at once and do not hear of each other, neither gives its copy up to the other', async () => {
+    const ring = await withKeys(2)
+    const [one, two] = ring.tabs as [Tab, Tab]
+    const { knobs } = ring.world.network
+    knobs.lose = (_from, _to, frame) => ['Gossip', 'GossipReply', 'Members'].includes(typeOf(frame))
+    const ended = [one, two].map((tab) => handEverythingOver(nodeOf(tab)).catch((error) => error.code))
+    await ring.pass(10_000)
+    for (const tab of ring.tabs) for (const key of KEYS) expect(replicaAt(tab, key)).toEqual(['value'])
+    knobs.lose = () => false
+    expect((await ring.await(Promise.all(ended))).filter((code) => code === 'quorum')).toHaveLength(1)
+  })
 })

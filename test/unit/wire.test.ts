@@ -65,7 +65,7 @@ const bodies: Bodies = {
   Gossip: { digests: list(fc.tuple(id, count)), heard: list(real), hash: digest },
   GossipReply: { members, wanted: list(id), empty: optional(list(id)) },
   Members: { members, empty: optional(list(id)) },
-  CompareRoots: { partitions, digest },
+  CompareRoots: { partitions, digest, heir: optional(flag) },
   Roots: { roots: bytes },
   CompareGroups: { partitions },
   CompareLeaves: { groups: list(fc.tuple(partition, fc.nat(15))) },

@@ -55,6 +55,7 @@ export class Exchange {
     private readonly background: Background,
     private readonly clock: Clock,
     private readonly tuning: Tuning,
+    private readonly isLeaving: () => boolean,
     onError: (error: unknown) => void,
   ) {
     this.serve(onError)
@@ -112,20 +113,28 @@ export class Exchange {
     return result.pushed === records
   }
 
-  /** The partitions in which the peer's copies differ from this node's; undefined when it does not answer. */
-  async differing(peer: NodeId, partitions: Partition[]): Promise<Partition[] | undefined> {
+  /**
+   * The partitions in which the peer's copies differ from this node's; undefined when it does not answer.
+   * @param heir it is to hold them in this node's place: one that leaves does not answer that
+   */
+  async differing(peer: NodeId, partitions: Partition[], heir = false): Promise<Partition[] | undefined> {
     try {
-      return await this.differingPartitions(peer, partitions, 'sync')
+      return await this.differingPartitions(peer, partitions, 'sync', heir)
     } catch (error) {
       if (error instanceof PeerSilent) return undefined
       throw error
     }
   }
 
-  private async differingPartitions(peer: NodeId, partitions: Partition[], kind: BackgroundKind): Promise<Partition[]> {
+  private async differingPartitions(
+    peer: NodeId,
+    partitions: Partition[],
+    kind: BackgroundKind,
+    heir = false,
+  ): Promise<Partition[]> {
     await this.background.turn(kind)
     const digest = digestsToBytes([this.replica.forest.combinedRoot(partitions)])
-    const { roots } = await this.ask(peer, { type: 'CompareRoots', partitions, digest }, 'Roots')
+    const { roots } = await this.ask(peer, { type: 'CompareRoots', partitions, digest, heir }, 'Roots')
     if (roots.length === 0) return []
     const theirs = digestsFromBytes(roots)
     return partitions.filter((partition, i) => theirs[i] && !sameDigest(theirs[i], this.replica.forest.root(partition)))
@@ -417,7 +426,9 @@ export class Exchange {
   private serve(onStorageFailure: (error: unknown) => void): void {
     const { replica, peers } = this
     const { forest } = replica
-    peers.handle('CompareRoots', ({ partitions, digest }) => {
+    peers.handle('CompareRoots', ({ partitions, digest, heir }) => {
+      // Two that leave and have not heard it of each other would both take the other's copy for the one that stays.
+      if (heir && this.isLeaving()) return { type: 'Failed', kind: 'leaving' }
       const theirs = digestsFromBytes(digest)[0]
       const equal = theirs !== undefined && sameDigest(theirs, forest.combinedRoot(partitions))
       return {

@@ -217,7 +217,7 @@ export class Transfers {
     const pages = await this.listed(partition)
     // What the heirs are asked about is these records, and nothing that was written while they were listed.
     if (!sameDigest(root, sumOf(pages))) return false
-    for (const heir of heirs) if ((await this.exchange.differing(heir, [partition]))?.length !== 0) return false
+    for (const heir of heirs) if ((await this.exchange.differing(heir, [partition], true))?.length !== 0) return false
     if (!this.isStill(partition, root)) return false
     return this.removeAll(partition, pages, leave)
   }

@@ -422,7 +422,7 @@ export const mutations: Mutation[] = [
       },
       {
         file: 'src/core/sync/transfers.ts',
-        find: '    for (const heir of heirs) if ((await this.exchange.differing(heir, [partition]))?.length !== 0) return false\n',
+        find: '    for (const heir of heirs) if ((await this.exchange.differing(heir, [partition], true))?.length !== 0) return false\n',
         replace: '',
       },
     ],
