@@ -7,6 +7,9 @@ const RETRY_MS = 250
 /** What this tab itself writes costs the ring the time that handing over takes: after this long it has to wait. */
 const HOLD_WRITES_AFTER_MS = 3000
 
+/** When there has been no sign of life of any other member for so long, there is nobody to hand things to. A link that was cut is often back sooner. */
+const LOST_AFTER_MS = 10_000
+
 export interface LeaveProgress {
   partitionsLeft: number
   hintsLeft: number
@@ -21,8 +24,8 @@ export interface LeaveOptions {
 
 /**
  * Resolves when all partitions and hints are at their new homes or, for homes that have been away for a while, at others that stand in for these.
- * Rejects with QuorumError when there is nobody to hand them to, or to tell, or no longer: all others have left, or sleep. Of members that leave all at
- * once, one stays for that reason. When it is given up, the node is a member as before, and fetches back what it had handed over.
+ * Rejects with QuorumError when there is nobody to hand them to, or to tell, or no longer: all others have left, or sleep, or have been out of reach for some
+ * seconds. Of members that leave all at once, one stays for that reason. When it is given up, the node is a member as before, and fetches back what it had handed over.
  */
 export async function handEverythingOver(node: Node, options: LeaveOptions = {}): Promise<void> {
   const { signal, holdWrites } = options
@@ -78,6 +81,13 @@ function isLast(node: Node): boolean {
   return othersOf(node).length === 0 && (forest.records > 0 || hints.pending > 0)
 }
 
+/** All others went out of reach while it was leaving. */
+function hasLostAll(node: Node): boolean {
+  const others = othersOf(node)
+  const isLost = (member: NodeId) => !node.peers.isReachable(member) && node.membership.silence(member) >= LOST_AFTER_MS
+  return others.length > 0 && others.every(isLost)
+}
+
 /** Of those that leave at once, and are the last, the first one stays, and the others can hand over to it. */
 function isFirstToStay(node: Node): boolean {
   return !node.routing.leavers().some((other) => other < node.options.node && node.peers.isReachable(other))
@@ -99,6 +109,7 @@ async function handOver(node: Node, { holdWrites, signal }: LeaveOptions, leavin
   // What it takes over just now comes to this disk yet.
   await node.taken()
   leaving.tell()
+  if (hasLostAll(node)) throw noHeir()
   if (isLast(node)) {
     // Its writes are its own only: nothing will be handed over before they end.
     holdWrites?.(false)
