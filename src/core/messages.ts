@@ -35,7 +35,7 @@ export function mayTravel(container: Uint8Array): boolean {
   return container.length <= MAX_CONTAINER_BYTES
 }
 /** More than the smallest containers of one batch. */
-const MAX_ENTRIES = 16_384
+export const MAX_ENTRIES = 16_384
 /** All that a room can have: each n has its own, and 'all' as well. */
 const MAX_LISTED_PARTITIONS = (MAX_REPLICATION + 1) * MAX_PARTITIONS
 /** Several times what one step of a descent asks for (see Exchange): each of these costs the asked one more than who asks. */

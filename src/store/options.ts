@@ -1,6 +1,6 @@
 /** What `openStore` and the verbs accept, with defaults and checks. A bad option is named in the error. */
 import { MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_REPLICATION, type ReplicationFactor } from '../core/ids.js'
-import { MAX_CONFIG } from '../core/messages.js'
+import { MAX_CONFIG, MAX_ENTRIES } from '../core/messages.js'
 import { MAX_PARTITIONS, isPartitionCount } from '../core/ring/partitions.js'
 import { DEFAULT_TUNING, type Tuning } from '../core/tuning.js'
 import { KeyError, OptionError, SecretError } from './errors.js'
@@ -254,6 +254,9 @@ export const MAX_TIMER_MS = 2 ** 31 - 1
 
 const WHOLE_NUMBERS: ReadonlySet<string> = new Set(['batchKeys', 'batchBytes', 'maxSiblings', 'warnSiblings'])
 
+/** A message holds so many keys, and the smallest containers have some 42 bytes. */
+const GREATEST: Partial<Record<string, number>> = { batchKeys: MAX_ENTRIES, batchBytes: 512 * 1024 }
+
 function readTuning(given: Given<Tuning> | undefined): Tuning {
   if (given !== undefined && !isRecord(given)) throw new OptionError('tuning', 'give an object.')
   const tuning = { ...DEFAULT_TUNING }
@@ -261,14 +264,15 @@ function readTuning(given: Given<Tuning> | undefined): Tuning {
     if (!(name in DEFAULT_TUNING)) throw new OptionError(`tuning.${name}`, 'there is no such option.')
     if (value === undefined) continue
     const wanted = typeof DEFAULT_TUNING[name as keyof Tuning]
+    const greatest = GREATEST[name] ?? MAX_TIMER_MS
     if (
       typeof value !== wanted ||
-      (wanted === 'number' && !((value as number) > 0 && (value as number) <= MAX_TIMER_MS)) ||
+      (wanted === 'number' && !((value as number) > 0 && (value as number) <= greatest)) ||
       (WHOLE_NUMBERS.has(name) && !Number.isInteger(value))
     )
       throw new OptionError(
         `tuning.${name}`,
-        `give a ${WHOLE_NUMBERS.has(name) ? 'whole ' : ''}${wanted}${wanted === 'number' ? ` above 0, at most ${MAX_TIMER_MS}` : ''}.`,
+        `give a ${WHOLE_NUMBERS.has(name) ? 'whole ' : ''}${wanted}${wanted === 'number' ? ` above 0, at most ${greatest}` : ''}.`,
       )
     Object.assign(tuning, { [name]: value })
   }

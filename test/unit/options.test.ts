@@ -114,6 +114,8 @@ describe('the options of a store', () => {
     ['buckets.b.merge', { buckets: { b: { merge: 'union' } } }],
     ['buckets.b.ttl', { buckets: { b: { ttl: 0 } } }],
     ['buckets.b.ttl', { buckets: { b: { ttl: '1h' } } }],
+    ['tuning.batchKeys', { tuning: { batchKeys: 16_385 } }],
+    ['tuning.batchBytes', { tuning: { batchBytes: 1_000_000 } }],
     ['tuning.speed', { tuning: { speed: 1 } }],
     ['tuning.partitions', { tuning: { partitions: 100 } }],
     ['tuning.partitions', { tuning: { partitions: 8192 } }],
