@@ -6,7 +6,7 @@
  */
 import type { NodeId, StoreKey } from '../../src/core/ids.js'
 import type { PutOutcome } from '../../src/core/requests/put.js'
-import type { Container, Sibling } from '../../src/core/versions/container.js'
+import { type Container, type Sibling, isLiveSibling } from '../../src/core/versions/container.js'
 import { type CausalContext, type Dot, covers } from '../../src/core/versions/context.js'
 
 export interface Write {
@@ -30,7 +30,7 @@ export interface Write {
   refused: boolean
   /** A disk from before that was forgotten has brought it back. */
   revived: boolean
-  /** An application's, and not what the core made of expired values. */
+  /** An application's, and not what the core made of expired values and tombstones. */
   byUser: boolean
 }
 
@@ -196,12 +196,12 @@ export class History {
     }
   }
 
-  /** What the core replaced by itself had expired by the clock of the tab that did. */
+  /** What the core replaced by itself was a tombstone, or had expired by the clock of the tab that did. */
   judgeExpiries(): void {
     for (const { key, context, byUser, wallTime, at } of this.byDot.values()) {
       if (byUser) continue
       for (const { dot, sibling } of this.writesOf(key))
-        if (covers(context, dot) && !(sibling.expiresAt > 0 && sibling.expiresAt <= wallTime))
+        if (covers(context, dot) && isLiveSibling(sibling, wallTime))
           this.violation('I1', `${at} took ${nameOf(key, dot)} for expired`)
     }
   }
