@@ -10,8 +10,9 @@ const WRITE_AFTER_MS = 200
 const RETRY_MS = 5000
 
 export class Bookkeeping {
-  /** Changes that are not on the disk yet. */
+  /** How many changes there were, and how many of these are on the disk. */
   private changes = 0
+  private written = 0
   private timer: CancelTimer | undefined
   private isFailing = false
   private stopped = false
@@ -27,7 +28,7 @@ export class Bookkeeping {
 
   /** A restart would know all that this node knows. */
   get isWritten(): boolean {
-    return this.changes === 0
+    return this.written === this.changes
   }
 
   changed(): void {
@@ -39,7 +40,7 @@ export class Bookkeeping {
   async write(): Promise<void> {
     const { changes } = this
     await this.storage.commit({ meta: this.entries() }, 'relaxed')
-    this.changes -= changes
+    this.written = Math.max(this.written, changes)
     this.isFailing = false
   }
 

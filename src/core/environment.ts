@@ -167,7 +167,7 @@ export class StorageFailure extends Error {
   }
 }
 
-/** No room on the disk. */
+/** Whether the disk failed for lack of room. */
 export function isQuota(error: unknown): boolean {
   return error instanceof StorageFailure && error.kind === 'quota'
 }

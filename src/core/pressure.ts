@@ -46,6 +46,11 @@ export class Pressure {
     return this.refuses === 'replicas'
   }
 
+  /** The disk itself has refused something lately, whatever the platform says of the room that there is. */
+  get hasRefused(): boolean {
+    return this.experienced() > 0
+  }
+
   /** What the platform says of the room that there is. */
   note(estimate: StorageEstimate): void {
     this.estimate = estimate

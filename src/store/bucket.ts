@@ -1,6 +1,7 @@
 /**
  * The verbs. A bucket is a name space with its own n, r, w, merge and time to live; the store's own verbs are those of its unnamed bucket.
  */
+import { isQuota } from '../core/environment.js'
 import { type StoreKey, bucketPrefix, storeKey } from '../core/ids.js'
 import type { PutOutcome } from '../core/requests/put.js'
 import type { Container } from '../core/versions/container.js'
@@ -46,7 +47,7 @@ interface Found<V> {
   name: StoreKey
   entry: Entry<V>
   /** The versions that the entry shows. */
-  seen: Container
+  shown: Container
 }
 
 /** Attempts of one update when this tab keeps writing the same key. */
@@ -88,8 +89,8 @@ export class Bucket<V = AnyValue> {
   }
 
   /** The application gets the entry now, and no sooner has it read that: what nobody is shown, the next put must not replace. */
-  private given({ name, entry, seen }: Found<V>): Entry<V> {
-    this.inside.session.knew(name, seen.context)
+  private given({ name, entry, shown }: Found<V>): Entry<V> {
+    this.inside.session.knew(name, shown.context)
     return entry
   }
 
@@ -161,9 +162,9 @@ export class Bucket<V = AnyValue> {
     const all = await this.many(keys, read, signal)
     // The first ones are old by now where the handle has read or written the key meanwhile.
     const latest = all.map((found) => {
-      const { name, entry, seen } = found
-      const now = this.inside.session.seenOf(name)
-      return now === undefined || now === seen ? found : this.whole(this.found(name, now, entry.quorum))
+      const { name, entry, shown } = found
+      const now = this.inside.session.foundOf(name)
+      return now === undefined || now === shown ? found : this.whole(this.found(name, now, entry.quorum))
     })
     return latest.map((found) => this.given(found))
   }
@@ -285,10 +286,10 @@ export class Bucket<V = AnyValue> {
   /** @throws ValueError */
   private found(name: StoreKey, container: Container, quorum: Quorum): Found<V> {
     const { room, session, conflicts, wallTime } = this.inside
-    const seen = session.found(name, container)
-    const entry: Entry<V> = toEntry(room, name, seen, quorumOf(quorum), this.settings.merge, wallTime())
-    if (entry.conflict) conflicts.look(name, seen)
-    return { name, entry, seen }
+    const shown = session.found(name, container)
+    const entry: Entry<V> = toEntry(room, name, shown, quorumOf(quorum), this.settings.merge, wallTime())
+    if (entry.conflict) conflicts.look(name, shown)
+    return { name, entry, shown }
   }
 
   /** A key at which the merge fails is among others here: it is shown as a conflict, with all its versions, and the failure told. */
@@ -358,7 +359,7 @@ export class Bucket<V = AnyValue> {
     if (storageError !== undefined) {
       if (acks.length === 0) throw publicError(storageError)
       // It resolves by what others confirm: nothing else would tell that this tab holds no copy of it.
-      this.inside.onError(storageError)
+      if (isQuota(storageError)) this.inside.onError(storageError)
     }
     if (strictQuorum && !met) {
       throw new QuorumError(

@@ -109,8 +109,7 @@ async function handOver(node: Node, { holdWrites, signal }: LeaveOptions, leavin
   // What it takes over just now comes to this disk yet.
   await node.taken()
   leaving.tell()
-  if (hasLostAll(node)) throw noHeir()
-  if (isLast(node)) {
+  if (isLast(node) || hasLostAll(node)) {
     // Its writes are its own only: nothing will be handed over before they end.
     holdWrites?.(false)
     if (isFirstToStay(node)) throw noHeir()

@@ -15,7 +15,7 @@ export class Session {
   /** What was read and written, and how many writes that was. */
   private readonly contexts = new Map<StoreKey, { context: CausalContext; writes: number }>()
   private readonly undecided = new Map<StoreKey, Set<Promise<unknown>>>()
-  private readonly seen = new Map<StoreKey, { container: Container; bytes: number }>()
+  private readonly versions = new Map<StoreKey, { container: Container; bytes: number }>()
   private bytes = 0
 
   knows(key: StoreKey): boolean {
@@ -59,27 +59,27 @@ export class Session {
    * @returns these together with all found before.
    */
   found(key: StoreKey, container: Container): Container {
-    const former = this.seen.get(key)
+    const former = this.versions.get(key)
     const merged = mergeContainers(former?.container ?? EMPTY_CONTAINER, container)
     this.drop(key)
     const bytes = merged.siblings.reduce((sum, sibling) => sum + 200 + (sibling.value?.length ?? 0), 0)
-    this.seen.set(key, { container: merged, bytes })
+    this.versions.set(key, { container: merged, bytes })
     this.bytes += bytes
-    for (const [oldest] of this.seen) {
-      if ((this.bytes <= MAX_BYTES && this.seen.size <= MAX_CONTEXTS) || oldest === key) break
+    for (const [oldest] of this.versions) {
+      if ((this.bytes <= MAX_BYTES && this.versions.size <= MAX_CONTEXTS) || oldest === key) break
       this.drop(oldest)
     }
     return merged
   }
 
   /** All versions of the key that have been found, unless they have been let go of. */
-  seenOf(key: StoreKey): Container | undefined {
-    return this.seen.get(key)?.container
+  foundOf(key: StoreKey): Container | undefined {
+    return this.versions.get(key)?.container
   }
 
   /** A version that was shown while its put was under way, and that nobody took, is shown no more. */
   refused(key: StoreKey, dot: Dot): void {
-    const former = this.seen.get(key)?.container
+    const former = this.versions.get(key)?.container
     const siblings = former?.siblings.filter((sibling) => compareDots(sibling.dot, dot) !== 0) ?? []
     if (!former || siblings.length === former.siblings.length) return
     this.drop(key)
@@ -88,7 +88,7 @@ export class Session {
 
   /** All versions that are still in memory. */
   entries(): { key: StoreKey; container: Container }[] {
-    return [...this.seen].map(([key, { container }]) => ({ key, container }))
+    return [...this.versions].map(([key, { container }]) => ({ key, container }))
   }
 
   /**
@@ -98,7 +98,7 @@ export class Session {
    */
   forgetVersions(agreed: readonly Agreed[]): void {
     for (const one of agreed) {
-      const former = this.seen.get(one.key)
+      const former = this.versions.get(one.key)
       if (former && !leftOf(former.container, one)) this.drop(one.key)
     }
   }
@@ -115,9 +115,9 @@ export class Session {
   }
 
   private drop(key: StoreKey): void {
-    const former = this.seen.get(key)
+    const former = this.versions.get(key)
     if (!former) return
     this.bytes -= former.bytes
-    this.seen.delete(key)
+    this.versions.delete(key)
   }
 }

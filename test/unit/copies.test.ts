@@ -215,6 +215,21 @@ describe('a copy of a key that lives, whose long context is about to be forgotte
     expect([scene.onDisk, scene.copies.has(KEY)]).toEqual([[], false])
   })
 
+  // It was shown again after a restart: what had replaced it was in memory only, and nobody knew of that any more.
+  test('takes an older row with it, which it has replaced in memory only', async () => {
+    const scene = new Scene()
+    await scene.keep(KEY, version(1))
+    scene.copies.keep(KEY, long(2), true)
+    for (let phase = 0; phase < 2; phase++) {
+      const settled = scene.copies.settle(agreed)
+      await scene.clock.advance(20)
+      await settled
+    }
+    expect(await scene.read(KEY, scene.reopened())).not.toBe(1)
+    await scene.clock.advance(1000)
+    expect(await scene.read(KEY, scene.reopened())).toBe(2)
+  })
+
   test('is not put in the place of what comes meanwhile', async () => {
     const scene = new Scene()
     await scene.keep(KEY, long(2))

@@ -15,12 +15,13 @@ const [FIRST, SECOND] = [3 * Q, 3 * Q + 1] as [Partition, Partition]
 class Scene {
   homes: Partition[] = [FIRST, SECOND]
   records = 1
+  placed: NodeId[]
   /** What is on the disk of it. */
   written: Uint8Array | undefined
   readonly duties: Duties = new Duties(
     SELF,
     { homesOf: (partition: Partition) => (this.homes.includes(partition) ? [SELF] : [OTHER]) } as unknown as Routing,
-    { placed: () => [SELF, OTHER] } as unknown as Membership,
+    { placed: () => this.placed } as unknown as Membership,
     Q,
     () => this.records,
     () => {
@@ -28,7 +29,8 @@ class Scene {
     },
   )
 
-  constructor() {
+  constructor(placed = [SELF, OTHER]) {
+    this.placed = placed
     this.duties.addClass(3)
   }
 
@@ -173,4 +175,19 @@ test('a partition that a node stood in for and is now its own is one duty, and c
       )
   }
   expect(others.flatMap(lacking)).toEqual([])
+})
+
+// It was whole beside those that brought more: an empty newcomer had come a moment before them.
+test('what is whole only because nobody else was there is whole no more once somebody brings something', () => {
+  const scene = new Scene([SELF])
+  const { duties } = scene
+  expect(duties.isComplete(FIRST)).toBe(true)
+  scene.placed = [SELF, OTHER]
+  scene.place([FIRST, SECOND], [])
+  expect(duties.isComplete(FIRST)).toBe(true)
+  scene.place([FIRST, SECOND], [OTHER])
+  expect(duties.isComplete(FIRST)).toBe(false)
+  duties.markComplete(FIRST, duties.generationOf(FIRST))
+  scene.place([FIRST, SECOND], [OTHER])
+  expect(duties.isComplete(FIRST)).toBe(true)
 })

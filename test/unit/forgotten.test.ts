@@ -185,3 +185,26 @@ test.each([0, 5, 10, 15, 20, 25])(
     expect(await ring.client(first).get('k', { r: 3 })).toEqual([])
   },
 )
+
+// What it could not note of one hint kept it from agreeing to anything, as long as little room was left.
+test('a disk that was full once keeps nobody from forgetting what it has no hint of', async () => {
+  const ring = await openRing(5, { reapAfterMs: 4000 }, { quiet: false })
+  const [home] = ring.homes('k') as [Tab, Tab, Tab]
+  const [writer] = ring.others('k') as [Tab]
+  ring.crash(home)
+  await ring.pass(3000)
+  await ring.client(writer).put('k', 'old', { w: 2 })
+  await ring.pass(6000)
+  if (!writer.storage) throw new Error('it is open')
+  writer.storage.failing = 'quota'
+  await ring.reopen(home)
+  await ring.until('delivered', () => nodeOf(writer).replica.hints.pending === 0)
+  expect(hintAt(writer, 'k')).toMatchObject({ texts: ['old'] })
+  writer.storage.failing = undefined
+  nodeOf(writer).replica.pressure.note({ usage: 92, quota: 100 })
+  const client = ring.client(home)
+  await client.put('other', 'value', { w: 3 })
+  await client.delete('other')
+  await ring.until('forgotten', () => ring.tabs.every(({ disk }) => !disk.records.has(named('other'))), 100_000)
+  await ring.until('noted', () => hintAt(writer, 'k') === undefined, 100_000)
+})

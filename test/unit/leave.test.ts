@@ -294,6 +294,21 @@ describe('where nobody else is left', () => {
     for (const key of KEYS) expect(await ring.client(ring.tab(0)).get(key)).toEqual(['value'])
   })
 
+  // Both rejected.
+  test('of two that leave at once while a third is closed, one leaves', async () => {
+    const ring = await withKeys(3)
+    const [a, b, c] = ring.tabs as [Tab, Tab, Tab]
+    ring.crash(c)
+    await ring.pass(1000)
+    const ended = [a, b].map((tab) =>
+      handEverythingOver(nodeOf(tab)).then(
+        () => 'left',
+        (error) => error.code,
+      ),
+    )
+    expect((await ring.await(Promise.all(ended))).toSorted()).toEqual(['left', 'quorum'])
+  })
+
   test('a tab that holds nothing leaves', async () => {
     const ring = await openRing(1)
     await ring.await(handEverythingOver(nodeOf(ring.tab(0))))
@@ -311,4 +326,28 @@ describe('where nobody else is left', () => {
     knobs.lose = () => false
     expect((await ring.await(Promise.all(ended))).filter((code) => code === 'quorum')).toHaveLength(1)
   })
+})
+
+// Each of the others told it again at the next greeting, and it compared everything anew.
+test('a tab that has given its leave up need not be told that it was about to', async () => {
+  const ring = await openRing(3)
+  const [tab, ...others] = ring.tabs as [Tab, Tab, Tab]
+  for (let i = 0; i < 20; i++) await ring.client(tab).put(`k${i}`, 'value', { w: 3 })
+  await ring.pass(3000)
+  const given = new AbortController()
+  const leaving = handEverythingOver(nodeOf(tab), { signal: given.signal }).catch((error) => error)
+  await ring.pass(60)
+  given.abort('stay')
+  expect(await ring.await(leaving)).toBe('stay')
+  await ring.until('it is whole', () => nodeOf(tab).duties.filling().length === 0)
+  let told = 0
+  nodeOf(tab).membership.events.on('replaced', () => told++)
+  for (const other of others) {
+    ring.partition([tab], [other])
+    await ring.pass(3000)
+    ring.heal()
+    await ring.until('they meet again', () => nodeOf(tab).peers.reachable().length === 2)
+    await ring.pass(1000)
+  }
+  expect(told).toBe(0)
 })

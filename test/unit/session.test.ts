@@ -211,7 +211,7 @@ describe('a session of limited memory', () => {
   test('lets go of what was found longest ago also where it takes no room', () => {
     const session = new Session()
     for (let i = 0; i < 100_001; i++) session.found(keyOf(i), EMPTY_CONTAINER)
-    expect([session.seenOf(keyOf(0)), session.seenOf(keyOf(1))]).toEqual([undefined, EMPTY_CONTAINER])
+    expect([session.foundOf(keyOf(0)), session.foundOf(keyOf(1))]).toEqual([undefined, EMPTY_CONTAINER])
   })
 
   test('counts a key once, however often it is seen', () => {

@@ -165,12 +165,13 @@ export class Membership {
   }
 
   /**
-   * Others have known this node so in that incarnation. Its restart may have overridden their records before they came here; they remember, and say so
-   * whenever they greet it: whether it has noted that once is for itself to know, as its disk may have refused.
+   * Others have known this node so in that incarnation. Its restart may have overridden their records before they came here; they remember as long as they
+   * live, and say so whenever they greet it: whether it has noted that once is for itself to know, as its disk may have refused.
    */
   wasReplacedAs(incarnation: number, teller: NodeId): void {
     // Of its present incarnation and later ones gossip tells, and the refutation is the answer.
-    if (incarnation >= this.own.incarnation || incarnation <= (this.heard.get(teller) ?? 0)) return
+    const known = Math.max(this.heard.get(teller) ?? 0, this.heard.get(this.own.node) ?? 0)
+    if (incarnation >= this.own.incarnation || incarnation <= known) return
     this.heard.set(teller, incarnation)
     this.events.emit('replaced', undefined)
   }
@@ -178,6 +179,8 @@ export class Membership {
   /** Changes this node's own record: leaving, a new name. */
   declare(change: Partial<Pick<MemberRecord, 'state' | 'capacity' | 'name'>>): void {
     const before = this.weights()
+    // That it left, or was about to, it need not be told by anybody.
+    if (this.own.state !== 'up') this.heard.set(this.own.node, this.own.incarnation)
     this.own = { ...this.own, ...change, incarnation: this.own.incarnation + 1 }
     this.records.set(this.own.node, this.own)
     this.settle(before, [this.own])

@@ -74,7 +74,7 @@ class Adopting {
     const { membership, replica } = this.context
     this.goOn()
     // Before the node is said to leave, by which others take its partitions over: where there is no room for what it has, it stays a member.
-    if (replica.pressure.refusesHints) throw new StorageFailure('quota', 'no room for what a closed tab has left')
+    if (replica.pressure.refusesReplicas) throw new StorageFailure('quota', 'no room for what a closed tab has left')
     const state = await storage.load()
     // It may have known a ring that this node has not met yet.
     membership.absorb(restored(state.meta.get('members'), members) ?? [])

@@ -149,19 +149,22 @@ export class Copies {
    * certain that nothing else comes back, unless the power fails.
    */
   async settle(agreed: readonly Agreed[]): Promise<void> {
-    const gone: StoreKey[] = []
-    for (const one of agreed) if (!one.left || !(await this.shorten(one))) gone.push(one.key)
-    await this.drop(gone)
-  }
-
-  /** @returns whether the copy shows what is left */
-  private async shorten(agreed: Agreed): Promise<boolean> {
-    const { key } = agreed
-    const [kept, copy] = [this.unwritten.get(key), this.copies.get(key)]
-    const left = leftOf(await this.own(key).catch(() => EMPTY_CONTAINER), agreed)
-    // What has come meanwhile is newer.
-    if (left && this.unwritten.get(key) === kept && this.copies.get(key) === copy) this.keep(key, left, true)
-    return left !== undefined
+    const found: { key: StoreKey; former: Kept | undefined; left: Container | undefined }[] = []
+    for (const one of agreed) {
+      const { key } = one
+      const former = this.unwritten.get(key)
+      const left = one.left && leftOf(await this.own(key).catch(() => EMPTY_CONTAINER), one)
+      found.push({ key, former, left })
+    }
+    const kept = new Map<StoreKey, Kept>()
+    for (const { key, former, left } of found) {
+      // What has come meanwhile is newer.
+      const now = this.unwritten.get(key)
+      if (left) kept.set(key, now && now !== former ? now : { container: left, whole: true })
+    }
+    // Those that stay too: their rows may be older than what was just read of them, or have the long context.
+    await this.drop(found.map(({ key }) => key))
+    for (const [key, { container, whole }] of kept) if (!this.has(key)) this.keep(key, container, whole)
   }
 
   /** Resolves when it is certain that they do not come back, unless the power fails. */
@@ -204,6 +207,8 @@ export class Copies {
 
   private async writeAll(): Promise<void> {
     while (this.unwritten.size > 0) {
+      // No more of these while it is not known that the former ones are gone.
+      if (this.leftovers.length >= BATCH) await this.commit([], [], [])
       const batch = [...this.unwritten].slice(0, BATCH)
       const unlike = batch.filter(([key, { whole, container }]) => {
         const digest = whole ? this.copies.get(key)?.digest : undefined

@@ -76,7 +76,7 @@ export class Replica {
   /** The same of hints: rows that may be on the disk and not in the index. */
   private readonly doubtfulHints = new Map<StoreKey, object>()
   /** What a full disk could not note of hints. */
-  private readonly unnoted: (() => Promise<void>)[] = []
+  private unnoted: { keys: ReadonlySet<StoreKey>; again: () => Promise<void> }[] = []
   private isNoting = false
 
   constructor(
@@ -120,7 +120,7 @@ export class Replica {
     this.hints.clear()
     this.doubtful.clear()
     this.doubtfulHints.clear()
-    this.unnoted.length = 0
+    this.unnoted = []
   }
 
   /** True without a look at the disk when there is certainly nothing here. */
@@ -228,7 +228,7 @@ export class Replica {
       await this.commit([], hints, 'relaxed')
     } catch (error) {
       if (!isQuota(error)) throw error
-      this.unnoted.push(whenFull())
+      this.unnoted.push({ keys: new Set(hints.map(({ update }) => update.key)), again: whenFull() })
     }
   }
 
@@ -237,9 +237,10 @@ export class Replica {
     if (this.isNoting) return
     this.isNoting = true
     try {
-      while (this.unnoted.length > 0 && !this.pressure.refusesHints) {
-        await this.unnoted[0]?.()
-        this.unnoted.shift()
+      for (let [first] = this.unnoted; first && !this.pressure.hasRefused; [first] = this.unnoted) {
+        await first.again()
+        // If it was refused once more, that is noted behind it.
+        this.unnoted = this.unnoted.filter((one) => one !== first)
       }
     } finally {
       this.isNoting = false
@@ -293,10 +294,14 @@ export class Replica {
 
   /** Brings the trees and the index of hints in line with what became of writes that seemed to fail. */
   async clearDoubts(): Promise<void> {
+    await this.lookForHints()
     for (const partition of this.doubtful) {
       await this.recount(partition)
       this.doubtful.delete(partition)
     }
+  }
+
+  private async lookForHints(): Promise<void> {
     if (this.doubtfulHints.size === 0) return
     const doubts = [...this.doubtfulHints]
     const looks = doubts.map(([key]) => this.hints.tracked({ key, apply: (current) => current }))
@@ -306,7 +311,7 @@ export class Replica {
 
   /** There is a hint for it, or there may be one that the index does not know: after a restart it would be delivered. */
   mayHaveHint(key: StoreKey): boolean {
-    return this.hints.has(key) || this.doubtfulHints.has(key) || this.unnoted.length > 0
+    return this.hints.has(key) || this.doubtfulHints.has(key) || this.unnoted.some(({ keys }) => keys.has(key))
   }
 
   private recordUpdate(entry: Entry, maxSiblings: number, outcomes: Outcomes): RecordUpdate {

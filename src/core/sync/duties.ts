@@ -18,8 +18,10 @@ export class Duties {
   private standIns = new Set<Partition>()
   private readonly classes = new Set<ReplicationFactor>()
   private distrusted = 0
-  /** This node is the only one in the placement. */
-  private isAlone = false
+  /** As often, it has all been looked at since. */
+  private trusted = 0
+  /** Whole only because nobody else was in the placement: whoever brings something may have more of them. */
+  private readonly wholeAlone = new Set<Partition>()
   /** How often what was being fetched of them ceased to be all there is. */
   private readonly interrupted = new Map<Partition, number>()
 
@@ -59,13 +61,12 @@ export class Duties {
 
   /**
    * The placement may be another now. A partition that is new here has to be fetched; so has one of which this node holds nothing at all
-   * when others joined: they may come from a ring that has it. So may those whom a node meets that was alone, and what it wrote by itself says nothing of that.
+   * when others joined: they may come from a ring that has it. So is one that was whole only because nobody else was there, whatever this node wrote to it.
    */
   placementChanged(joined: NodeId[]): void {
     const before = this.homes
     this.homes = new Set()
-    const wasAlone = this.isAlone
-    this.isAlone = this.membership.placed().every((node) => node === this.self)
+    const isAlone = this.membership.placed().every((node) => node === this.self)
     for (const n of this.classes) {
       for (const partition of this.partitionsOf(n)) {
         if (!this.routing.homesOf(partition).includes(this.self)) {
@@ -75,8 +76,9 @@ export class Duties {
           continue
         }
         this.homes.add(partition)
-        if (this.isAlone) this.whole.add(partition)
-        else if (joined.length > 0 && (wasAlone || this.recordsIn(partition) === 0)) this.doubt(partition)
+        if (isAlone) this.countAsWhole(partition)
+        else if (joined.length > 0 && (this.wholeAlone.has(partition) || this.recordsIn(partition) === 0))
+          this.doubt(partition)
         else if (!before.has(partition) && before.size > 0 && !this.standIns.has(partition)) this.doubt(partition)
       }
     }
@@ -122,9 +124,14 @@ export class Duties {
     this.changed()
   }
 
-  /** In this life it has been without all of its data, or all of what others wrote. */
-  get hasBeenDistrusted(): boolean {
-    return this.distrusted > 0
+  /** It has been without its data, or without what others wrote meanwhile, and has not looked at all of it since. */
+  get isDistrusted(): boolean {
+    return this.distrusted > this.trusted
+  }
+
+  /** Nothing is to be fetched any more. */
+  lookedAtAll(): void {
+    this.trusted = this.distrusted
   }
 
   /** Home or stand-in on duty, with all data: if there were something, this node would know, and its "not found" is a vote. */
@@ -142,6 +149,7 @@ export class Duties {
     if (generation !== this.generationOf(partition)) return
     if (!this.homes.has(partition) && !this.standIns.has(partition)) return
     this.whole.add(partition)
+    this.wholeAlone.delete(partition)
     this.changed()
   }
 
@@ -151,9 +159,16 @@ export class Duties {
     this.changed()
   }
 
+  /** There is nobody else who could have more of it. */
+  private countAsWhole(partition: Partition): void {
+    if (!this.whole.has(partition)) this.wholeAlone.add(partition)
+    this.whole.add(partition)
+  }
+
   /** There may be more of it than this node has, and than it is fetching. */
   private doubt(partition: Partition): void {
     this.whole.delete(partition)
+    this.wholeAlone.delete(partition)
     this.interrupt(partition)
   }
 

@@ -5,7 +5,7 @@
  * away keeps tombstones alive until it is back or has left. No clock decides.
  */
 import type { Background } from '../background.js'
-import type { CancelTimer, Clock } from '../environment.js'
+import { type CancelTimer, type Clock, MAX_TTL_MS } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
 import type { MessageOf } from '../messages.js'
@@ -38,6 +38,8 @@ export class Reaping {
   /** Keys that may have something to forget, with the time of their last change. */
   private readonly candidates = new Map<StoreKey, number>()
   private timer: CancelTimer | undefined
+  /** When a member came up last. What it had told others of its old versions may have been on its way to them for as long as frames live. */
+  private lastUpAt = Number.NEGATIVE_INFINITY
 
   constructor(
     private readonly replica: Replica,
@@ -58,9 +60,8 @@ export class Reaping {
       this.candidates.delete(key)
       this.consider(key, container)
     })
-    // What it has told others of its old versions may still be on its way to them: by the next round it has come, or is too old.
     peers.events.on('up', () => {
-      for (const key of this.candidates.keys()) this.candidates.set(key, clock.now())
+      this.lastUpAt = clock.now()
     })
     peers.handle(
       'Reap',
@@ -101,7 +102,9 @@ export class Reaping {
       .filter((record) => record.state !== 'left' && record.node !== this.routing.self)
     const everybodyIsHere = others.every((record) => record.state === 'up' && this.routing.isReachable(record.node))
     if (!everybodyIsHere || this.duties.filling().length > 0) return
-    const old = this.clock.now() - this.tuning.reapAfterMs
+    const now = this.clock.now()
+    if (now - this.lastUpAt < Math.min(MAX_TTL_MS, this.tuning.reapAfterMs)) return
+    const old = now - this.tuning.reapAfterMs
     const keys = [...this.candidates]
       .filter(([key, since]) => since <= old && this.routing.homes(key)[0] === this.routing.self)
       .map(([key]) => key)

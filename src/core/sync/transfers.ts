@@ -129,6 +129,7 @@ export class Transfers {
       .then(() => {
         this.running = false
         const left = this.duties.filling()
+        if (left.length === 0) this.duties.lookedAtAll()
         const retryMs = left.every((partition) => this.damaged.has(partition)) ? DAMAGED_RETRY_MS : RETRY_MS
         if (this.again) this.fill()
         else if (left.length > 0) this.timer = this.clock.setTimer(retryMs, () => this.fill())
@@ -355,8 +356,8 @@ export class Transfers {
 
   /**
    * Whether the members that answer have, together, all that met its quorum, where nobody has the partition whole (a ring that was founded by several at
-   * once): fewer are away than acknowledge such a write, and these have been silent for a while. A founder that is closed before it has shared what it
-   * holds must not keep the others waiting.
+   * once): one is away at most, of two that acknowledge such a write at least, and has been silent for a while. A founder that is closed before it has
+   * shared what it holds must not keep the others waiting.
    */
   private isKnowable(partition: Partition, answered: readonly NodeId[]): boolean {
     const away = this.membership.placed().filter((node) => node !== this.routing.self && !answered.includes(node))
@@ -368,7 +369,7 @@ export class Transfers {
     invariant(n !== undefined, 'a partition belongs to a replication class')
     const hasCopies = n === 'all' || n > 1
     // Of what it acknowledged itself, it may have lost some.
-    return hasCopies && away.length === 1 && !this.duties.hasBeenDistrusted
+    return hasCopies && away.length === 1 && !this.duties.isDistrusted
   }
 }
 

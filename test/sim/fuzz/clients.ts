@@ -221,7 +221,7 @@ export class Clients {
     const { node } = place
     node.events.on('forgetting', (agreed) => {
       client.session.forgetVersions(agreed)
-      for (const { key } of agreed) if (!client.session.seenOf(key)) client.shown.delete(key)
+      for (const { key } of agreed) if (!client.session.foundOf(key)) client.shown.delete(key)
     })
     node.events.on('refused', ({ key, dot }) => {
       client.session.refused(key, dot)
