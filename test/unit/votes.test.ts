@@ -129,6 +129,18 @@ test('a node that knows better confirms no put as a home, whatever the writer be
   expect(await client.put('k', '4', { w: 3, strictQuorum: true })).toMatchObject({ met: true, sloppy: false })
 })
 
+// It was refused at once: the writer had heard a few milliseconds before the home that this is one now (seed 150023).
+test('a strict put gives a home a moment to hear that it is one', async () => {
+  const ring = await openRing(5)
+  const [late] = ring.homes('k')
+  const writer = ring.others('k')[0] as Tab
+  const { peers } = nodeOf(late)
+  const since = ring.world.time.now
+  peers.handle('Store', () => ({ type: 'Stored', refused: [], home: ring.world.time.now - since > 200 }))
+  expect(await ring.client(writer).put('k', 'there', { w: 3, strictQuorum: true })).toMatchObject({ met: true })
+  expect(ring.world.time.now - since).toBeLessThan(1000)
+})
+
 // With r + w > n, a strict get denied what a strict put had confirmed: one of its two was a former home, which only its writer took for one.
 test('while a newcomer takes over from a home, a strict put is confirmed by those whom a strict get asks', async () => {
   const GOSSIP: number[] = [shapes.Gossip.code, shapes.GossipReply.code, shapes.Members.code]

@@ -64,6 +64,10 @@ export function coordinatePut(
 
 /** A put is sent to one node at most this often. */
 const MAX_ATTEMPTS = 4
+/** What one member has just heard, all hear within some milliseconds, or seconds where frames get lost. */
+const ASK_AGAIN_MS = 50
+/** Of all homes together. */
+const MAX_ASKED_AGAIN = 12
 
 class Put {
   readonly settled: Promise<void>
@@ -82,6 +86,7 @@ class Put {
   /** Nodes that the write is on its way to. */
   private readonly awaited = new Set<NodeId>()
   private outstanding = 0
+  private askedAgain = 0
   private localDone = false
   private storageError: unknown
   /** Some replica had too many siblings already. */
@@ -194,12 +199,30 @@ class Put {
       else this.uncertain.add(node)
       if (reply?.type === 'Stored' && reply.refused.length === 0) {
         this.acks.add(node)
-        if (reply.home === false) this.notHomes.add(node)
-        else this.notHomes.delete(node)
         if (standsFor) this.hinted.add(standsFor)
+        if (reply.home !== false) this.notHomes.delete(node)
+        else {
+          this.notHomes.add(node)
+          if (this.isMissed(node)) return this.askAgain(node, bytes)
+        }
       } else if (reply?.type === 'Stored') this.limited = true
       else this.replace(node, bytes)
       this.answered()
+    })
+  }
+
+  /** A strict put needs it, and it may just not have heard yet that it is a home. */
+  private isMissed(node: NodeId): boolean {
+    const isHome = this.homes.includes(node) && this.context.routing.homes(this.entry.key).includes(node)
+    return this.options.strictQuorum && this.resolve !== undefined && isHome && this.askedAgain < MAX_ASKED_AGAIN
+  }
+
+  /** Its answer counts as outstanding until then. */
+  private askAgain(node: NodeId, bytes: Uint8Array): void {
+    this.context.clock.setTimer(ASK_AGAIN_MS * 2 ** (this.askedAgain++ / this.homes.length), () => {
+      if (!this.resolve) return this.answered()
+      this.outstanding--
+      this.send(node, undefined, bytes)
     })
   }
 
