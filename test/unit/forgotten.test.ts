@@ -2,9 +2,29 @@
 import { expect, test } from 'vitest'
 import { StorageFailure } from '../../src/core/environment.js'
 import { shapes } from '../../src/core/messages.js'
-import { type Tab, hintAt, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { type Ring, type Tab, hintAt, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 
 const MOVES: number[] = [shapes.Store.code, shapes.Entries.code]
+
+/** It is deleted with all that was there, and everybody forgets that. */
+async function deleteEverywhere(ring: Ring, by: Tab): Promise<void> {
+  const client = ring.client(by)
+  await client.get('k', { r: 3 })
+  await client.delete('k')
+  await ring.until('forgotten', () => ring.tabs.every(({ disk }) => !disk.records.has(named('k'))), 200_000)
+}
+
+/** The next commit of these happens, and the connection to the disk is lost with it; later it works again (Database.run gives up after three attempts). */
+function loseOutcomeOf({ storage }: Tab, what: 'hints' | 'copies'): void {
+  if (!storage) throw new Error('it is open')
+  const commit = storage.commit.bind(storage)
+  storage.commit = async (batch, durability) => {
+    const groups = await commit(batch, durability)
+    if (!batch[what]?.length) return groups
+    storage.commit = commit
+    throw new StorageFailure('unknown', 'the connection was lost')
+  }
+}
 
 // Counted as delivered in memory, it was no reason not to forget, and a restart delivered it.
 test('a delivered hint that a full disk kept does not come back after its tombstone was forgotten', async () => {
@@ -25,10 +45,7 @@ test('a delivered hint that a full disk kept does not come back after its tombst
   writer.storage.failing = undefined
   await ring.pass(20_000)
   // Room again, everything quiet. The key is deleted, and everybody forgets it.
-  const other = ring.client(ring.homes('k')[1] as Tab)
-  await other.get('k', { r: 3 })
-  await other.delete('k')
-  await ring.until('forgotten', () => ring.tabs.every(({ disk }) => !disk.records.has(named('k'))), 200_000)
+  await deleteEverywhere(ring, ring.homes('k')[1] as Tab)
   await ring.pass(20_000)
   expect(await ring.client(home).get('k', { r: 3 })).toEqual([])
   // The writer is loaded anew.
@@ -46,26 +63,14 @@ test('a hint of which nobody knows whether it is on the disk brings nothing back
   const [standIn] = ring.others('k') as [Tab]
   ring.crash(home)
   await ring.pass(1500)
-  // The stand-in's connection to its disk is lost with the commit, and works again later (Database.run gives up after three attempts).
-  const storage = standIn.storage
-  if (!storage) throw new Error('it is open')
-  const commit = storage.commit.bind(storage)
-  storage.commit = async (batch, durability) => {
-    const groups = await commit(batch, durability)
-    if (!batch.hints?.length) return groups
-    storage.commit = commit
-    throw new StorageFailure('unknown', 'the connection was lost')
-  }
+  loseOutcomeOf(standIn, 'hints')
   await ring.client(second).put('k', 'old', { w: 2 })
   await ring.pass(1000)
   expect(hintAt(standIn, 'k')).toMatchObject({ texts: ['old'] })
   expect(nodeOf(standIn).replica.hints.has(named('k'))).toBe(false)
   await ring.reopen(home)
   await ring.pass(60_000)
-  const client = ring.client(second)
-  await client.get('k', { r: 3 })
-  await client.delete('k')
-  await ring.until('forgotten', () => ring.tabs.every(({ disk }) => !disk.records.has(named('k'))), 200_000)
+  await deleteEverywhere(ring, second)
   await ring.pass(20_000)
   ring.crash(standIn)
   await ring.pass(1000)
@@ -80,22 +85,11 @@ test('a copy of which nobody knows whether it is on the disk brings nothing back
   const homes = ring.homes('k') as [Tab, Tab, Tab]
   const [reader] = ring.others('k') as [Tab]
   await ring.client(homes[0]).put('k', 'old', { w: 3 })
-  const storage = reader.storage
-  if (!storage) throw new Error('it is open')
-  const commit = storage.commit.bind(storage)
-  storage.commit = async (batch, durability) => {
-    const groups = await commit(batch, durability)
-    if (!batch.copies?.length) return groups
-    storage.commit = commit
-    throw new StorageFailure('unknown', 'the connection was lost')
-  }
+  loseOutcomeOf(reader, 'copies')
   await ring.client(reader).get('k', { r: 3 })
   await ring.pass(1000)
   expect([...reader.disk.copies.keys()].length).toBe(1)
-  const client = ring.client(homes[0])
-  await client.get('k', { r: 3 })
-  await client.delete('k')
-  await ring.until('forgotten', () => ring.tabs.every(({ disk }) => !disk.records.has(named('k'))), 200_000)
+  await deleteEverywhere(ring, homes[0])
   await ring.pass(10_000)
   ring.crash(reader)
   await ring.reopen(reader)

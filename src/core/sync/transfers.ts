@@ -41,7 +41,7 @@ interface Leave {
   isGivenUp: () => boolean
 }
 
-/** Records as they were when somebody else was asked whether he holds the same. */
+/** Records as they were when others were asked whether they hold the same. */
 type Page = { key: StoreKey; digest: Digest }[]
 
 export class Transfers {
@@ -360,16 +360,14 @@ export class Transfers {
    * shared what it holds must not keep the others waiting.
    */
   private isKnowable(partition: Partition, answered: readonly NodeId[]): boolean {
-    const away = this.membership.placed().filter((node) => node !== this.routing.self && !answered.includes(node))
-    if (away.length === 0) return true
-    if (away.some((node) => this.membership.silence(node) < this.silentMs)) return false
-    // What one of them had before they met, nobody else need have.
-    if (!away.every((node) => this.peers.beganEmpty(node))) return false
+    const isAway = (node: NodeId) => node !== this.routing.self && !answered.includes(node)
+    const [away, ...more] = this.membership.placed().filter(isAway)
+    if (away === undefined) return true
     const n = replicationOf(partition, this.routing.partitions)
     invariant(n !== undefined, 'a partition belongs to a replication class')
-    const hasCopies = n === 'all' || n > 1
-    // Of what it acknowledged itself, it may have lost some.
-    return hasCopies && away.length === 1 && !this.duties.isDistrusted
+    if (more.length > 0 || n === 1) return false
+    // What it had before they met, nobody else need have; and of what this node acknowledged itself, it may have lost some.
+    return this.peers.beganEmpty(away) && !this.duties.isDistrusted && this.membership.silence(away) >= this.silentMs
   }
 }
 
