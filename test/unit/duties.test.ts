@@ -1,6 +1,6 @@
 /** Which partitions a node counts as whole, when its duties change while it fetches them. */
 import { describe, expect, test } from 'vitest'
-import type { NodeId, Partition } from '../../src/core/ids.js'
+import { type NodeId, type Partition, storeKey } from '../../src/core/ids.js'
 import type { Membership } from '../../src/core/membership/membership.js'
 import type { Routing } from '../../src/core/requests/routing.js'
 import { Duties } from '../../src/core/sync/duties.js'
@@ -190,4 +190,19 @@ test('what is whole only because nobody else was there is whole no more once som
   duties.markComplete(FIRST, duties.generationOf(FIRST))
   scene.place([FIRST, SECOND], [OTHER])
   expect(duties.isComplete(FIRST)).toBe(true)
+})
+
+// All partitions of the second factor counted as new at each start: nobody could deny a key of it until every member had been open once more.
+test('a restart knows what was whole of every replication factor', async () => {
+  const ring = await openRing(3, {}, { knobs: { replication: [3, 2] } })
+  const [a, b] = ring.tabs as [Tab, Tab]
+  ring.crash(...ring.tabs)
+  await ring.reopen(a, b)
+  await ring.until('they meet', () => nodeOf(a).peers.reachable().length === 1)
+  await ring.pass(3000)
+  const keys = Array.from({ length: 30 }, (_, i) => storeKey(2, 'pairs', `k${i}`))
+  const ofBoth = keys.find((key) => !nodeOf(a).routing.homes(key).includes(ring.tab(2).id))
+  if (!ofBoth) throw new Error('a key whose homes are the two')
+  expect([a, b].map((tab) => nodeOf(tab).duties.filling())).toEqual([[], []])
+  expect(await ring.await(nodeOf(a).coordinator.get(ofBoth, { r: 2, strictQuorum: true }))).toMatchObject({ met: true })
 })

@@ -17,6 +17,8 @@ export class Duties {
   private homes = new Set<Partition>()
   private standIns = new Set<Partition>()
   private readonly classes = new Set<ReplicationFactor>()
+  /** Of these, the ones whose homes have been looked up: only from then on is a partition new here that was not this node's before. */
+  private readonly placed = new Set<ReplicationFactor>()
   private distrusted = 0
   /** As often, it has all been looked at since. */
   private trusted = 0
@@ -68,6 +70,8 @@ export class Duties {
     this.homes = new Set()
     const isAlone = this.membership.placed().every((node) => node === this.self)
     for (const n of this.classes) {
+      const isFirst = !this.placed.has(n)
+      this.placed.add(n)
       for (const partition of this.partitionsOf(n)) {
         if (!this.routing.homesOf(partition).includes(this.self)) {
           if (before.has(partition)) this.interrupt(partition)
@@ -79,7 +83,7 @@ export class Duties {
         if (isAlone) this.countAsWhole(partition)
         else if (joined.length > 0 && (this.wholeAlone.has(partition) || this.recordsIn(partition) === 0))
           this.doubt(partition)
-        else if (!before.has(partition) && before.size > 0 && !this.standIns.has(partition)) this.doubt(partition)
+        else if (!before.has(partition) && !isFirst && !this.standIns.has(partition)) this.doubt(partition)
       }
     }
     this.changed()
