@@ -312,7 +312,10 @@ export class Bucket<V = AnyValue> {
     do {
       if (lifetime.holdsWrites) await lifetime.writable(signal)
       // Awaited only where the disk has to be asked: otherwise the dot is minted in the caller's own turn, in the order of the calls.
-      context = this.knownContext(name, given) ?? (await lifetime.whileOpen(this.ownContext(name), signal))
+      const known = this.knownContext(name, given)
+      if (!known) await lifetime.whileOpen(this.learnOwn(name), signal)
+      // As of now: another call may have come first meanwhile, and its write is part of what this one descends from.
+      context = known ?? session.contextOf(name)
     } while (lifetime.holdsWrites)
     const expiresAt = value && this.settings.ttl !== null ? wallTime() + this.settings.ttl : 0
     const { container, outcome } = node.coordinator.write(name, { value, expiresAt }, context, {
@@ -337,12 +340,9 @@ export class Bucket<V = AnyValue> {
     return undefined
   }
 
-  private async ownContext(name: StoreKey): Promise<CausalContext> {
+  private async learnOwn(name: StoreKey): Promise<void> {
     const { session, node } = this.inside
-    const own = await node.coordinator.ownContext(name)
-    // Another call may have come first meanwhile: its write is part of what this one descends from.
-    session.knew(name, own)
-    return session.contextOf(name)
+    session.knew(name, await node.coordinator.ownContext(name))
   }
 
   private receipt(

@@ -60,3 +60,19 @@ test('a disk that cannot be read keeps nobody from writing where the tab is no h
   tab.storage.failingReads = 'unavailable'
   expect(await answerOf(ring, storeAt(tab).store.put('k', 'after'))).toMatchObject({ quorum: { met: true } })
 })
+
+// Each was given a context before the other's dot was minted, where the disk answered both at once: a conflict of a tab with itself.
+test('two first puts of a key in one turn make no conflict, where its record is in memory', async () => {
+  const ring = await openRing(3)
+  const [tab, other] = ring.tabs as [Tab, Tab]
+  await answerOf(ring, storeAt(other).store.put('k', 'of another tab'))
+  await passing(ring, 1000)
+  const { disk, storage } = tab
+  if (!storage) throw new Error('it is open')
+  // As the row cache of a tab does.
+  storage.get = async (addresses) => addresses.map(({ key }) => disk.records.get(key)?.container)
+  const { store } = storeAt(tab)
+  await answerOf(ring, Promise.all([store.put('k', 'first'), store.put('k', 'second')]))
+  const { siblings } = await answerOf(ring, store.get('k'))
+  expect(siblings.sort()).toEqual(['of another tab', 'second'])
+})
