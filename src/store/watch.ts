@@ -89,7 +89,7 @@ async function* follow(
     interests.events.on('changed', ({ key }) => {
       if (key === interest.key || (interest.prefix !== undefined && key.startsWith(interest.prefix))) add(key)
     }),
-    // A link was down for a while: what changed behind it was not told.
+    // A link was down for a while, or this tab stood still: what changed behind its back was not told.
     interests.events.on('missed', () => {
       if (interest.key !== undefined) add(interest.key)
       else rescan = true

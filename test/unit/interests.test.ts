@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { type StoreKey, storeKey } from '../../src/core/ids.js'
 import type { Interest } from '../../src/core/requests/interests.js'
 import { type Ring, type Tab, nodeOf, openRing } from '../paper/ring.js'
+import { answerOf, passing, storeAt } from './support/stores.js'
 
 const named = (key: string) => storeKey(3, '', key)
 
@@ -113,4 +114,20 @@ test.each<[what: string, pause: (ring: Ring, tab: Tab) => void, resume: (ring: R
   await ring.client(home).put('a', '1')
   await ring.pass(100)
   expect([...heard]).toEqual([named('a')])
+})
+
+// What is told to a tab that stands still waits there; what has waited for half a minute is dropped, and no link had ended by which it could have noticed.
+test('a watch of a tab that stood still for a minute shows what was written meanwhile', async () => {
+  const ring = await openRing(5)
+  const [watcher] = ring.others('a') as [Tab]
+  const seen: unknown[] = []
+  storeAt(watcher).store.subscribe('a', ({ value }) => seen.push(value))
+  await passing(ring, 1000)
+  ring.world.freeze(watcher)
+  await passing(ring, 1000)
+  await answerOf(ring, storeAt(ring.homes('a')[0]).store.put('a', 'written meanwhile'))
+  await passing(ring, 60_000)
+  ring.world.thaw(watcher)
+  await passing(ring, 5000)
+  expect(seen).toEqual([undefined, 'written meanwhile'])
 })

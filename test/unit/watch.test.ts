@@ -60,7 +60,7 @@ class Scene {
 
   async missed(): Promise<void> {
     this.reads.length = 0
-    this.events.emit('missed', { peer: 'node_b____' as never })
+    this.events.emit('missed', undefined)
     await rest()
   }
 }

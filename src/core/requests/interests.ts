@@ -28,8 +28,8 @@ export interface Interest {
 export interface InterestEvents {
   /** A watched key is, somewhere, what this digest says. */
   changed: { key: StoreKey; digest: Digest }
-  /** Changes may have been missed (a link came back): look again. */
-  missed: { peer: NodeId }
+  /** Changes may have been missed (a link came back, or this tab stood still): look again. */
+  missed: undefined
 }
 
 export class Interests {
@@ -74,9 +74,13 @@ export class Interests {
       peers.events.on(type, (node) => {
         if (!this.hadAny) return
         peers.notify(node, this.message(), 'foreground')
-        this.events.emit('missed', { peer: node })
+        this.events.emit('missed', undefined)
       })
     }
+    // No link need have ended, and what was told meanwhile may have waited for longer than a frame lives.
+    peers.events.on('woke', () => {
+      if (this.hadAny) this.events.emit('missed', undefined)
+    })
     peers.events.on('ended', (node) => {
       this.theirs.delete(node)
       this.outbox.delete(node)
