@@ -1,7 +1,9 @@
 /** How a scan finds out what there is without asking for every key. */
 import { expect, test } from 'vitest'
+import { storeKey } from '../../src/core/ids.js'
 import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
+import { answerOf, passing, storeAt } from './support/stores.js'
 
 const KEYS = Array.from({ length: 64 }, (_, i) => `k${String(i).padStart(2, '0')}`)
 
@@ -92,3 +94,40 @@ test('keys on which homes differ are read several at a time', async () => {
   expect(reads).toBeGreaterThan(30)
   expect(ms).toBeLessThan((KEYS.length * one) / 3)
 })
+
+const EVEN = { minLatencyMs: 10, maxLatencyMs: 10, diskTime: () => 1 }
+
+// The page of the home was read before the hint came there, and the one of this tab that would have shown it after it had gone.
+test.each([false, true])(
+  'a write that is delivered while a scan goes on is not missed by it (backwards: %s)',
+  async (reverse) => {
+    const ring = await openRing(2, { standInAfterMs: 60_000 }, { knobs: { ...EVEN, replication: [3, 1] } })
+    const [tab, home] = ring.tabs as [Tab, Tab]
+    const { store } = storeAt(tab, { buckets: { single: { n: 1 } } })
+    const bucket = store.bucket('single')
+    const listOf = (key: string) => nodeOf(tab).routing.preferenceList(storeKey(1, 'single', key))
+    const names = Array.from({ length: 2000 }, (_, i) => `k${String(i).padStart(4, '0')}`)
+    const own = names.filter((key) => listOf(key)[0] === tab.id).slice(0, 230)
+    const late = (reverse ? names : names.reverse()).find((key) => listOf(key)[0] === home.id) as string
+    expect(own).toHaveLength(230)
+    await answerOf(ring, bucket.putMany(own.map((key) => [key, 'there'] as const)))
+    ring.partition([tab], [home])
+    await passing(ring, 3000)
+    expect(await answerOf(ring, bucket.put(late, 'late'))).toMatchObject({ hintedFor: [home.id] })
+    const found: string[] = []
+    const scan = bucket.scan({ reverse })
+    const all = async () => {
+      await store.ready()
+      for await (const { key } of scan) if (found.push(key) === 1) await nodeOf(tab).pause(3000)
+    }
+    const scanned = all()
+    ring.heal()
+    await answerOf(ring, scanned)
+    expect(nodeOf(tab).replica.hints.pending).toBe(0)
+    expect({ keys: found.length, complete: scan.complete, isThere: found.includes(late) }).toEqual({
+      keys: 231,
+      complete: true,
+      isThere: true,
+    })
+  },
+)

@@ -65,7 +65,7 @@ interface Upcoming {
 }
 
 interface Stream {
-  /** undefined: this node's copies of keys that belong elsewhere. */
+  /** undefined: this node's copies of keys that belong elsewhere, or what waited here for its homes. */
   node: NodeId | undefined
   entries: [StoreKey, Uint8Array][]
   more: boolean
@@ -73,6 +73,7 @@ interface Stream {
   failed: boolean
   /** Of `forgettings`, when the page was asked for: whoever takes the entries may take his time. */
   asked: number
+  isOutbox: boolean
 }
 
 export class Scan {
@@ -91,10 +92,12 @@ export class Scan {
   async *entries(): AsyncGenerator<ScanEntry> {
     const { routing, peers } = this.context
     const nodes = [routing.self, ...peers.reachable()]
+    const outbox = this.outbox()
     const streams = await Promise.all(nodes.map((node) => this.open(node)))
     this.outliveFailure(streams)
     this.complete = this.covers(streams)
     if (!this.complete || this.isThin(streams)) streams.push(await this.open(undefined))
+    streams.push(outbox)
     const ahead: Upcoming[] = []
     for (let taken = 0; ; taken++) {
       while (ahead.length <= Math.min(taken, MAX_AHEAD)) {
@@ -120,8 +123,12 @@ export class Scan {
     if (this.complete && refilled.includes(true)) this.complete = this.covers(streams)
     const key = this.nextKey(streams)
     if (key === undefined) return undefined
-    const holders = streams.filter((stream) => stream.entries[0]?.[0] === key)
-    const containers = holders.map((stream) => (stream.entries.shift() as [StoreKey, Uint8Array])[1])
+    const all = streams.filter((stream) => stream.entries[0]?.[0] === key)
+    const isHere = all.some(({ node }) => node === this.context.routing.self)
+    const shown = new Map(all.map((stream) => [stream, (stream.entries.shift() as [StoreKey, Uint8Array])[1]]))
+    // What still waits here, this node's own page shows.
+    const holders = all.filter(({ isOutbox }) => !isOutbox || !isHere)
+    const containers = holders.map((stream) => shown.get(stream) as Uint8Array)
     // As of now: a stream may ask for its next page while the key waits for its turn.
     const asked = Math.min(this.context.forgettings.now, ...holders.map((stream) => stream.asked))
     const agree = (shown: Uint8Array[]) => this.agree(key, holders, shown, streams)
@@ -136,8 +143,31 @@ export class Scan {
   }
 
   private open(node: NodeId | undefined): Promise<Stream> {
-    const stream: Stream = { node, entries: [], more: true, lacking: new Set(), failed: false, asked: 0 }
+    const stream: Stream = {
+      node,
+      entries: [],
+      more: true,
+      lacking: new Set(),
+      failed: false,
+      asked: 0,
+      isOutbox: false,
+    }
     return this.refill(stream).then(() => stream)
+  }
+
+  /**
+   * Keys that wait here for their homes. Before this node's pages come to them they may have been delivered, and the pages of these homes have been
+   * read before that. Without their versions: each that is not here any more is read.
+   */
+  private outbox(): Stream {
+    const { replica, forgettings } = this.context
+    const { from, to, reverse } = this.range
+    const keys = replica.hints.keys().filter((key) => key >= from && key < to)
+    keys.sort()
+    if (reverse) keys.reverse()
+    const entries = keys.map((key): [StoreKey, Uint8Array] => [key, new Uint8Array(0)])
+    const { now: asked } = forgettings
+    return { node: undefined, entries, more: false, lacking: new Set(), failed: false, asked, isOutbox: true }
   }
 
   /** @returns whether the node was asked. */
