@@ -132,15 +132,17 @@ export class Bucket<V = AnyValue> {
     const update = former
       .catch(() => {})
       .then(async () => {
-        const { session } = this.inside
+        const { session, lifetime } = this.inside
         for (let attempt = 1; ; attempt++) {
           await session.allDecided(name)
           const writes = session.writesOf(name)
           const entry = await this.get(key, { r, quorum, signal })
           // It may never end, and then nobody could update the key any more: whoever gave up writes nothing.
-          const next = await this.inside.lifetime.whileOpen(made(change, entry), signal)
+          const next = await lifetime.whileOpen(made(change, entry), signal)
           if (next === undefined)
             throw new ValueError('update: the function returned undefined. Return the next value, or use delete().')
+          // Before it is looked at: puts that wait as well begin at the same time.
+          while (lifetime.holdsWrites) await lifetime.writable(signal)
           if (session.writesOf(name) === writes || attempt === MAX_ATTEMPTS)
             return this.put(key, next, { w, quorum, durability, signal, context: entry.context })
         }

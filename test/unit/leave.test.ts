@@ -351,3 +351,24 @@ test('a tab that has given its leave up need not be told that it was about to', 
   }
   expect(told).toBe(0)
 })
+
+// Its context was that of before the wait, and the put beside it had begun in the meantime.
+test('an update and a put that wait for a leave make no conflict once it is given up', async () => {
+  const ring = await openRing(3)
+  const [tab] = ring.tabs as [Tab]
+  const { store } = storeAt(tab)
+  await answerOf(ring, store.put('k', 'before'))
+  // Nobody confirms that it has left.
+  ring.world.network.knobs.lose = (_, to, frame) => to === tab.id && typeOf(frame) === 'GossipReply'
+  const given = new AbortController()
+  const leaving = store.leave({ signal: given.signal })
+  await passing(ring, 5000)
+  const put = store.put('k', 'put')
+  const update = store.update('k', (value) => `${value}, updated`)
+  await passing(ring, 1000)
+  given.abort('stay')
+  await expect(answerOf(ring, leaving)).rejects.toBe('stay')
+  ring.world.network.knobs.lose = () => false
+  await answerOf(ring, Promise.all([put, update]))
+  expect(await answerOf(ring, store.get('k'))).toMatchObject({ siblings: ['put, updated'] })
+})
