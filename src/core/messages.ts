@@ -180,6 +180,7 @@ export const shapes = {
 
   /** What the sender's applications watch: store keys (exact) and prefixes of them. `added`: besides what it told before. */
   Interest: shape(60, { keys: list(key, MAX_ENTRIES), prefixes: list(text(1300), 1024), added: flag }),
+  /** No entries: there were some that could not be sent. */
   Changed: shape(61, { entries: keyDigests }),
 } satisfies Record<string, Shape>
 

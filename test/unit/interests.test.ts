@@ -131,3 +131,20 @@ test('a watch of a tab that stood still for a minute shows what was written mean
   await passing(ring, 5000)
   expect(seen).toEqual([undefined, 'written meanwhile'])
 })
+
+// Nobody said it again, and no link had ended: the watch stayed with the former state.
+test('a watch shows what was written while nothing could be sent to its tab', async () => {
+  const ring = await openRing(5)
+  const [watcher] = ring.others('a') as [Tab]
+  const homes = ring.homes('a')
+  const seen: unknown[] = []
+  storeAt(watcher).store.subscribe('a', ({ value }) => seen.push(value))
+  await passing(ring, 1000)
+  for (const home of homes) ring.world.network.setSlow(home.id, watcher.id, { bytesPerMs: 1, bufferBytes: 1 })
+  await answerOf(ring, storeAt(homes[0]).store.put('a', 'written meanwhile'))
+  await passing(ring, 200)
+  ring.world.network.endSlowness()
+  expect(nodeOf(watcher).peers.reachable()).toHaveLength(4)
+  await passing(ring, 5000)
+  expect(seen).toEqual([undefined, 'written meanwhile'])
+})

@@ -14,6 +14,8 @@ import type { Replica } from './replica.js'
 /** Changes for one peer within this time share a message; so do changes of what is watched here. */
 const GATHER_MS = 5
 const MAX_TOLD = 4000
+/** How long it takes until a peer whose queue was full is told that it has missed something. */
+const TELL_MISSED_MS = 500
 /** More watches, or longer ones (in characters, together), are an interest in everything: changes that nobody watches are passed over here. */
 const MAX_WATCHED = 1000
 const MAX_WATCHED_LENGTH = 250_000
@@ -41,7 +43,10 @@ export class Interests {
   private length = 0
   private readonly theirs = new Map<NodeId, { keys: Set<StoreKey>; prefixes: ReadonlySet<string> }>()
   private readonly outbox = new Map<NodeId, Map<StoreKey, Digest>>()
+  /** Peers that could not be told of some change, as the queue to them was full. */
+  private readonly untold = new Set<NodeId>()
   private telling: CancelTimer | undefined
+  private tellingUntold: CancelTimer | undefined
   private tellingAll: CancelTimer | undefined
 
   constructor(
@@ -64,6 +69,7 @@ export class Interests {
       return undefined
     })
     peers.handle('Changed', ({ entries }) => {
+      if (entries.length === 0) this.events.emit('missed', undefined)
       for (const [key, bytes] of entries) {
         const digest = digestsFromBytes(bytes)[0]
         if (digest && this.isWatched(key)) this.events.emit('changed', { key, digest })
@@ -84,6 +90,7 @@ export class Interests {
     peers.events.on('ended', (node) => {
       this.theirs.delete(node)
       this.outbox.delete(node)
+      this.untold.delete(node)
     })
   }
 
@@ -113,6 +120,7 @@ export class Interests {
   stop(): void {
     this.telling?.()
     this.tellingAll?.()
+    this.tellingUntold?.()
   }
 
   private isWatched(key: StoreKey): boolean {
@@ -147,10 +155,23 @@ export class Interests {
     for (const [node, changes] of this.outbox) {
       const entries = [...changes].map(([key, digest]): [StoreKey, Uint8Array] => [key, digestsToBytes([digest])])
       for (let i = 0; i < entries.length; i += MAX_TOLD) {
-        this.peers.notify(node, { type: 'Changed', entries: entries.slice(i, i + MAX_TOLD) }, 'foreground')
+        const message = { type: 'Changed', entries: entries.slice(i, i + MAX_TOLD) } as const
+        if (!this.peers.notify(node, message, 'foreground')) this.untold.add(node)
       }
     }
     this.outbox.clear()
+    this.tellUntoldSoon()
+  }
+
+  /** Not of what has changed, which would gather here as long as nothing leaves: that something has. */
+  private tellUntoldSoon(): void {
+    if (this.untold.size === 0) return
+    this.tellingUntold ??= this.clock.setTimer(TELL_MISSED_MS, () => {
+      this.tellingUntold = undefined
+      for (const node of this.untold)
+        if (this.peers.notify(node, { type: 'Changed', entries: [] }, 'foreground')) this.untold.delete(node)
+      this.tellUntoldSoon()
+    })
   }
 }
 
