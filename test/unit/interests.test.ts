@@ -148,3 +148,19 @@ test('a watch shows what was written while nothing could be sent to its tab', as
   await passing(ring, 5000)
   expect(seen).toEqual([undefined, 'written meanwhile'])
 })
+
+test('a watch that begins while its tab can send nothing hears of what is written later', async () => {
+  const ring = await openRing(5)
+  const [watcher] = ring.others('a') as [Tab]
+  const homes = ring.homes('a')
+  await passing(ring, 1000)
+  for (const home of homes) ring.world.network.setSlow(watcher.id, home.id, { bytesPerMs: 1, bufferBytes: 1 })
+  const seen: unknown[] = []
+  storeAt(watcher).store.subscribe('a', ({ value }) => seen.push(value))
+  await passing(ring, 200)
+  ring.world.network.endSlowness()
+  await passing(ring, 5000)
+  await answerOf(ring, storeAt(homes[0]).store.put('a', 'written later'))
+  await passing(ring, 1000)
+  expect(seen.at(-1)).toBe('written later')
+})

@@ -14,8 +14,8 @@ import type { Replica } from './replica.js'
 /** Changes for one peer within this time share a message; so do changes of what is watched here. */
 const GATHER_MS = 5
 const MAX_TOLD = 4000
-/** How long it takes until a peer whose queue was full is told that it has missed something. */
-const TELL_MISSED_MS = 500
+/** How long it takes until a peer whose queue was full is told what it was not. */
+const TELL_AGAIN_MS = 500
 /** More watches, or longer ones (in characters, together), are an interest in everything: changes that nobody watches are passed over here. */
 const MAX_WATCHED = 1000
 const MAX_WATCHED_LENGTH = 250_000
@@ -46,7 +46,9 @@ export class Interests {
   /** Peers that could not be told of some change, as the queue to them was full. */
   private readonly untold = new Set<NodeId>()
   private telling: CancelTimer | undefined
-  private tellingUntold: CancelTimer | undefined
+  private tellingAgain: CancelTimer | undefined
+  /** Peers that could not be told what is watched here. */
+  private readonly unasked = new Set<NodeId>()
   private tellingAll: CancelTimer | undefined
 
   constructor(
@@ -79,7 +81,7 @@ export class Interests {
     for (const type of ['up', 'renewed'] as const) {
       peers.events.on(type, (node) => {
         if (!this.hadAny) return
-        peers.notify(node, this.message(), 'foreground')
+        this.ask(node, this.message())
         this.events.emit('missed', undefined)
       })
     }
@@ -91,6 +93,7 @@ export class Interests {
       this.theirs.delete(node)
       this.outbox.delete(node)
       this.untold.delete(node)
+      this.unasked.delete(node)
     })
   }
 
@@ -105,14 +108,14 @@ export class Interests {
     this.length += lengthOf(interest)
     if (!hadAll) {
       const message = this.wantsEverything ? this.message() : messageOf([interest], true)
-      for (const node of this.peers.reachable()) this.peers.notify(node, message, 'foreground')
+      for (const node of this.peers.reachable()) this.ask(node, message)
     }
     return () => {
       if (!this.own.delete(interest)) return
       this.length -= lengthOf(interest)
       this.tellingAll ??= this.clock.setTimer(GATHER_MS, () => {
         this.tellingAll = undefined
-        for (const node of this.peers.reachable()) this.peers.notify(node, this.message(), 'foreground')
+        for (const node of this.peers.reachable()) this.ask(node, this.message())
       })
     }
   }
@@ -120,7 +123,7 @@ export class Interests {
   stop(): void {
     this.telling?.()
     this.tellingAll?.()
-    this.tellingUntold?.()
+    this.tellingAgain?.()
   }
 
   private isWatched(key: StoreKey): boolean {
@@ -131,6 +134,12 @@ export class Interests {
 
   private get wantsEverything(): boolean {
     return this.own.size > MAX_WATCHED || this.length > MAX_WATCHED_LENGTH
+  }
+
+  private ask(node: NodeId, message: MessageOf<'Interest'>): void {
+    if (this.peers.notify(node, message, 'foreground')) return
+    this.unasked.add(node)
+    this.tellAgain()
   }
 
   /** All that is watched here. */
@@ -160,17 +169,22 @@ export class Interests {
       }
     }
     this.outbox.clear()
-    this.tellUntoldSoon()
+    this.tellAgain()
   }
 
-  /** Not of what has changed, which would gather here as long as nothing leaves: that something has. */
-  private tellUntoldSoon(): void {
-    if (this.untold.size === 0) return
-    this.tellingUntold ??= this.clock.setTimer(TELL_MISSED_MS, () => {
-      this.tellingUntold = undefined
+  /** Not what has changed, which would gather here as long as nothing leaves: that something has. */
+  private tellAgain(): void {
+    if (this.untold.size === 0 && this.unasked.size === 0) return
+    this.tellingAgain ??= this.clock.setTimer(TELL_AGAIN_MS, () => {
+      this.tellingAgain = undefined
       for (const node of this.untold)
         if (this.peers.notify(node, { type: 'Changed', entries: [] }, 'foreground')) this.untold.delete(node)
-      this.tellUntoldSoon()
+      for (const node of this.unasked) {
+        if (!this.peers.notify(node, this.message(), 'foreground')) continue
+        this.unasked.delete(node)
+        this.events.emit('missed', undefined)
+      }
+      this.tellAgain()
     })
   }
 }
