@@ -177,3 +177,35 @@ test('while a newcomer takes over from a home, a strict put is confirmed by thos
   expect([get.met, textsOf(get.container)]).toEqual([true, []])
   expect(await put(false)).toMatchObject({ met: true, sloppy: true })
 })
+
+// They were two, and the third home, the only one that was whole, took longer than usual: what had replaced theirs was not seen, and the quorum was met.
+test.each([true, false])(
+  'homes that wait for their data do not outvote one that is slow (strict: %s)',
+  async (strictQuorum) => {
+    const ring = await openRing(6, { replaceAfterMs: 20_000, readRepair: false })
+    const [first, second, whole] = ring.homes('k')
+    const [reader] = ring.others('k').toReversed() as [Tab]
+    await ring.client(reader).put('k', 'old', { w: 3 })
+    await ring.pass(3000)
+    ring.crash(first, second)
+    await ring.until('others are homes', () => !ring.homes('k').includes(first) && !ring.homes('k').includes(second))
+    await ring.pass(5000)
+    const writer = ring.client(whole)
+    await writer.get('k')
+    expect(await writer.put('k', 'new', { w: 2, strictQuorum: true })).toMatchObject({ met: true })
+    await ring.pass(5000)
+    const { knobs } = ring.world.network
+    // Those who come back get nothing yet.
+    knobs.lose = (_, to, frame) =>
+      [first.id, second.id].includes(to) && ['Entries', 'Store', 'Roots'].includes(typeOf(frame))
+    await ring.reopen(first, second)
+    await ring.until('they are homes again', () => {
+      const homes = ring.homes('k', reader)
+      return homes.includes(first) && homes.includes(second) && homes.includes(whole)
+    })
+    await ring.pass(2000)
+    knobs.latency = (from, _, frame) => (from === whole.id && typeOf(frame) === 'ReadResult' ? 1200 : 10)
+    const outcome = await ring.client(reader).ask('k', { r: 2, strictQuorum })
+    expect({ met: outcome.met, texts: textsOf(outcome.container) }).toEqual({ met: true, texts: ['new'] })
+  },
+)

@@ -168,7 +168,7 @@ class Get {
   private hedge(attempt: number): void {
     if (!this.resolve) return
     this.hurried = true
-    if (this.votes().length < this.options.r) {
+    if (!this.isCertain()) {
       const { routing, peers } = this.context
       for (const node of [...this.asked]) {
         if (node === routing.self || this.answers.has(node) || peers.isMoving(node) || this.askNext()) continue
@@ -227,10 +227,9 @@ class Get {
   /** Enough votes, with a value among them or none to be expected soon; or nothing more will come. */
   private mayDecide(): boolean {
     if (this.expired || this.outstanding === 0) return true
-    if (this.votes().length < this.options.r) return false
-    if (this.hurried) return true
-    const isValueHere = this.fullsOutstanding === 0 || [...this.answers.values()].some((answer) => answer.container)
-    return isValueHere && this.isCertain()
+    // Homes that wait for their data are enough only where nobody else answers, however long that takes.
+    if (!this.isCertain()) return false
+    return this.hurried || this.fullsOutstanding === 0 || [...this.answers.values()].some(({ container }) => container)
   }
 
   private async consider(): Promise<void> {
