@@ -7,7 +7,7 @@ import { MAX_PARTITIONS } from '../../src/core/ring/partitions.js'
 import { isLive } from '../../src/core/versions/container.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { decodeContainer } from '../../src/core/versions/encoding.js'
-import { type Tab, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { type Tab, named, nodeOf, openRing, replicaAt, textsOf } from '../paper/ring.js'
 
 /** Only one home a key, so that a newcomer finds no home that was one before: all who have the partition are former ones. */
 const KEYS = Array.from({ length: 300 }, (_, i) => storeKey(1, '', `k${i}`))
@@ -132,4 +132,39 @@ test.each([1, 3] as const)('a former home keeps what it takes while it gives its
   expect(
     homesAt(joined, last).filter((home) => !others.find((tab) => tab.id === home)?.disk.records.has(last)),
   ).toEqual([])
+})
+
+// It fetched from one home. That one and the newcomer were a quorum, and a write that both others had confirmed was not seen.
+test('a newcomer does not count as whole with what one home has, which may lack what the others confirmed', async () => {
+  const ring = await openRing(3)
+  const [writer, other, behind] = ring.tabs as [Tab, Tab, Tab]
+  const keys = Array.from({ length: 30 }, (_, i) => `k${i}`)
+  for (const key of keys) await ring.client(writer).put(key, 'old', { w: 3 })
+  await ring.pass(3000)
+  ring.partition([behind], [writer, other])
+  await ring.pass(3000)
+  for (const key of keys) {
+    const client = ring.client(writer)
+    await client.get(key)
+    expect(await client.put(key, 'new', { w: 2, strictQuorum: true })).toMatchObject({ met: true })
+  }
+  const newcomer = await ring.join()
+  await ring.until('it has met all', () => nodeOf(newcomer).peers.reachable().length === 3)
+  await ring.until(
+    'it has its share',
+    () => nodeOf(newcomer).duties.held().length > 0 && nodeOf(newcomer).duties.filling().length === 0,
+  )
+  ring.world.network.knobs.latency = (from) => ([writer.id, other.id].includes(from) ? 1000 : 10)
+  const stale: string[] = []
+  const outcomes = await ring.await(
+    Promise.all(
+      keys.map(
+        async (key) => [key, await nodeOf(newcomer).coordinator.get(named(key), { r: 2, strictQuorum: true })] as const,
+      ),
+    ),
+  )
+  for (const [key, { met, container }] of outcomes) {
+    if (met && textsOf(container)[0] !== 'new') stale.push(key)
+  }
+  expect(stale).toEqual([])
 })

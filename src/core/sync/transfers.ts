@@ -297,8 +297,11 @@ export class Transfers {
       const whole = answers.filter((answer) => answer.whole?.has(partition)).map((answer) => answer.peer)
       const homes = whole.filter((peer) => this.routing.homesOf(partition).includes(peer))
       let sources = whole
-      // A present home has what was written since former ones were relieved. Of several of these, nobody can tell which was the last.
-      if (homes.length > 0) sources = [homes[i % homes.length] as NodeId]
+      // A present home has what was written since former ones were relieved. Of several of these, nobody can tell which was the last. One of them alone may
+      // lack what the others have confirmed: most of them, and those who have confirmed a write with a quorum, have one in common.
+      const enough = majorityOf(this.routing.homesOf(partition).length)
+      if (homes.length >= enough) sources = rotated(homes, i).slice(0, enough)
+      else if (homes.length > 0) sources = [...homes, ...whole.filter((peer) => !homes.includes(peer))]
       else if (whole.length === 0 && this.isKnowable(partition, answered)) sources = answered
       else if (whole.length === 0) return
       const same = bySources.get(sources.join()) ?? { sources, partitions: [] }
@@ -319,7 +322,9 @@ export class Transfers {
     let isAll = true
     try {
       for (const peer of sources) {
-        const result = await this.exchange.with(peer, partitions, 'transfer', false, sources.length === 1)
+        const isFirstHome = peer === sources[0] && partitions.every((one) => this.routing.homesOf(one).includes(peer))
+        const mayGive = sources.length === 1 || isFirstHome
+        const result = await this.exchange.with(peer, partitions, 'transfer', false, mayGive)
         isAll &&= result.complete
         pulled.set(peer, result.pulled)
         for (const partition of result.damaged) damaged.add(partition)
@@ -369,6 +374,16 @@ export class Transfers {
     // What it had before they met, nobody else need have; and of what this node acknowledged itself, it may have lost some.
     return this.peers.beganEmpty(away) && !this.duties.isDistrusted && this.membership.silence(away) >= this.silentMs
   }
+}
+
+function majorityOf(homes: number): number {
+  return Math.floor(homes / 2) + 1
+}
+
+/** The first gives most of it: each its part. */
+function rotated<T>(items: T[], by: number): T[] {
+  const at = by % items.length
+  return [...items.slice(at), ...items.slice(0, at)]
 }
 
 function sumOf(pages: Page[]): Digest {
