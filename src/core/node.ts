@@ -146,7 +146,12 @@ export class Node {
       await node.keepIncarnation()
     } catch (error) {
       // A full disk can still be read, and says no to each write by itself.
-      if (!isQuota(error)) throw error
+      if (!isQuota(error)) {
+        // What was loaded has set timers already, and one that writes would come again and again.
+        node.stopped = true
+        for (const part of [node.bookkeeping, node.transfers, node.antiEntropy]) part.stop()
+        throw error
+      }
       node.replica.pressure.commitFailed(error)
     }
     node.run()

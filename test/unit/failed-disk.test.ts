@@ -142,3 +142,18 @@ describe('when the own disk cannot be read for a moment', () => {
     expect(seen).toEqual(['there', 'later'])
   })
 })
+
+// It went on to write its bookkeeping every five seconds, as long as the page lived.
+test('a node that could not start does nothing any more', async () => {
+  const ring = await openRing(2, {}, { quiet: false })
+  const [tab] = ring.tabs as [Tab, Tab]
+  ring.crash(tab)
+  ring.world.begin(tab)
+  const { storage } = tab
+  if (!storage) throw new Error('it is opening')
+  storage.failing = 'unknown'
+  await ring.until('it has failed', () => ring.world.errors.length > 0)
+  const { commits } = storage
+  await ring.pass(60_000)
+  expect(storage.commits).toBe(commits)
+})
