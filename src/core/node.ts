@@ -113,7 +113,7 @@ export class Node {
   readonly gossip: Gossip
   /** What the node does for its own applications. */
   readonly coordinator: Coordinator
-  private readonly reaping: Reaping
+  readonly reaping: Reaping
   private readonly minter: Minter
   private readonly forgettings = new Forgettings()
   private readonly bookkeeping: Bookkeeping
@@ -242,6 +242,7 @@ export class Node {
       this.background,
       clock,
       tuning.standInAfterMs,
+      () => this.bookkeeping.write(),
       onError,
     )
     this.antiEntropy = new AntiEntropy(

@@ -71,6 +71,8 @@ export class Transfers {
     private readonly clock: Clock,
     /** A member that is unreachable for this long is not waited for where the others know enough. */
     private readonly silentMs: number,
+    /** Writes down which partitions this node has whole. @throws StorageFailure */
+    private readonly noteDuties: () => Promise<void>,
     private readonly onError: (error: unknown) => void,
   ) {
     peers.handle('AskComplete', ({ partitions }, from) => {
@@ -258,9 +260,13 @@ export class Transfers {
    * @returns whether nothing is left
    */
   private async removeAll(partition: Partition, pages: Page[], leave: Leave | undefined): Promise<boolean> {
-    // Before the first is gone: nobody may fetch half of it for all there is.
+    // Before the first is gone: nobody may fetch half of it for all there is, and after a crash this node must not take it for that itself.
     this.duties.released(partition)
     try {
+      await this.noteDuties().catch((error) => {
+        // What a full disk does not note, it may still remove; that makes room.
+        if (!isQuota(error)) throw error
+      })
       for (const page of pages) {
         if (this.isOnDuty(partition) || leave?.isGivenUp()) return false
         await this.replica.settle(page.map(({ key, digest }) => ({ key, digest, to: () => undefined })))
