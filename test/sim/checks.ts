@@ -57,6 +57,7 @@ export function leftovers(world: World): string[] {
   const found: string[] = []
   for (const { id, node, disk } of ringOf(world)) {
     if (!node.coordinator.synced) found.push(`I8: ${id} still has writes under way`)
+    if (node.reaping.pending > 0) found.push(`I8: ${id} still has ${node.reaping.pending} keys to forget something of`)
     if (disk.hints.size > 0) found.push(`I8: ${id} keeps ${disk.hints.size} hint rows`)
     const meta = [...disk.meta.values()].reduce((sum, value) => sum + value.length, 0)
     if (meta > 64 * 1024) found.push(`I8: ${id} keeps ${meta} bytes of bookkeeping`)

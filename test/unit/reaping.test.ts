@@ -1,6 +1,5 @@
 /** What waits to be forgotten: it is asked about until it is gone, and then takes no room. */
 import { expect, test } from 'vitest'
-import type { StoreKey } from '../../src/core/ids.js'
 import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
 
 const SOON = { reapAfterMs: 1000, scrubIntervalMs: 1e9 }
@@ -8,7 +7,7 @@ const KEYS = Array.from({ length: 30 }, (_, i) => `k${i}`)
 
 /** How many keys still wait at this tab, in memory. */
 function waiting(tab: Tab): number {
-  return (nodeOf(tab) as unknown as { reaping: { candidates: Map<StoreKey, number> } }).reaping.candidates.size
+  return nodeOf(tab).reaping.pending
 }
 
 async function deleteAll(ring: Ring): Promise<void> {
@@ -36,4 +35,16 @@ test('a damaged record keeps no other tombstone from being forgotten', async () 
   const left = ring.tabs.map(({ disk }) => [...disk.records.keys()].sort())
   // The damaged ones are not agreed on, nor lost: the scrub has to heal them first.
   expect(left).toEqual(ring.tabs.map(() => ['k0', 'k1', 'k2'].map(named)))
+})
+
+// They stayed, and took the room of others: who has given its copy up hears no more of them.
+test('a tombstone that is written anew elsewhere does not wait at a former home', async () => {
+  const ring = await openRing(3, { reapAfterMs: 20_000, scrubIntervalMs: 2000, partitions: 16 })
+  await deleteAll(ring)
+  for (let i = 0; i < 3; i++) await ring.join()
+  await ring.pass(10_000)
+  expect(ring.tabs.some(({ disk }) => disk.records.size < KEYS.length)).toBe(true)
+  for (const key of KEYS) await ring.client(ring.tab(0)).put(key, 'again', { w: 3 })
+  await ring.pass(60_000)
+  expect(ring.tabs.map(waiting)).toEqual([0, 0, 0, 0, 0, 0])
 })

@@ -89,6 +89,11 @@ export class Reaping {
     this.timer = undefined
   }
 
+  /** How many keys are waited for. */
+  get pending(): number {
+    return this.candidates.size
+  }
+
   /** A container that was written, or that a scrub came across. */
   consider(key: StoreKey, container: Container): void {
     if (!hasSomethingToForget(container)) this.candidates.delete(key)
@@ -105,6 +110,9 @@ export class Reaping {
     const now = this.clock.now()
     if (now - this.lastUpAt < Math.min(MAX_TTL_MS, this.tuning.reapAfterMs)) return
     const old = now - this.tuning.reapAfterMs
+    // Whoever is no home any more hears of no changes either. One that is a home again is told with them, or finds them with the scrub.
+    for (const key of this.candidates.keys())
+      if (!this.routing.homes(key).includes(this.routing.self)) this.candidates.delete(key)
     const keys = [...this.candidates]
       .filter(([key, since]) => since <= old && this.routing.homes(key)[0] === this.routing.self)
       .map(([key]) => key)
