@@ -202,10 +202,12 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
     // A close always follows, and says it all; but without a listener, `ws` throws.
     socket.onerror = () => {}
     socket.onclose = ({ code }) => {
+      const wasNext = socket === server.next
       if (socket === server.socket) server.socket = undefined
-      else if (socket === server.next) server.next = undefined
+      else if (wasNext) server.next = undefined
       else return
-      if (!server.next && !server.socket) reconnect(server, code)
+      // The former one may look open for ever, and be dead: what was to take its place is tried again.
+      if (!server.next && (!server.socket || wasNext)) reconnect(server, code)
     }
   }
 

@@ -19,12 +19,20 @@ class TestServer {
   #attached: Attached | undefined
   #sockets = new Set<Socket>()
   #port = 0
+  /** New connections break, and those that are open live on. */
+  refusesUpgrades = false
+  refused = 0
   constructor(private readonly options?: SignalingOptions) {}
   get url(): string {
     return `ws://127.0.0.1:${this.#port}/signal`
   }
   async start(): Promise<this> {
-    this.#http = createServer().on('connection', (socket) => this.#sockets.add(socket))
+    this.#http = createServer().on('connection', (socket) => {
+      this.#sockets.add(socket)
+      if (!this.refusesUpgrades) return
+      this.refused++
+      socket.destroy()
+    })
     this.#attached = attachSignaling(this.#http, this.options)
     await new Promise<void>((resolve) => this.#http?.listen(this.#port, '127.0.0.1', resolve))
     this.#port = (this.#http.address() as AddressInfo).port
@@ -170,6 +178,25 @@ test('no message is lost while a connection takes the place of the former one', 
   await expect.poll(() => messages().length).toBe(300)
   expect([...a.warnings, ...b.warnings]).toEqual([])
 })
+
+// The first try on a new network often fails. The former connection looked open, as nothing said that it was dead, and so there was no second try.
+test('a connection that fails to take the place of the former one is tried again', async () => {
+  const only = await server()
+  const listeners: (() => void)[] = []
+  const { addEventListener, removeEventListener } = globalThis
+  Object.assign(globalThis, {
+    addEventListener: (_type: string, listener: () => void) => listeners.push(listener),
+    removeEventListener: () => {},
+  })
+  ends.push(() => Object.assign(globalThis, { addEventListener, removeEventListener }))
+  const { events } = client(A, only.url)
+  await expect.poll(() => events).toEqual(['open'])
+  only.refusesUpgrades = true
+  for (const online of listeners) online()
+  await expect.poll(() => only.refused).toBe(1)
+  only.refusesUpgrades = false
+  await expect.poll(() => events, { timeout: 10_000 }).toEqual(['open', 'open'])
+}, 15_000)
 
 /** A server that answers each join with these frames. */
 async function hostileServer(frames: string[]): Promise<string> {
