@@ -1,4 +1,6 @@
 /** Packets and flow without a network: what goes in on one side comes out on the other, whole, in order, bounded. */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Flow, WINDOW_BYTES, defaultQueueBytes } from '../../src/browser/mesh/flow.js'
@@ -302,6 +304,31 @@ describe('flow', () => {
     while (wire.flow.push(FOREGROUND, frame, false)) taken++
     expect(taken).toBe(16)
     expect(wire.flow.push(CONTROL, bytesOf(100, 1), false)).toBe(true)
+  })
+
+  // A thousand sent frames stayed as long as others waited behind them: at a megabyte each, a gigabyte for one slow link.
+  test('what was sent is not kept, also where the queue never becomes empty', async () => {
+    setFlagsFromString('--expose-gc')
+    const collect: () => void = runInNewContext('gc')
+    const wire = new Wire().open()
+    const frames: WeakRef<Uint8Array>[] = []
+    const push = () => {
+      const frame = new Uint8Array(100_000)
+      frames.push(new WeakRef(frame))
+      expect(wire.flow.push(FOREGROUND, frame, false)).toBe(true)
+    }
+    for (let i = 0; i < 50; i++) push()
+    for (let i = 0; i < 200; i++) {
+      push()
+      wire.bufferedAmount = 0
+      wire.packets.length = 0
+      wire.flow.granted(100_000)
+      await new Promise((resolve) => setTimeout(resolve))
+    }
+    collect()
+    expect(wire.flow.queued).toBeGreaterThan(0)
+    const kept = frames.filter((frame) => frame.deref()).length
+    expect(kept * 100_000).toBeLessThan(wire.flow.queued + 300_000)
   })
 
   test('a foreground frame overtakes a backlog, even in the midst of a frame', () => {

@@ -38,7 +38,8 @@ const CONTROL_QUEUE_BYTES = 1024 * 1024
 
 /** First in, first out, with its size in bytes. */
 class FrameQueue {
-  private frames: Outgoing[] = []
+  /** Those before the head are gone: what was sent is not kept. */
+  private frames: (Outgoing | undefined)[] = []
   private head = 0
   bytes = 0
 
@@ -60,14 +61,14 @@ class FrameQueue {
       const frame = this.frames[this.head] as Outgoing
       if (frame.offset === 0 && frame.expiresAt < now) {
         this.bytes -= frame.bytes.length
-        this.head++
+        this.next()
         continue
       }
       const before = frame.offset
       if (!writer.add(lane, frame, allowed - moved)) break
       moved += frame.offset - before
       if (frame.offset < frame.bytes.length) break
-      this.head++
+      this.next()
     }
     if (this.head === this.frames.length) {
       this.frames = []
@@ -78,6 +79,10 @@ class FrameQueue {
     }
     this.bytes -= moved
     return moved
+  }
+
+  private next(): void {
+    this.frames[this.head++] = undefined
   }
 }
 
