@@ -32,7 +32,7 @@ export interface Signaling {
 /** Listeners of signaling servers, with their paths: several may share one HTTP server. */
 const pathsOf = new WeakMap<object, string>()
 
-/** @throws TypeError that names an option which makes no sense */
+/** @throws TypeError that names an option which makes no sense, or a path that another one has on this server */
 export function attachSignaling(server: HttpServer | HttpsServer, options: SignalingOptions = {}): Signaling {
   const { path = '/signal', allowedOrigins, trustProxy = false, ...given } = options
   if (typeof path !== 'string' || !/^\/[^?#]*$/.test(path))
@@ -40,6 +40,9 @@ export function attachSignaling(server: HttpServer | HttpsServer, options: Signa
   if (allowedOrigins !== undefined && !Array.isArray(allowedOrigins))
     throw new TypeError(`allowedOrigins must be a list like ['https://example.org']`)
   if (typeof trustProxy !== 'boolean') throw new TypeError('trustProxy must be true or false')
+  // Both would answer the same handshake, and the second one's failure would end the process.
+  if (server.listeners('upgrade').some((listener) => pathsOf.get(listener) === path))
+    throw new TypeError(`path is ${path}, where this HTTP server has a signaling server already; close that one first`)
   const limits = checkLimits(given)
   const rooms = createRooms(limits)
   const perAddress = new Map<string, number>()

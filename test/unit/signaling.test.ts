@@ -297,6 +297,17 @@ test.each<[option: string, options: object]>([
   expect(() => attachSignaling(server, options)).toThrow(option)
 })
 
+// The second handshake on one socket throws in an event of the HTTP server, which ends the process, at the first client that comes.
+test('two servers on one path of one HTTP server are refused at once, and one after the other is taken', async () => {
+  await start()
+  expect(() => attachSignaling(server)).toThrow(TypeError)
+  attachSignaling(server, { path: '/other' })
+  await signaling.close()
+  signaling = attachSignaling(server)
+  const ada = await join('ada')
+  await ada.next('peers')
+})
+
 test('close says goodbye to the clients, even to those that do not listen, and frees the path', async () => {
   await start()
   const [ada, stuck] = [await join('ada'), await join('stuck')]
