@@ -34,6 +34,20 @@ test('reads whose transaction the browser ends are repeated, and no rejection is
   expect(found.filter((_, i) => i % 2 === 1)).toEqual(Array(7).fill(true))
 })
 
+// What had been asked for before was written all the same, and the leaves in memory did not know of it.
+test('a batch whose last write throws leaves nothing behind', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  const left = await tab.evaluate(() => window.tabring.throwsInTheMidst())
+  expect(left).toEqual({ end: 'unknown', found: undefined, isTrue: true })
+})
+
+// The old ones were gone, none took their place, and at the next opening the node held nothing.
+test('leaves that cannot be made anew now are made anew at the next opening', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  world.expectNoise(/leaves were damaged/)
+  expect(await tab.evaluate(() => window.tabring.throwsWhileMakingLeavesAnew())).toEqual(['unknown', 1])
+})
+
 test('damaged Merkle leaves are made anew from the records', async () => {
   const tab = await world.tab({ options: { signaling: null } })
   const [before, damaged, recounted, reopened] = await tab.evaluate(() => window.tabring.recountsDamagedLeaves())

@@ -191,6 +191,20 @@ export function quiet<T extends { done: Promise<void> }>(tx: T): T {
   return tx
 }
 
+/** Where `write` throws in the midst of its requests (no memory for a copy, say), the browser would commit those that it has made by then. */
+export function allOrNothing<T>(tx: { abort(): void }, write: () => T): T {
+  try {
+    return write()
+  } catch (error) {
+    try {
+      tx.abort()
+    } catch {
+      // It has ended already.
+    }
+    throw error
+  }
+}
+
 /** What goes on on a connection ends with it: Chromium, when it closes one by force, does not tell every transaction of its end. */
 function whileOpen<T>({ lost }: Connection, work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {

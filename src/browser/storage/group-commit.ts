@@ -16,7 +16,15 @@ import {
   isQuota,
 } from '../../core/environment.js'
 import type { Partition, StoreKey } from '../../core/ids.js'
-import { type Database, type RecordRow, type Schema, type StoreName, quiet, toFailure } from './database.js'
+import {
+  type Database,
+  type RecordRow,
+  type Schema,
+  type StoreName,
+  allOrNothing,
+  quiet,
+  toFailure,
+} from './database.js'
 import { leafOf, leafPrefix, recordKey } from './layout.js'
 import { type LeafChange, type Leaves, groupOf } from './leaves.js'
 import type { RowCache } from './row-cache.js'
@@ -177,32 +185,35 @@ export class GroupCommit {
     const results = jobs.map((job) => this.evaluate(job, rows, written, repeated))
     // Requests fail together with their transaction, whose failure is awaited below.
     const send = (request: Promise<unknown>) => void request.catch(() => {})
-    for (const key of written.records) {
-      const row = rows.records.get(key)
-      send(row ? tx.objectStore('records').put(row, key) : tx.objectStore('records').delete(key))
-    }
-    // Folding writes the leaves as they were before this transaction, whose own entry then begins the new journal.
-    const leavesChange = written.leaves.length + corrections.length > 0
-    const fold = leavesChange ? this.leaves.toFold() : undefined
-    if (fold) {
-      for (const [partition, row] of fold) send(tx.objectStore('leaves').put(row, partition))
-      send(tx.objectStore('journal').clear())
-    }
-    const journal = leavesChange ? this.leaves.entryFor(written.leaves, corrections) : undefined
-    if (journal) send(tx.objectStore('journal').put(journal.entry, journal.key))
-    for (const key of written.hints) {
-      const row = rows.hints.get(key)
-      send(row ? tx.objectStore('hints').put(row, key) : tx.objectStore('hints').delete(key))
-    }
-    for (const [name, value] of written.meta) {
-      send(value ? tx.objectStore('meta').put(value, name) : tx.objectStore('meta').delete(name))
-    }
-    for (const [name, value] of written.copies) {
-      send(value ? tx.objectStore('copies').put(value, name) : tx.objectStore('copies').delete(name))
-    }
-    tx.commit()
+    const { journal, folded } = allOrNothing(tx, () => {
+      for (const key of written.records) {
+        const row = rows.records.get(key)
+        send(row ? tx.objectStore('records').put(row, key) : tx.objectStore('records').delete(key))
+      }
+      // Folding writes the leaves as they were before this transaction, whose own entry then begins the new journal.
+      const leavesChange = written.leaves.length + corrections.length > 0
+      const fold = leavesChange ? this.leaves.toFold() : undefined
+      if (fold) {
+        for (const [partition, row] of fold) send(tx.objectStore('leaves').put(row, partition))
+        send(tx.objectStore('journal').clear())
+      }
+      const change = leavesChange ? this.leaves.entryFor(written.leaves, corrections) : undefined
+      if (change) send(tx.objectStore('journal').put(change.entry, change.key))
+      for (const key of written.hints) {
+        const row = rows.hints.get(key)
+        send(row ? tx.objectStore('hints').put(row, key) : tx.objectStore('hints').delete(key))
+      }
+      for (const [name, value] of written.meta) {
+        send(value ? tx.objectStore('meta').put(value, name) : tx.objectStore('meta').delete(name))
+      }
+      for (const [name, value] of written.copies) {
+        send(value ? tx.objectStore('copies').put(value, name) : tx.objectStore('copies').delete(name))
+      }
+      tx.commit()
+      return { journal: change?.entry, folded: fold !== undefined }
+    })
     await tx.done
-    return { rows, written, results, journal: journal?.entry, folded: fold !== undefined }
+    return { rows, written, results, journal, folded }
   }
 
   /**

@@ -9,7 +9,7 @@
 import type { IDBPDatabase } from 'idb'
 import { type Address, GROUPS, LEAVES, LEAVES_PER_GROUP, type LeafGroup } from '../../core/environment.js'
 import type { Partition } from '../../core/ids.js'
-import { type LeafRow, type RecordRow, type Schema, quiet } from './database.js'
+import { type LeafRow, type RecordRow, type Schema, allOrNothing, quiet } from './database.js'
 import { leafOf, partitionOf } from './layout.js'
 import { eachRow, recordRow } from './rows.js'
 
@@ -76,9 +76,11 @@ export class Leaves {
     })
     // Requests fail together with their transaction, whose failure is awaited below.
     const send = (request: Promise<unknown>) => void request.catch(() => {})
-    send(tx.objectStore('journal').clear())
-    send(tx.objectStore('leaves').clear())
-    for (const [partition, row] of made.rows) send(tx.objectStore('leaves').put(row, partition))
+    allOrNothing(tx, () => {
+      send(tx.objectStore('journal').clear())
+      send(tx.objectStore('leaves').clear())
+      for (const [partition, row] of made.rows) send(tx.objectStore('leaves').put(row, partition))
+    })
     await tx.done
     this.rows.clear()
     for (const [partition, row] of made.rows) this.rows.set(partition, row)

@@ -302,3 +302,63 @@ export async function scansBelowNoBytes(): Promise<(string | undefined)[]> {
   await storage.destroy()
   return records.map(({ container }) => text(container))
 }
+
+/** A write of a hint that throws behind those of a record and its leaf, as where there is no memory for a copy. @returns what became of it, and what is there. */
+export async function throwsInTheMidst(): Promise<{ end: string; found: string | undefined; isTrue: boolean }> {
+  fresh()
+  storage = open()
+  await storage.load()
+  await commit(storage, 'small', 'x')
+  const { put } = IDBObjectStore.prototype
+  IDBObjectStore.prototype.put = function (...parameters) {
+    if (this.name === 'hints') throw new DOMException('Data cannot be cloned, out of memory.', 'DataCloneError')
+    return put.apply(this, parameters)
+  }
+  const container = new TextEncoder().encode('v')
+  const records = [{ address: address('k'), apply: () => ({ container, digest: { high: 1, low: 2 }, live: true }) }]
+  const hints = [{ key: 'k' as StoreKey, apply: () => ({ homes: [], own: true, container }) }]
+  let end = 'written'
+  try {
+    await storage.commit({ records, hints }, 'strict')
+  } catch (error) {
+    end = error instanceof StorageFailure ? error.kind : String(error)
+  } finally {
+    IDBObjectStore.prototype.put = put
+  }
+  const found = text((await storage.get([address('k')]))[0])
+  return { end, found, isTrue: await leavesAreTrue() }
+}
+
+/** Damaged leaves that cannot be made anew, since a write of them throws the first time. @returns how many records the leaves tell of at each opening. */
+export async function throwsWhileMakingLeavesAnew(): Promise<(number | string)[]> {
+  fresh()
+  storage = open()
+  await commit(storage, 'k', 'v')
+  await storage.close()
+  const db = await openDB(name)
+  await db.put('journal', 'damaged', 1000)
+  db.close()
+  const told: (number | string)[] = []
+  const { put } = IDBObjectStore.prototype
+  IDBObjectStore.prototype.put = function (...parameters) {
+    if (this.name !== 'leaves') return put.apply(this, parameters)
+    IDBObjectStore.prototype.put = put
+    throw new DOMException('Data cannot be cloned, out of memory.', 'DataCloneError')
+  }
+  try {
+    for (let i = 0; i < 2; i++) {
+      storage = open()
+      told.push(
+        await storage.load().then(
+          ({ leafGroups }) => leafGroups.reduce((sum, { records }) => sum + records, 0),
+          (error: StorageFailure) => error.kind,
+        ),
+      )
+      await storage.close()
+    }
+  } finally {
+    IDBObjectStore.prototype.put = put
+  }
+  await deleteDB(name)
+  return told
+}
