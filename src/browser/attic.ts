@@ -7,7 +7,7 @@ import type { Address } from '../core/environment.js'
 import type { StoreKey } from '../core/ids.js'
 import type { Attic } from '../core/requests/copies.js'
 import type { Slot } from './slots.js'
-import { type Schema, quiet } from './storage/database.js'
+import { type Schema, isConnectionLost, quiet } from './storage/database.js'
 import { recordKey, storeKeyOf } from './storage/layout.js'
 
 /** Which slots are free may change; until then their databases stay open. */
@@ -42,14 +42,16 @@ export function openAttic(slot: Slot): Attic & { close(): void } {
     async read(address: Address): Promise<Uint8Array[]> {
       const open = await databases()
       const found = await Promise.all(
-        open.map(async (db) => {
-          const tx = quiet(db.transaction(['records', 'hints']))
-          const [record, hint] = await Promise.all([
-            tx.objectStore('records').get(recordKey(address)),
-            tx.objectStore('hints').get(address.key),
-          ])
-          return [record?.c, hint?.container]
-        }),
+        open.map((db) =>
+          unlessLost(async () => {
+            const tx = quiet(db.transaction(['records', 'hints']))
+            const [record, hint] = await Promise.all([
+              tx.objectStore('records').get(recordKey(address)),
+              tx.objectStore('hints').get(address.key),
+            ])
+            return [record?.c, hint?.container]
+          }),
+        ),
       )
       return found.flat().filter((container) => container instanceof Uint8Array)
     },
@@ -58,19 +60,31 @@ export function openAttic(slot: Slot): Attic & { close(): void } {
       const open = await databases()
       const range = IDBKeyRange.bound(from, to, false, true)
       const found = await Promise.all(
-        open.map(async (db) => {
-          const tx = quiet(db.transaction(['records', 'hints']))
-          const [records, hints] = await Promise.all([
-            tx.objectStore('records').index('live').getAllKeys(range),
-            tx.objectStore('hints').getAllKeys(range),
-          ])
-          return [...records.map(storeKeyOf), ...(hints as StoreKey[])]
-        }),
+        open.map((db) =>
+          unlessLost(async () => {
+            const tx = quiet(db.transaction(['records', 'hints']))
+            const [records, hints] = await Promise.all([
+              tx.objectStore('records').index('live').getAllKeys(range),
+              tx.objectStore('hints').getAllKeys(range),
+            ])
+            return [...records.map(storeKeyOf), ...(hints as StoreKey[])]
+          }),
+        ),
       )
       return found.flat()
     },
 
     close,
+  }
+}
+
+/** Nothing, where the connection was taken away: whoever adopted that tab has deleted its database. The others are read all the same. */
+async function unlessLost<T>(read: () => Promise<T[]>): Promise<T[]> {
+  try {
+    return await read()
+  } catch (error) {
+    if (isConnectionLost(error)) return []
+    throw error
   }
 }
 

@@ -121,3 +121,40 @@ test('what was written offline in several tabs of several profiles, through a co
     expect((await tab.get('shared')).siblings.slice().sort()).toEqual([a, b, a2].map(({ name }) => `by ${name}`).sort())
   }
 })
+
+// A tab that has adopted one of them deletes its database; for half a second the others were not read either, and the application was told of an error.
+test('where the disk of one closed tab is deleted, those of the others are read', async () => {
+  const options = { ...ONE_HOME, signaling: null }
+  const host = await world.tab({ name: 'host', options: ONE_HOME })
+  const [kept, deleted] = [
+    await world.tab({ name: 'kept', profile: host, options: ONE_HOME }),
+    await world.tab({ name: 'deleted', profile: host, options }),
+  ]
+  for (const tab of [host, kept]) {
+    await tab.ready(1)
+    await tab.waitFor('all partitions', (store) => store.status.partitionsFilling === 0)
+  }
+  const keys = await foreignKeys(host, 'k', KEYS)
+  await kept.evaluate((store, all) => store.putMany(all.map((key) => [key, key] as const)).then(() => {}), keys)
+  const { node } = await deleted.status()
+  await world.killSignaling()
+  await Promise.all([kept.close(), deleted.close()])
+  const read = await host.evaluate(
+    async (store, { all, gone }) => {
+      const errors: string[] = []
+      store.addEventListener('error', ({ detail }) => errors.push(String(detail)))
+      await store.get(all[0] as string)
+      const { name = '' } = (await indexedDB.databases()).find((database) => database.name?.endsWith(`/${gone}`)) ?? {}
+      await new Promise((resolve, reject) => {
+        const request = indexedDB.deleteDatabase(name)
+        request.onsuccess = resolve
+        request.onerror = reject
+      })
+      const values: unknown[] = []
+      for (const key of all.slice(1)) values.push((await store.get(key)).value)
+      return { errors, values }
+    },
+    { all: keys, gone: node },
+  )
+  expect(read).toEqual({ errors: [], values: keys.slice(1) })
+})

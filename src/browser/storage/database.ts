@@ -215,7 +215,7 @@ function whileOpen<T>({ lost }: Connection, work: Promise<T>): Promise<T> {
 }
 
 /** The browser took the connection away (memory pressure, site data cleared, a crashed storage process). */
-function isConnectionLost(error: unknown): boolean {
+export function isConnectionLost(error: unknown): boolean {
   return error instanceof DOMException && (error.name === 'InvalidStateError' || error.name === 'AbortError')
 }
 
