@@ -65,6 +65,8 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
         : 'this page is no secure context, so Web Locks and WebCrypto are missing: open it over https or from localhost',
     )
   }
+  if (typeof document === 'undefined')
+    throw new StorageFailure('unavailable', 'a worker has no page whose life a store could follow: open it in the page')
   return withRegistry(async (registry) => {
     const device = await deviceOf(registry, random)
     const known = await slotsOf(registry, room)

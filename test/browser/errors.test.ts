@@ -99,6 +99,14 @@ describe('openStore', () => {
     expect(locks.message).toMatch(/Web Locks.*https/)
   })
 
+  // It said that there is no document, once its node ran: that one could not be stopped any more, and went on to adopt closed tabs onto a closed disk.
+  test('a worker has no page, and nothing is begun there', async () => {
+    const tab = await world.tab({ options: { signaling: null } })
+    const { told, databases } = await tab.evaluate((_, room) => window.tabring.openInWorker(room), 'in a worker')
+    expect(told).toMatch(/^StorageError \(unavailable\): .*worker/)
+    expect(databases.filter((name) => name.includes('worker'))).toEqual([])
+  })
+
   test('is given up with the reason of its signal', async () => {
     const error = await caught(
       await offline(),

@@ -29,3 +29,13 @@ export async function countRows(node: string, store: StoreName): Promise<number>
   const db = await openDatabaseOf(node)
   return db.count(store).finally(() => db.close())
 }
+
+/** What a store that is opened in a worker says, and which databases are there then. */
+export async function openInWorker(room: string): Promise<{ told: string; databases: string[] }> {
+  const worker = new Worker(new URL('worker.ts', import.meta.url), { type: 'module' })
+  const answer = new Promise<{ told: string; databases: string[] }>((resolve) => {
+    worker.onmessage = ({ data }) => resolve(data)
+  })
+  worker.postMessage(room)
+  return answer.finally(() => worker.terminate())
+}
