@@ -7,9 +7,13 @@ const BIRDS =
 const STORED_AS = 'tabring page: name'
 
 export function nameOfThisTab(): string {
-  const known = sessionStorage.getItem(STORED_AS)
-  if (known) return known
   const name = BIRDS[Math.floor(Math.random() * BIRDS.length)] ?? 'Wren'
-  sessionStorage.setItem(STORED_AS, name)
+  try {
+    const known = sessionStorage.getItem(STORED_AS)
+    if (known) return known
+    sessionStorage.setItem(STORED_AS, name)
+  } catch {
+    // Where the browser keeps nothing for this site, the store says what is wrong, if anything is.
+  }
   return name
 }

@@ -172,3 +172,21 @@ test('nothing is wider than a screen of 360 pixels', async () => {
   await page.getByTestId('place').waitFor()
   expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360)
 })
+
+// It stood at 'opening this tab’s disk …' for ever: the name of the tab was looked for first, and threw where nobody looked.
+test('where the browser keeps nothing for this site, the page says so', async () => {
+  const context = await browser.newContext()
+  contexts.push(context)
+  // As Chromium does where cookies and site data are blocked.
+  await context.addInitScript(() => {
+    const denied = () => {
+      throw new DOMException('Access is denied for this document.', 'SecurityError')
+    }
+    Object.defineProperty(window, 'sessionStorage', { get: denied })
+    IDBFactory.prototype.open = denied
+  })
+  const page = await context.newPage()
+  listen(page)
+  await page.goto(url)
+  await shows(page.getByTestId('failure'), /did not open.*Access is denied/)
+})
