@@ -10,6 +10,8 @@ import { openIndexedDbStorage } from './storage/indexeddb-storage.js'
 
 /** At most; it costs a look at the locks and at the registry. */
 const LOOK_EVERY_MS = 5000
+/** How long a store that closes waits for a deletion that has begun. */
+const DELETED_WITHIN_MS = 1000
 
 export interface AdopterOptions {
   slot: Slot
@@ -23,6 +25,10 @@ export interface AdopterOptions {
 export function watchAbandonedSlots({ slot, afterMs, adopt, onError }: AdopterOptions): () => Promise<void> {
   const freeSince = new Map<NodeId, number>()
   let stopped = false
+  let giveUp = (_isDeleted: false) => {}
+  const whenImpatient = new Promise<false>((resolve) => {
+    giveUp = resolve
+  })
   let running: Promise<void> = Promise.resolve()
   const interval = Math.min(afterMs / 4, LOOK_EVERY_MS)
   let timer = setTimeout(look, interval)
@@ -56,8 +62,11 @@ export function watchAbandonedSlots({ slot, afterMs, adopt, onError }: AdopterOp
     const storage = openIndexedDbStorage(abandoned.databaseName, { onUpgraded() {}, onDamaged: onError })
     try {
       await adopt({ node: abandoned.node, storage })
-      await storage.destroy()
-      await abandoned.forget()
+      // A frozen tab, say, with a connection to it is in the way for as long as it stands still. Who closes does not wait for that.
+      const isDeleted = await Promise.race([storage.destroy().then(() => true), whenImpatient])
+      // What is left is an empty disk: somebody else's turn.
+      if (isDeleted) await abandoned.forget()
+      else abandoned.release()
     } catch (error) {
       await storage.close()
       abandoned.release()
@@ -67,6 +76,7 @@ export function watchAbandonedSlots({ slot, afterMs, adopt, onError }: AdopterOp
 
   return () => {
     stopped = true
+    setTimeout(giveUp, DELETED_WITHIN_MS, false)
     clearTimeout(timer)
     return running
   }

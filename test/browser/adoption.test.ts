@@ -232,6 +232,43 @@ test('a store that is closed while it adopts tells of no error', async () => {
   expect(await errors).toEqual([])
 })
 
+// Nobody answers for a frozen tab, say, that was just reading that disk: the store waited with its closing for as long as that one stands still.
+test('a store closes although somebody is in the way of the deletion of what it has adopted', async () => {
+  const options = { ...SOON, signaling: null }
+  const host = await world.tab({ name: 'host', options })
+  const owner = await world.tab({ name: 'owner', profile: host, options })
+  const other = await world.tab({ name: 'other', profile: host, options: { signaling: null, room: 'another' } })
+  await putMany(owner, 'k', 10)
+  const { node } = await owner.status()
+  await owner.close()
+  // It has no ear for what others want of the database.
+  await other.evaluate(
+    (_, closed) =>
+      new Promise<void>((resolve) => {
+        void indexedDB.databases().then((all) => {
+          const { name = '' } = all.find((database) => database.name?.endsWith(closed)) ?? {}
+          indexedDB.open(name).onsuccess = () => resolve()
+        })
+      }),
+    node,
+  )
+  await host.waitFor(
+    'the other slot to be adopted',
+    (store, closed) => store.members.some((member) => member.node === closed && member.state === 'left'),
+    node,
+    { timeoutMs: ADOPTED_MS },
+  )
+  const end = await host.evaluate(async (store) => {
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+    const late = new Promise<string>((resolve) => setTimeout(resolve, 5000, 'still waiting'))
+    return Promise.race([store.close().then(() => 'closed'), late])
+  })
+  expect(end).toBe('closed')
+  // And the slot is free.
+  const held = await other.evaluate(async () => (await navigator.locks.query()).held?.map(({ name }) => name))
+  expect(held?.filter((name) => name?.includes('room-'))).toEqual([])
+})
+
 test('an adopter that is closed in the middle leaves the rest to the next, and the owner may come back', async () => {
   const host = await world.tab({ name: 'host', options: SOON })
   const owner = await world.tab({ name: 'owner', profile: host, options: SOON })
