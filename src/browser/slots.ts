@@ -128,15 +128,23 @@ function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
         await registry.put('slots', { ...row, bytes: 0 }, [room, slot])
         await registry.put('profile', device, 'device')
       }),
-    freeDatabases: async () => [...(await freeSlots(room)).map(databaseName), ...takenOver],
+    freeDatabases: async () => [...new Set([...(await freeSlots(room)).map(databaseName), ...takenOver])],
     async claimAbandoned(choose) {
       const free = await freeSlots(room)
       const chosen = choose(free.map((other) => other.node))
       const wanted = free.find((other) => other.node === chosen)
-      const claimed = wanted && (await claimAgain(wanted))
-      if (!claimed) return undefined
-      const { databaseName: name } = claimed
+      if (!wanted) return undefined
+      const name = databaseName(wanted)
+      // Before it is locked: from then on it is not free any more, and who looks into the attic must not miss it.
       takenOver.add(name)
+      const claimed = await claimAgain(wanted).catch((error) => {
+        takenOver.delete(name)
+        throw error
+      })
+      if (!claimed) {
+        takenOver.delete(name)
+        return undefined
+      }
       return {
         ...claimed,
         forget: () => claimed.forget().finally(() => takenOver.delete(name)),

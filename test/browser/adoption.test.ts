@@ -153,6 +153,50 @@ test('while a closed tab is being adopted, offline, all its keys stay readable',
   expect(await countRight(host, 'k', 1500)).toBe(1500)
 })
 
+// From its lock to the answer of the registry, the disk was neither free nor taken over: who looked then did not see its keys for half a second.
+test('keys stay readable while the registry takes its time to let a closed tab be adopted', async () => {
+  const options = { ...SOON, signaling: null }
+  const host = await world.tab({ name: 'host', options })
+  const owner = await world.tab({ name: 'owner', profile: host, options })
+  await putMany(owner, 'k', 100)
+  await owner.close()
+  await host.waitFor('the closed tab’s disk', async (store) => (await store.get('k0')).value === 0)
+  const missing = await host.evaluate(async (store) => {
+    // The look at the registry that comes after the lock.
+    let [isLocked, isNext] = [false, false]
+    const lock = LockManager.prototype.request as (...parameters: unknown[]) => Promise<unknown>
+    const { open } = IDBFactory.prototype
+    LockManager.prototype.request = function (this: LockManager, ...parameters: unknown[]) {
+      const granted = parameters.pop() as (lock: unknown) => unknown
+      return lock.call(this, ...parameters, (held: unknown) => {
+        isLocked = isNext = true
+        return granted(held)
+      })
+    } as LockManager['request']
+    IDBFactory.prototype.open = function (...parameters) {
+      const request = open.apply(this, parameters)
+      if (parameters[0] !== 'tabring' || !isNext) return request
+      isNext = false
+      const later = (event: Event) => {
+        event.stopImmediatePropagation()
+        setTimeout(() => request.dispatchEvent(new Event('success')), 1500)
+      }
+      request.addEventListener('success', later, { once: true })
+      return request
+    }
+    while (!isLocked) await new Promise((resolve) => setTimeout(resolve, 1))
+    const counts: number[] = []
+    // Other ones each time: what was read once is read from a copy.
+    for (let from = 1; from < 100; from += 10) {
+      const keys = Array.from({ length: 9 }, (_, i) => `k${from + i}`)
+      counts.push((await store.getMany(keys)).filter(({ value }) => value === undefined).length)
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    return counts
+  })
+  expect(missing.filter((count) => count > 0)).toEqual([])
+})
+
 // Looking there made an empty database and took that back; idb's promise of that transaction was rejected, and nobody had waited for it.
 test('a closed tab’s database that is gone is no error for those that look for it', async () => {
   const options = { signaling: null }
