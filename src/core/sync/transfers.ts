@@ -298,69 +298,79 @@ export class Transfers {
       }),
     )
     const answered = answers.filter(({ whole }) => whole).map(({ peer }) => peer)
-    const bySources = new Map<string, { sources: NodeId[]; partitions: Partition[] }>()
+    const sources = new Map<Partition, NodeId[]>()
     missing.forEach((partition, i) => {
       const whole = answers.filter((answer) => answer.whole?.has(partition)).map((answer) => answer.peer)
       const homes = whole.filter((peer) => this.routing.homesOf(partition).includes(peer))
-      let sources = whole
       // A present home has what was written since former ones were relieved. Of several of these, nobody can tell which was the last. One of them alone may
       // lack what the others have confirmed: most of them, and those who have confirmed a write with a quorum, have one in common.
       const enough = majorityOf(this.routing.homesOf(partition).length)
-      if (homes.length >= enough) sources = rotated(homes, i).slice(0, enough)
-      else if (homes.length > 0) sources = [...homes, ...whole.filter((peer) => !homes.includes(peer))]
-      else if (whole.length === 0 && this.isKnowable(partition, answered)) sources = answered
-      else if (whole.length === 0) return
-      const same = bySources.get(sources.join()) ?? { sources, partitions: [] }
-      same.partitions.push(partition)
-      bySources.set(sources.join(), same)
+      if (homes.length >= enough) sources.set(partition, rotated(homes, i).slice(0, enough))
+      else if (homes.length > 0) sources.set(partition, [...homes, ...whole.filter((peer) => !homes.includes(peer))])
+      else if (whole.length > 0) sources.set(partition, whole)
+      else if (this.isKnowable(partition, answered)) sources.set(partition, answered)
     })
-    await inParallel([...bySources.values()], SOURCES_AT_ONCE, ({ sources, partitions }) =>
-      this.fetch(sources, partitions),
-    )
+    // All of them from now on: sync would bring what waits for its turn, and to this node from everybody.
+    for (const partition of sources.keys()) this.fetching.add(partition)
+    try {
+      await this.fetch(sources)
+    } finally {
+      this.fetching.clear()
+    }
   }
 
-  /** What they have together. Where there are several, each of the homes fetches for itself: else who joins would bring it to everybody. */
-  private async fetch(sources: NodeId[], partitions: Partition[]): Promise<void> {
-    const fetched = this.begun(partitions)
-    for (const partition of partitions) this.fetching.add(partition)
+  /** What the sources of each partition have together. The first one gives nearly all of it; what the next ones have besides is found by comparing. */
+  private async fetch(sources: ReadonlyMap<Partition, NodeId[]>): Promise<void> {
+    const fetched = this.begun([...sources.keys()])
     const damaged = new Set<Partition>()
-    const pulled = new Map<NodeId, number>()
-    let isAll = true
-    try {
-      for (const peer of sources) {
-        const isFirstHome = peer === sources[0] && partitions.every((one) => this.routing.homesOf(one).includes(peer))
-        const mayGive = sources.length === 1 || isFirstHome
-        const result = await this.exchange.with(peer, partitions, 'transfer', false, mayGive)
-        isAll &&= result.complete
-        pulled.set(peer, result.pulled)
+    const rest = new Map(sources)
+    for (let turn = 0; rest.size > 0; turn++) {
+      const groups = this.groupsOf(rest, turn)
+      await inParallel(groups, SOURCES_AT_ONCE, async ({ peer, give, partitions }) => {
+        const result = await this.exchange.with(peer, partitions, 'transfer', false, give)
         for (const partition of result.damaged) damaged.add(partition)
-      }
-    } finally {
-      for (const partition of partitions) this.fetching.delete(partition)
+        const ended = partitions.filter((one) => !result.complete || rest.get(one)?.length === turn + 1)
+        for (const partition of ended) {
+          rest.delete(partition)
+          this.fetching.delete(partition)
+        }
+        if (!result.complete) return
+        const filled = fetched(ended, damaged)
+        const left = this.duties.filling().length
+        if (filled + result.pulled > 0)
+          this.events.emit('filled', { from: peer, partitions: filled, containers: result.pulled, left })
+      })
     }
-    if (!isAll) return
-    let filled = fetched(damaged)
-    const left = this.duties.filling().length
-    for (const [from, containers] of pulled) {
-      if (filled + containers > 0) this.events.emit('filled', { from, partitions: filled, containers, left })
-      filled = 0
+  }
+
+  /** Whom to ask for what when each partition's source of that turn is asked: one exchange with a peer is about all that it is a source of. */
+  private groupsOf(sources: ReadonlyMap<Partition, NodeId[]>, turn: number) {
+    const groups = new Map<string, { peer: NodeId; give: boolean; partitions: Partition[] }>()
+    for (const [partition, peers] of sources) {
+      const peer = peers[turn] as NodeId
+      // Where there are several, each of the homes fetches for itself: else who joins would bring it to everybody.
+      const give = peers.length === 1 || (turn === 0 && this.routing.homesOf(partition).includes(peer))
+      const group = groups.get(`${peer} ${give}`) ?? { peer, give, partitions: [] }
+      group.partitions.push(partition)
+      groups.set(`${peer} ${give}`, group)
     }
+    return [...groups.values()]
   }
 
   /**
-   * @returns a function to call when all of them were fetched. Those that were this node's duty all the time are complete, but for partitions with a
-   * damaged record at the source: these go on being 'filling', for else their "not found" would be a vote on that key. They are whole
+   * @returns a function to call when some of them were fetched. Those that were this node's duty all the time are complete, but for partitions with a
+   * damaged record at a source: these go on being 'filling', for else their "not found" would be a vote on that key. They are whole
    * once the trees are equal, because somebody had a good copy or the key was written anew.
    */
-  private begun(partitions: Partition[]): (damaged: ReadonlySet<Partition>) => number {
-    const generations = partitions.map((partition) => [partition, this.duties.generationOf(partition)] as const)
-    return (damaged) => {
-      const filled = generations.filter(([partition]) => !damaged.has(partition))
-      for (const [partition, generation] of filled) {
+  private begun(partitions: Partition[]): (fetched: Partition[], damaged: ReadonlySet<Partition>) => number {
+    const generations = new Map(partitions.map((partition) => [partition, this.duties.generationOf(partition)]))
+    return (fetched, damaged) => {
+      const filled = fetched.filter((partition) => !damaged.has(partition))
+      for (const partition of filled) {
         this.damaged.delete(partition)
-        this.duties.markComplete(partition, generation)
+        this.duties.markComplete(partition, generations.get(partition) as number)
       }
-      for (const partition of damaged) this.damaged.add(partition)
+      for (const partition of fetched) if (damaged.has(partition)) this.damaged.add(partition)
       return filled.length
     }
   }
