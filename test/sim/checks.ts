@@ -57,7 +57,6 @@ export function leftovers(world: World): string[] {
   const found: string[] = []
   for (const { id, node, disk } of ringOf(world)) {
     if (!node.coordinator.synced) found.push(`I8: ${id} still has writes under way`)
-    if (node.reaping.pending > 0) found.push(`I8: ${id} still has ${node.reaping.pending} keys to forget something of`)
     if (disk.hints.size > 0) found.push(`I8: ${id} keeps ${disk.hints.size} hint rows`)
     const meta = [...disk.meta.values()].reduce((sum, value) => sum + value.length, 0)
     if (meta > 64 * 1024) found.push(`I8: ${id} keeps ${meta} bytes of bookkeeping`)
@@ -67,6 +66,13 @@ export function leftovers(world: World): string[] {
     }
   }
   return found
+}
+
+/** I8: keys that still wait to be forgotten, after so long that all should be. */
+export function unforgotten(world: World): string[] {
+  return ringOf(world).flatMap(({ id, node: { reaping } }) =>
+    reaping.pending > 0 ? [`I8: ${id} still has ${reaping.pending} keys to forget something of`] : [],
+  )
 }
 
 /** A context is never cut off below this size: forgetting its entries is work. */
