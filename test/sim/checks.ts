@@ -68,13 +68,6 @@ export function leftovers(world: World): string[] {
   return found
 }
 
-/** I8: keys that still wait to be forgotten, after so long that all should be. */
-export function unforgotten(world: World): string[] {
-  return ringOf(world).flatMap(({ id, node: { reaping } }) =>
-    reaping.pending > 0 ? [`I8: ${id} still has ${reaping.pending} keys to forget something of`] : [],
-  )
-}
-
 /** A context is never cut off below this size: forgetting its entries is work. */
 const SMALL_CONTEXT = 12
 /** It takes a whole scrub to find one that could be shorter; no context gets that long meanwhile. */

@@ -7,7 +7,7 @@ import { type StoreKey, storeKey } from '../../../src/core/ids.js'
 import { DEFAULT_TUNING } from '../../../src/core/tuning.js'
 import { EMPTY_CONTEXT } from '../../../src/core/versions/context.js'
 import { MalformedError } from '../../../src/core/versions/encoding.js'
-import { disagreement, leftovers, ringOf, settledState, unforgotten, unrest, unsettled } from '../checks.js'
+import { disagreement, leftovers, ringOf, settledState, unrest, unsettled } from '../checks.js'
 import type { TraceOptions } from '../trace.js'
 import { type OpenPlace, type Place, World } from '../world.js'
 import { Clients } from './clients.js'
@@ -121,7 +121,7 @@ class Day {
     })
     if (history.violations.length === 0) {
       await time.advance(afterwardsMs)
-      for (const found of [...leftovers(world), ...unforgotten(world), ...(await unrest(world, QUIET_MS))])
+      for (const found of [...leftovers(world), ...(await unrest(world, QUIET_MS))])
         history.violations.push(found)
     }
     for (const error of world.errors) {
