@@ -23,8 +23,8 @@ export interface Quorum {
   answers: number
   needed: number
   /**
-   * Of a get: too few homes answered, and something in the answer is known only from a copy on this device, from when the key last passed
-   * through here, or from the disk of a closed tab. It may be old.
+   * Of a get: too few homes answered, or this tab is on its own, and something in the answer is known only from a copy on this device, from when the key
+   * last passed through here, or from the disk of a closed tab. It may be old.
    */
   cached: boolean
 }

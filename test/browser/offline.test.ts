@@ -158,3 +158,23 @@ test('where the disk of one closed tab is deleted, those of the others are read'
   )
   expect(read).toEqual({ errors: [], values: keys.slice(1) })
 })
+
+// It took itself for all there was: with r = 1 its own 'no' was a quorum, and a scan called itself complete.
+test('a tab that never met anybody finds what a closed tab of its profile has left, with r = 1 too', async () => {
+  const options = { ...ONE_HOME, signaling: null }
+  const host = await world.tab({ name: 'host', options })
+  const closed = await world.tab({ name: 'closed', profile: host, options })
+  const keys = Array.from({ length: 20 }, (_, i) => `k${String(i).padStart(2, '0')}`)
+  await closed.evaluate((store, all) => store.putMany(all.map((key) => [key, key] as const)).then(() => {}), keys)
+  await closed.close()
+  const found = await host.evaluate(async (store, all) => {
+    const values: unknown[] = []
+    for (const key of all) values.push((await store.get(key)).value)
+    const scan = store.scan()
+    const scanned: string[] = []
+    for await (const { key } of scan) scanned.push(key)
+    await store.put(all[0] as string, 'next')
+    return { values, scanned, complete: scan.complete, siblings: (await store.get(all[0] as string)).siblings }
+  }, keys)
+  expect(found).toEqual({ values: keys, scanned: keys, complete: true, siblings: ['next'] })
+})

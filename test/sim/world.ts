@@ -26,7 +26,9 @@ export interface WorldKnobs extends NetworkKnobs {
   diskMaxMs: number
   /** Time of one disk operation; replaces the uniform one where it is given. */
   diskTime?: () => number
-  /** How long it takes to look for what closed tabs have left. */
+  /** What closed tabs have left; nothing where it is not given. */
+  attic?: Attic
+  /** How long it takes to look for it. */
   atticMs?: number
   /** What it ends with instead of an answer. */
   atticError?: Error
@@ -367,7 +369,8 @@ export class World {
 
   /** Empty, but to look there takes its time. */
   private attic(place: Place, life: number): Attic {
-    const { atticMs = 0, atticError } = this.knobs
+    const { attic, atticMs = 0, atticError } = this.knobs
+    if (attic) return attic
     const look = () =>
       new Promise<[]>((resolve, reject) =>
         this.time.at(atticMs, () => this.whenAwake(place, life, () => (atticError ? reject(atticError) : resolve([])))),

@@ -8,6 +8,7 @@
 import type { CancelTimer, Digest } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import { type Container, EMPTY_CONTAINER, dominates, mergeContainers } from '../versions/container.js'
+import { isEmpty } from '../versions/context.js'
 import { type Answer, askFor, digestIfAny } from './answer.js'
 import type { Copies } from './copies.js'
 import { type RepairContext, repairHomes } from './read-repair.js'
@@ -23,7 +24,7 @@ export interface GetOutcome {
   sloppy: boolean
   answers: number
   needed: number
-  /** Too few answered, and something in the answer is known only from copies on this device. */
+  /** Something in the answer is known only from copies on this device: too few answered, or none can but this node. */
   cached: boolean
   /** It may hold a write of this tab that is still to be decided, and may be refused. */
   undecided: boolean
@@ -239,7 +240,7 @@ class Get {
       while (this.resolve && this.mayDecide()) {
         const known = this.arrived
         const isAllKnown = await this.fetchMissing()
-        if (this.mayDecide() && this.lacksQuorum()) await this.addCopy()
+        if (this.mayDecide() && (this.lacksQuorum() || this.isAloneWithNothing())) await this.addCopy()
         // What has come meanwhile would be a vote without being part of the answer.
         if (known !== this.arrived || !isAllKnown) continue
         if (!this.mayDecide()) break
@@ -326,6 +327,11 @@ class Get {
     return !this.options.strictQuorum && this.votes().length < this.options.r
   }
 
+  /** A node that is on its own has all that there is, it believes; a closed tab of this device, which it has never met, may have more. */
+  private isAloneWithNothing(): boolean {
+    return !this.options.strictQuorum && isEmpty(this.merged.context) && this.context.peers.reachable().length === 0
+  }
+
   /** Too few have a say: what passed through here before, and what closed tabs have left on this device, is better than nothing. */
   private async addCopy(): Promise<void> {
     const { copies, routing, onError } = this.context
@@ -333,11 +339,22 @@ class Get {
     this.copyAsked = true
     try {
       const copy = await copies.find(routing.addressOf(this.key))
+      // What a closed tab has left moves to this disk: not here yet when this was asked for it, it may not have been there any more.
+      this.merged = mergeContainers(this.merged, await this.readAgain())
       this.cached = !dominates(this.merged, copy)
       this.merged = mergeContainers(this.merged, copy)
     } catch (error) {
       onError(error)
     }
+  }
+
+  /** A failure of the own disk is told where it was first asked. */
+  private async readAgain(): Promise<Container> {
+    const { replica } = this.context
+    if (replica.certainlyAbsent(this.key)) return EMPTY_CONTAINER
+    const [own = EMPTY_CONTAINER] = await replica.read([this.key]).catch(() => [])
+    this.undecided ||= replica.hints.isUnderWay(this.key)
+    return own
   }
 
   private decide(): void {

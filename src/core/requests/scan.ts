@@ -96,7 +96,13 @@ export class Scan {
     const streams = await Promise.all(nodes.map((node) => this.open(node)))
     this.outliveFailure(streams)
     this.complete = this.covers(streams)
-    if (!this.complete || this.isThin(streams)) streams.push(await this.open(undefined))
+    if (!this.complete || this.isThin(streams) || streams.length === 1) {
+      const left = await this.open(undefined)
+      // What closed tabs have left moves to this disk: what went before it was listed there, a page from before that does not show.
+      streams[0] = await this.open(routing.self)
+      this.outliveFailure(streams)
+      streams.push(left)
+    }
     streams.push(outbox)
     const ahead: Upcoming[] = []
     for (let taken = 0; ; taken++) {
