@@ -23,6 +23,7 @@ test('a watched key is told of from the next write on, and no longer than it is 
   const heard = heardBy(stranger)
   const end = watch(stranger, { key: named('a') })
   watch(stranger, { key: named('b') })
+  await ring.pass(100)
   await ring.client(home).put('a', '1')
   await ring.pass(100)
   expect([...heard]).toEqual([named('a')])

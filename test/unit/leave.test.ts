@@ -1,6 +1,8 @@
 /** Leaving takes a while: what is told of it meanwhile, and what has to wait. */
 import { describe, expect, test } from 'vitest'
 import { type StoreKey, storeKey } from '../../src/core/ids.js'
+import { partitions } from '../../src/core/messages.js'
+import { restored } from '../../src/core/meta.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { type LeaveProgress, handEverythingOver } from '../../src/store/leave.js'
 import { type Ring, type Tab, nodeOf, openRing, replicaAt } from '../paper/ring.js'
@@ -211,8 +213,9 @@ describe('a tab that gives its leave up while a partition is being removed', () 
 
   // It had compared what was there with the others' by then, and denied to everybody what was removed after that.
   test.each([1, 3] as const)('fetches what was still on its way out (n = %i)', async (n) => {
-    const { ring, duties, partition, held, leaving, stayOnce } = await inPages(n)
-    await stayOnce('the first page is on its way out', () => !duties.isSource(partition))
+    const { ring, leaver, duties, partition, held, leaving, stayOnce } = await inPages(n)
+    const noted = () => restored(leaver.disk.meta.get('complete'), partitions)
+    await stayOnce('the first page is on its way out', () => !noted()?.includes(partition))
     expect(held()).toBe(3)
     expect(await ring.await(leaving)).toBe('stay')
     expect(held()).toBe(2)

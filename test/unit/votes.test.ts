@@ -173,8 +173,8 @@ test('while a newcomer takes over from a home, a strict put is confirmed by thos
   await ring.pass(8000)
   const put = (strictQuorum: boolean) => ring.client(stale).put(key, 'there', { w: 2, strictQuorum })
   expect(await put(true)).toMatchObject({ met: false, answers: 1 })
-  const get = await ring.client(reader).ask(key, { r: 2, strictQuorum: true })
-  expect([get.met, textsOf(get.container)]).toEqual([true, []])
+  // Which may have missed it: sync alone brings it from the one home to the others.
+  expect(await ring.client(reader).ask(key, { r: 2, strictQuorum: true })).toMatchObject({ met: true })
   expect(await put(false)).toMatchObject({ met: true, sloppy: true })
 })
 
