@@ -37,7 +37,8 @@ export function attachSignaling(server: HttpServer | HttpsServer, options: Signa
   const { path = '/signal', allowedOrigins, trustProxy = false, ...given } = options
   if (typeof path !== 'string' || !/^\/[^?#]*$/.test(path))
     throw new TypeError(`path must begin with '/' and have no part behind a ? or #, and it is ${JSON.stringify(path)}`)
-  if (allowedOrigins !== undefined && !Array.isArray(allowedOrigins))
+  const isList = Array.isArray(allowedOrigins) && allowedOrigins.every((origin) => typeof origin === 'string')
+  if (allowedOrigins !== undefined && !isList)
     throw new TypeError(`allowedOrigins must be a list like ['https://example.org']`)
   if (typeof trustProxy !== 'boolean') throw new TypeError('trustProxy must be true or false')
   // Both would answer the same handshake, and the second one's failure would end the process.

@@ -283,7 +283,8 @@ export class Store extends EventTarget {
    * Hands everything this node holds to the others and forgets the node; the store is closed then. Members that have been away for some seconds
    * are not waited for: others keep for them what is theirs. 'handoff' events tell the progress. When it is aborted or fails, the
    * store stays open and the node a member.
-   * @throws QuorumError when no other member is reachable, or none any more for some seconds, or all others have left; ClosedError
+   * @throws QuorumError when there is something to hand over, or somebody to tell, and no other member is reachable, or none any more for some seconds, or
+   *   all others have left; ClosedError
    */
   async leave(options?: { signal?: AbortSignal | undefined }): Promise<void> {
     this.lifetime.check()

@@ -121,8 +121,7 @@ class Day {
     })
     if (history.violations.length === 0) {
       await time.advance(afterwardsMs)
-      for (const found of [...leftovers(world), ...(await unrest(world, QUIET_MS))])
-        history.violations.push(found)
+      for (const found of [...leftovers(world), ...(await unrest(world, QUIET_MS))]) history.violations.push(found)
     }
     for (const error of world.errors) {
       if (error instanceof StorageFailure || error instanceof MalformedError) continue
