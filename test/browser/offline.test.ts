@@ -24,6 +24,11 @@ function foreignKeys(tab: Tab, prefix: string, count: number): Promise<string[]>
   )
 }
 
+/** A page is gone a moment before its locks are, and until then its disk counts as in use. */
+function alone(tab: Tab): Promise<void> {
+  return tab.waitFor('the others to be gone', async () => (await navigator.locks.query()).held?.length === 1)
+}
+
 /** Nobody can be reached any more, and the tab begins anew. */
 async function coldStart(tab: Tab, others: Tab[]): Promise<void> {
   await world.killSignaling()
@@ -139,6 +144,7 @@ test('where the disk of one closed tab is deleted, those of the others are read'
   const { node } = await deleted.status()
   await world.killSignaling()
   await Promise.all([kept.close(), deleted.close()])
+  await alone(host)
   const read = await host.evaluate(
     async (store, { all, gone }) => {
       const errors: string[] = []
@@ -167,6 +173,7 @@ test('a tab that never met anybody finds what a closed tab of its profile has le
   const keys = Array.from({ length: 20 }, (_, i) => `k${String(i).padStart(2, '0')}`)
   await closed.evaluate((store, all) => store.putMany(all.map((key) => [key, key] as const)).then(() => {}), keys)
   await closed.close()
+  await alone(host)
   const found = await host.evaluate(async (store, all) => {
     const values: unknown[] = []
     for (const key of all) values.push((await store.get(key)).value)
