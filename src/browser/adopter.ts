@@ -62,6 +62,7 @@ export function watchAbandonedSlots({ slot, afterMs, adopt, onError }: AdopterOp
     const storage = openIndexedDbStorage(abandoned.databaseName, { onUpgraded() {}, onDamaged: onError })
     try {
       await adopt({ node: abandoned.node, storage })
+      abandoned.emptied()
       // A frozen tab, say, with a connection to it is in the way for as long as it stands still. Who closes does not wait for that.
       const isDeleted = await Promise.race([storage.destroy().then(() => true), whenImpatient])
       // What is left is an empty disk: somebody else's turn.

@@ -10,6 +10,8 @@ import type { Slot } from './slots.js'
 import { type Schema, isConnectionLost, quiet } from './storage/database.js'
 import { recordKey, storeKeyOf } from './storage/layout.js'
 
+/** No get waits for longer until a disk can be looked into. */
+const OPENED_WITHIN_MS = 1000
 /** Which slots are free may change; until then their databases stay open. */
 const LOOK_EVERY_MS = 500
 
@@ -88,8 +90,26 @@ async function unlessLost<T>(read: () => Promise<T[]>): Promise<T[]> {
   }
 }
 
-/** undefined when there is none, or one of another version of tabring. */
+/**
+ * undefined when there is none, or one of another version of tabring, or where it takes too long: who opens a database waits behind its deletion, and
+ * that for as long as somebody (a frozen tab, say) is in the way. What is about to be deleted is elsewhere already.
+ */
 async function openExisting(name: string): Promise<IDBPDatabase<Schema> | undefined> {
+  const opening = openNow(name)
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), OPENED_WITHIN_MS)
+  })
+  const db = await Promise.race([opening, late]).finally(() => clearTimeout(timer))
+  if (!db)
+    opening.then(
+      (opened) => opened?.close(),
+      () => {},
+    )
+  return db
+}
+
+async function openNow(name: string): Promise<IDBPDatabase<Schema> | undefined> {
   try {
     const db = await openDB<Schema>(name, undefined, {
       // It would make an empty one.

@@ -27,6 +27,8 @@ interface RegistrySchema extends DBSchema {
 export interface AbandonedSlot {
   node: NodeId
   databaseName: string
+  /** All that was on that disk is on this tab's: nobody need look there any more. */
+  emptied(): void
   /** Removes the identity for good. */
   forget(): Promise<void>
   /** Leaves it to the next tab. */
@@ -147,6 +149,7 @@ function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
       }
       return {
         ...claimed,
+        emptied: () => void takenOver.delete(name),
         forget: () => claimed.forget().finally(() => takenOver.delete(name)),
         release() {
           takenOver.delete(name)
@@ -166,7 +169,7 @@ async function freeSlots(room: string): Promise<SlotRow[]> {
 }
 
 /** @returns undefined when somebody else has it now, or when it is gone. */
-async function claimAgain(row: SlotRow): Promise<AbandonedSlot | undefined> {
+async function claimAgain(row: SlotRow): Promise<Omit<AbandonedSlot, 'emptied'> | undefined> {
   const release = await tryLock(lockName(row.room, row.slot))
   if (!release) return undefined
   const still = await orRelease(release, () => withRegistry((registry) => slotIn(registry, row.room, row.slot)))

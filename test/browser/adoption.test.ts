@@ -277,7 +277,7 @@ test('a store that is closed while it adopts tells of no error', async () => {
 })
 
 // Nobody answers for a frozen tab, say, that was just reading that disk: the store waited with its closing for as long as that one stands still.
-test('a store closes although somebody is in the way of the deletion of what it has adopted', async () => {
+test('a store reads and closes although somebody is in the way of the deletion of what it has adopted', async () => {
   const options = { ...SOON, signaling: null }
   const host = await world.tab({ name: 'host', options })
   const owner = await world.tab({ name: 'owner', profile: host, options })
@@ -304,10 +304,15 @@ test('a store closes although somebody is in the way of the deletion of what it 
   )
   const end = await host.evaluate(async (store) => {
     await new Promise((resolve) => setTimeout(resolve, 1000))
-    const late = new Promise<string>((resolve) => setTimeout(resolve, 5000, 'still waiting'))
-    return Promise.race([store.close().then(() => 'closed'), late])
+    const inTime = <T>(work: Promise<T>) =>
+      Promise.race([work, new Promise<string>((resolve) => setTimeout(resolve, 5000, 'still waiting'))])
+    return [
+      // Whoever opens a database waits behind its deletion.
+      await inTime(store.getMany(['k1', 'nothing']).then((entries) => entries.map(({ value }) => value))),
+      await inTime(store.close().then(() => 'closed')),
+    ]
   })
-  expect(end).toBe('closed')
+  expect(end).toEqual([[1, undefined], 'closed'])
   // And the slot is free.
   const held = await other.evaluate(async () => (await navigator.locks.query()).held?.map(({ name }) => name))
   expect(held?.filter((name) => name?.includes('room-'))).toEqual([])

@@ -131,3 +131,30 @@ test.each([false, true])(
     })
   },
 )
+
+// What it called complete was what it had seen before its own disk, the only one with everything, failed.
+test('a scan whose own disk fails when it is listed once more is not complete', async () => {
+  const ring = await openRing(3, {}, { quiet: false })
+  const [tab, other, away] = ring.tabs as [Tab, Tab, Tab]
+  for (const key of KEYS) await ring.client(other).put(key, 'there', { w: 3 })
+  await ring.pass(3000)
+  ring.crash(away)
+  await ring.pass(10_000)
+  // The other one has just begun to fill its disk anew.
+  other.storage?.empty()
+  nodeOf(other).duties.distrustAll()
+  const storage = tab.storage as NonNullable<Tab['storage']>
+  const scanKeys = storage.scanKeys.bind(storage)
+  let listed = 0
+  storage.scanKeys = async (range) => {
+    if (++listed >= 2) storage.failingReads = 'unknown'
+    return scanKeys(range)
+  }
+  const range = { from: named('k'), to: named('l'), reverse: false }
+  const found = nodeOf(tab).coordinator.scan(range, 3, { r: 3, strictQuorum: false })
+  const all = async () => {
+    for await (const _ of found.entries());
+  }
+  await ring.await(all())
+  expect([listed > 1, found.complete]).toEqual([true, false])
+})

@@ -8,6 +8,7 @@ import { isLive } from '../../src/core/versions/container.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { decodeContainer } from '../../src/core/versions/encoding.js'
 import { type Tab, named, nodeOf, openRing, replicaAt, textsOf } from '../paper/ring.js'
+import { typeOf } from '../sim/trace.js'
 
 /** Only one home a key, so that a newcomer finds no home that was one before: all who have the partition are former ones. */
 const KEYS = Array.from({ length: 300 }, (_, i) => storeKey(1, '', `k${i}`))
@@ -197,4 +198,73 @@ test('that a copy is given up is on the disk before its first record is gone', a
     })
   }
   expect(givenUp.size).toBeGreaterThan(5)
+})
+
+// There was nobody to ask, and one that did not answer was asked for ever: it denied nothing any more, called no scan complete, and forgot nothing.
+test('a tab on its own whose disk was deleted under it is whole again', async () => {
+  const ring = await openRing(1, {}, { quiet: false })
+  const tab = ring.tab(0)
+  for (let i = 0; i < 20; i++) await ring.client(tab).put(`k${i}`, 'value', { w: 1 })
+  ring.world.changeDisk(tab, 'has its disk deleted under it', () => tab.storage?.empty())
+  await ring.pass(60_000)
+  expect([nodeOf(tab).duties.filling(), nodeOf(tab).duties.isDistrusted]).toEqual([[], false])
+  expect(await ring.client(tab).ask('nothing', { r: 1, strictQuorum: true })).toMatchObject({ met: true })
+})
+
+// It was given what the others had, which it does not take, and that counted as an answer that never came.
+test.each([0, 1, 2])('founders that meet are whole, but for one that is full (tab %i)', async (full) => {
+  const ring = await openRing(3)
+  ring.partition([ring.tab(0)], [ring.tab(1), ring.tab(2)])
+  ring.partition([ring.tab(1)], [ring.tab(2)])
+  await ring.pass(8000)
+  for (const [t, tab] of ring.tabs.entries())
+    for (let i = 0; i < 40; i++) await ring.client(tab).put(`k${t} ${i}`, 'value', { w: 1 })
+  nodeOf(ring.tab(full)).replica.pressure.note({ usage: 1, quota: 1 })
+  for (const tab of ring.tabs) nodeOf(tab).duties.distrustAll()
+  ring.heal()
+  await ring.pass(30_000)
+  const others = ring.tabs.filter((_, i) => i !== full)
+  expect(others.map((tab) => nodeOf(tab).duties.filling())).toEqual([[], []])
+})
+
+test.each([0, 1, 2])('a tab that brings something to a ring with a full home is whole (tab %i)', async (full) => {
+  const ring = await openRing(4, { partitions: 64 })
+  const last = ring.tab(3)
+  ring.partition([last], ring.tabs.slice(0, 3))
+  await ring.pass(8000)
+  for (let i = 0; i < 100; i++) await ring.client(last).put(`k${i}`, 'value', { w: 1 })
+  nodeOf(ring.tab(full)).replica.pressure.note({ usage: 1, quota: 1 })
+  nodeOf(last).duties.distrustAll()
+  ring.heal()
+  await ring.pass(30_000)
+  expect(nodeOf(last).duties.filling()).toEqual([])
+})
+
+// Its time-out was waited for once for what it was to give first, and once more for what others had given.
+test('a home that falls silent in the midst is waited for once', async () => {
+  const told = { broken: '', newcomer: '', isSilent: false }
+  const ring = await openRing(
+    3,
+    { partitions: 64 },
+    {
+      knobs: {
+        lose: (from, to, frame) => {
+          if (from === told.broken && to === told.newcomer && typeOf(frame) === 'Complete' && !told.isSilent) {
+            told.isSilent = true
+            return false
+          }
+          return told.isSilent && (from === told.broken || to === told.broken)
+        },
+      },
+    },
+  )
+  for (let i = 0; i < 200; i++) await ring.client(ring.tab(0)).put(`k${i}`, 'value', { w: 3 })
+  await ring.pass(3000)
+  told.broken = ring.tab(0).id
+  const newcomer = ring.world.addPlace()
+  told.newcomer = newcomer.id
+  await ring.world.start(newcomer)
+  await ring.pass(14_000)
+  expect(told.isSilent).toBe(true)
+  expect(nodeOf(newcomer).duties.filling()).toEqual([])
 })

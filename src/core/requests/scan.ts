@@ -101,6 +101,7 @@ export class Scan {
       // What closed tabs have left moves to this disk: what went before it was listed there, a page from before that does not show.
       streams[0] = await this.open(routing.self)
       this.outliveFailure(streams)
+      this.complete &&= this.covers(streams)
       streams.push(left)
     }
     streams.push(outbox)

@@ -330,8 +330,8 @@ export class Exchange {
       if (entries.length === 0) continue
       const message: Message = { type: 'Store', entries, hintFor: [], strict: false, fresh: false }
       const reply = await this.peers.request(peer, message, TIMEOUT_MS, 'background')
-      // A leaver takes nothing any more, but what it had has been fetched.
-      if (reply?.type === 'Failed' && reply.kind === 'leaving') return
+      // A leaver and a full disk take nothing any more, but what they had has been fetched.
+      if (reply?.type === 'Failed' && (reply.kind === 'leaving' || reply.kind === 'quota')) return
       if (reply?.type !== 'Stored') throw new PeerSilent(`${peer} did not store`)
       result.pushed += entries.length
     }

@@ -13,7 +13,7 @@ import type { Replica } from '../requests/replica.js'
 import type { Routing } from '../requests/routing.js'
 import { replicationOf } from '../ring/partitions.js'
 import type { Duties } from './duties.js'
-import { type Exchange, inParallel } from './exchange.js'
+import { type Exchange, type ExchangeResult, inParallel } from './exchange.js'
 import { NOTHING, sameDigest, xor } from './merkle.js'
 
 const ASK_TIMEOUT_MS = 5000
@@ -24,6 +24,7 @@ const GATHER_MS = 200
 const SOURCES_AT_ONCE = 2
 const RELEASED_AT_ONCE = 4
 const PAGE_BYTES = 1_000_000
+const NOTHING_CAME: ExchangeResult = { pulled: 0, pushed: 0, complete: false, damaged: new Set() }
 /** A peer that said what it lacks is probably fetching that for this long. */
 const FETCHING_MS = 5000
 /** When it still says so, it is stuck; only after this long does it count as fetching anew. */
@@ -324,10 +325,22 @@ export class Transfers {
     const fetched = this.begun([...sources.keys()])
     const damaged = new Set<Partition>()
     const rest = new Map(sources)
+    const silent = new Set<NodeId>()
+    // Where there is nobody to ask, there is no more than what is here.
+    const alone = [...rest].flatMap(([partition, peers]) => (peers.length === 0 ? [partition] : []))
+    fetched(alone, damaged)
+    for (const partition of alone) {
+      rest.delete(partition)
+      this.fetching.delete(partition)
+    }
     for (let turn = 0; rest.size > 0; turn++) {
       const groups = this.groupsOf(rest, turn)
       await inParallel(groups, SOURCES_AT_ONCE, async ({ peer, give, partitions }) => {
-        const result = await this.exchange.with(peer, partitions, 'transfer', false, give)
+        // Who fell silent in an earlier turn is not waited for once more.
+        const result = silent.has(peer)
+          ? NOTHING_CAME
+          : await this.exchange.with(peer, partitions, 'transfer', false, give)
+        if (!result.complete) silent.add(peer)
         for (const partition of result.damaged) damaged.add(partition)
         const ended = partitions.filter((one) => !result.complete || rest.get(one)?.length === turn + 1)
         for (const partition of ended) {
