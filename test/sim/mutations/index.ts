@@ -488,8 +488,8 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/requests/scan.ts',
-        find: '    this.complete = this.covers(streams)\n    if (!this',
-        replace: '    this.complete = streams.length > 0\n    if (!this',
+        find: '  private covers(streams: Stream[]): boolean {\n',
+        replace: '  private covers(streams: Stream[]): boolean {\n    if (streams.length > 0) return true\n',
       },
     ],
   },
