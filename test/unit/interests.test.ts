@@ -117,16 +117,22 @@ test.each<[what: string, pause: (ring: Ring, tab: Tab) => void, resume: (ring: R
   expect([...heard]).toEqual([named('a')])
 })
 
-// What is told to a tab that stands still waits there; what has waited for half a minute is dropped, and no link had ended by which it could have noticed.
-test('a watch of a tab that stood still for a minute shows what was written meanwhile', async () => {
+/** A ring in which a tab that is no home of 'a' subscribes to it, and what it is shown. */
+async function watched() {
   const ring = await openRing(5)
   const [watcher] = ring.others('a') as [Tab]
   const seen: unknown[] = []
   storeAt(watcher).store.subscribe('a', ({ value }) => seen.push(value))
   await passing(ring, 1000)
+  return { ring, watcher, homes: ring.homes('a'), seen }
+}
+
+// What is told to a tab that stands still waits there; what has waited for half a minute is dropped, and no link had ended by which it could have noticed.
+test('a watch of a tab that stood still for a minute shows what was written meanwhile', async () => {
+  const { ring, watcher, homes, seen } = await watched()
   ring.world.freeze(watcher)
   await passing(ring, 1000)
-  await answerOf(ring, storeAt(ring.homes('a')[0]).store.put('a', 'written meanwhile'))
+  await answerOf(ring, storeAt(homes[0]).store.put('a', 'written meanwhile'))
   await passing(ring, 60_000)
   ring.world.thaw(watcher)
   await passing(ring, 5000)
@@ -135,12 +141,7 @@ test('a watch of a tab that stood still for a minute shows what was written mean
 
 // Nobody said it again, and no link had ended: the watch stayed with the former state.
 test('a watch shows what was written while nothing could be sent to its tab', async () => {
-  const ring = await openRing(5)
-  const [watcher] = ring.others('a') as [Tab]
-  const homes = ring.homes('a')
-  const seen: unknown[] = []
-  storeAt(watcher).store.subscribe('a', ({ value }) => seen.push(value))
-  await passing(ring, 1000)
+  const { ring, watcher, homes, seen } = await watched()
   for (const home of homes) ring.world.network.setSlow(home.id, watcher.id, { bytesPerMs: 1, bufferBytes: 1 })
   await answerOf(ring, storeAt(homes[0]).store.put('a', 'written meanwhile'))
   await passing(ring, 200)

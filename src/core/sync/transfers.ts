@@ -336,7 +336,7 @@ export class Transfers {
     for (let turn = 0; rest.size > 0; turn++) {
       const groups = this.groupsOf(rest, turn)
       await inParallel(groups, SOURCES_AT_ONCE, async ({ peer, give, partitions }) => {
-        // Who fell silent in an earlier turn is not waited for once more.
+        // Whoever fell silent is not waited for once more.
         const result = silent.has(peer)
           ? NOTHING_CAME
           : await this.exchange.with(peer, partitions, 'transfer', false, give)
