@@ -288,7 +288,7 @@ function readTuning(given: Given<Tuning> | undefined): Tuning {
 export function describeConfig(settings: Settings): string {
   const buckets = [...settings.buckets.values()]
     .filter(({ n }) => n !== settings.defaults.n)
-    .map(({ name, n }) => `${name}:${n}`)
+    .map(({ name, n }) => `${name.replace(/[%,:]/g, encodeURIComponent)}:${n}`)
     .sort()
   return `n=${settings.defaults.n};buckets=${buckets.join(',')}`
 }

@@ -147,6 +147,8 @@ describe('what all peers of a room must share', () => {
     expect(config({ a: { r: 1 } })).toBe(config({ a: { r: 2, ttl: 5 } }))
     // Tabs with an older version of the application were shut out of the ring by a new bucket.
     expect(config({ a: { r: 1 }, b: { n: 3 } })).toBe(config({}))
+    expect(config({ 'a:1,b': { n: 1 } })).not.toBe(config({ a: { n: 1 }, b: { n: 1 } }))
+    expect(config({ 'a%3A': { n: 1 } })).not.toBe(config({ 'a:': { n: 1 } }))
   })
 })
 
