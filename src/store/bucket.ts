@@ -58,6 +58,8 @@ const WINDOW = 256
 
 export class Bucket<V = AnyValue> {
   private readonly updates = new Map<StoreKey, Promise<unknown>>()
+  /** What the disk is being asked for. Puts that are called meanwhile wait for the same answer, and so keep their order. */
+  private readonly learning = new Map<StoreKey, Promise<void>>()
 
   /** @internal */
   constructor(
@@ -134,6 +136,8 @@ export class Bucket<V = AnyValue> {
       .then(async () => {
         const { session, lifetime } = this.inside
         for (let attempt = 1; ; attempt++) {
+          // Puts that were called before have begun then: they have waited for longer.
+          await this.learning.get(name)?.catch(() => {})
           await session.allDecided(name)
           const writes = session.writesOf(name)
           const entry = await this.get(key, { r, quorum, signal })
@@ -338,13 +342,20 @@ export class Bucket<V = AnyValue> {
     const { session, node, room } = this.inside
     if (given === null) return EMPTY_CONTEXT
     if (given !== undefined) return readContext(room, name, given)
+    if (this.learning.has(name)) return undefined
     if (session.knows(name) || !node.coordinator.mayHaveWritten(name)) return session.contextOf(name)
     return undefined
   }
 
-  private async learnOwn(name: StoreKey): Promise<void> {
+  private learnOwn(name: StoreKey): Promise<void> {
     const { session, node } = this.inside
-    session.knew(name, await node.coordinator.ownContext(name))
+    const underWay = this.learning.get(name)
+    if (underWay !== undefined) return underWay
+    const learning = node.coordinator.ownContext(name).then((context) => session.knew(name, context))
+    this.learning.set(name, learning)
+    const ended = () => this.learning.delete(name)
+    learning.then(ended, ended)
+    return learning
   }
 
   private receipt(

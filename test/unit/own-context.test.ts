@@ -76,3 +76,55 @@ test('two first puts of a key in one turn make no conflict, where its record is 
   const { siblings } = await answerOf(ring, store.get('k'))
   expect(siblings.sort()).toEqual(['of another tab', 'second'])
 })
+
+/** A tab that has written a key in an earlier life, its new handle, and how long its disk takes from now on. */
+async function reopened() {
+  const ring = await openRing(1)
+  const [tab] = ring.tabs as [Tab]
+  await answerOf(ring, storeAt(tab).store.put('k', 1))
+  const { storage } = tab
+  if (!storage) throw new Error('it is open')
+  const get = storage.get.bind(storage)
+  let diskMs = 0
+  storage.get = async (addresses) => {
+    if (diskMs > 0) await nodeOf(tab).pause(diskMs)
+    return get(addresses)
+  }
+  const takes = (ms: number) => {
+    diskMs = ms
+  }
+  return { ring, store: storeAt(tab).store, takes }
+}
+
+// One that still waited for the disk was written after one that had not to wait any more, descended from it, and replaced it.
+test('puts of a key of an earlier life are written in the order of the calls, however long the disk takes for each', async () => {
+  const { ring, store, takes } = await reopened()
+  takes(100)
+  const puts = [store.put('k', 2)]
+  takes(200)
+  puts.push(store.put('k', 3))
+  takes(0)
+  await passing(ring, 150)
+  puts.push(store.put('k', 4))
+  await answerOf(ring, Promise.all(puts))
+  expect(await answerOf(ring, store.get('k'))).toMatchObject({ value: 4, conflict: false })
+})
+
+test('a put that waits for the disk is written before one that is called after a get', async () => {
+  const { ring, store, takes } = await reopened()
+  takes(500)
+  const first = store.put('k', 2)
+  takes(0)
+  await answerOf(ring, store.get('k'))
+  await answerOf(ring, Promise.all([first, store.put('k', 3)]))
+  expect(await answerOf(ring, store.get('k'))).toMatchObject({ value: 3, conflict: false })
+})
+
+test('an update changes what a put writes that was called before it and waits for the disk', async () => {
+  const { ring, store, takes } = await reopened()
+  takes(500)
+  const put = store.put('k', 10)
+  takes(0)
+  await answerOf(ring, Promise.all([put, store.update<number>('k', (value = 0) => value + 1)]))
+  expect(await answerOf(ring, store.get('k'))).toMatchObject({ value: 11, conflict: false })
+})
