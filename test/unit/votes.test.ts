@@ -209,3 +209,27 @@ test.each([true, false])(
     expect({ met: outcome.met, texts: textsOf(outcome.container) }).toEqual({ met: true, texts: ['new'] })
   },
 )
+
+// It had said that it has the key and all else, and then that it has nothing: with the one answer's word for the other, that was a met "not found".
+test('a home that loses its disk between its digest and its versions denies nothing', async () => {
+  const ring = await openRing(4, { hintedHandoff: false, merkleSync: false, readRepair: false }, { quiet: false })
+  const [reader] = ring.others('k')
+  const [victim, ...others] = ring.homes('k')
+  await ring.client(reader).put('k', 'there', { w: 3 })
+  const { knobs } = ring.world.network
+  let isLost = false
+  knobs.lose = (_, to, frame) => {
+    if (typeOf(frame) !== 'Read') return false
+    if (to === victim.id && frame.at(-1) === TRUE && !isLost) {
+      isLost = true
+      victim.storage?.empty()
+    }
+    // The others do not hear of the get before that.
+    return to !== victim.id && !isLost
+  }
+  knobs.latency = (_, to) => (to === victim.id ? 20 : 10)
+  await ring.pass(5000)
+  const { met, container } = await ring.client(reader).ask('k', { r: 1 })
+  expect({ isLost, met, texts: textsOf(container) }).toEqual({ isLost: true, met: true, texts: ['there'] })
+  expect(others.map((tab) => replicaAt(tab, 'k'))).toEqual([['there'], ['there']])
+})

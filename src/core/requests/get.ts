@@ -277,10 +277,9 @@ class Get {
         open++
         void this.requestFrom(node, true).then((full) => {
           open--
-          if (full?.container) {
-            answer.container = full.container
-            answer.digest = full.digest
-          } else if (over || open > 0) return
+          // All that it says now: one that has lost its disk meanwhile does not know any more what there is.
+          if (full?.container) Object.assign(answer, full)
+          else if (over || open > 0) return
           else if (asked < said.length) return ask()
           else for (const [silent, lacking] of said) this.giveUp(silent, lacking)
           over = true
