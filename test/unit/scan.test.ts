@@ -158,3 +158,31 @@ test('a scan whose own disk fails when it is listed once more is not complete', 
   await ring.await(all())
   expect([listed > 1, found.complete]).toEqual([true, false])
 })
+
+// It said what it lacked once it had read the page: of what had been fetched in between the page had nothing, and the scan was complete without it.
+test.each(['of its own', 'of a peer'])('a page %s that was read before the data came covers nothing', async (whose) => {
+  const ring = await openRing(3, {}, { quiet: false })
+  const [filling, other, whole] = ring.tabs as [Tab, Tab, Tab]
+  for (const key of KEYS) await ring.client(whole).put(key, 'there', { w: 3 })
+  await ring.pass(3000)
+  const { knobs } = ring.world.network
+  // The one that has everything does not hear of the scan, and the third gets nothing.
+  knobs.lose = (_, to, frame) =>
+    (to === whole.id && typeOf(frame) === 'Scan') || (to === other.id && typeOf(frame) === 'Complete')
+  for (const tab of [filling, other]) tab.storage?.empty()
+  const storage = filling.storage as NonNullable<Tab['storage']>
+  const scanKeys = storage.scanKeys.bind(storage)
+  storage.scanKeys = async (range) => {
+    const page = await scanKeys(range)
+    await nodeOf(filling).pause(4000)
+    return page
+  }
+  const range = { from: named('k'), to: named('l'), reverse: false }
+  const reader = whose === 'of a peer' ? other : filling
+  const found = nodeOf(reader).coordinator.scan(range, 3, { r: 1, strictQuorum: false })
+  const all = async () => {
+    for await (const _ of found.entries());
+  }
+  await ring.await(all())
+  expect([nodeOf(filling).duties.filling(), found.complete]).toEqual([[], false])
+})

@@ -215,7 +215,7 @@ export class Scan {
     }
     if (node === routing.self) {
       try {
-        return { ...(await scanHere(replica, range, tuning.batchBytes)), lacking: lacking() }
+        return await scanHere(replica, range, lacking, tuning.batchBytes)
       } catch (error) {
         if (!(error instanceof StorageFailure)) throw error
         this.failure = error

@@ -93,8 +93,8 @@ export function serveRequests(peers: Peers, context: ServeContext): void {
   peers.handle(
     'Scan',
     serve(async (range: MessageOf<'Scan'>) => {
-      const { entries, more } = await scanHere(replica, range, tuning.batchBytes, 'peer')
-      return { type: 'ScanPage', entries, more, lacking: context.lacking(range.from) }
+      const lacking = () => context.lacking(range.from)
+      return { type: 'ScanPage', ...(await scanHere(replica, range, lacking, tuning.batchBytes, 'peer')) }
     }),
   )
 }
@@ -104,13 +104,16 @@ const NO_BYTES = new Uint8Array(0)
 /**
  * One page of this node's live keys in a range, in order, with their containers; at most `limit` keys, and about `maxBytes`. No bytes stand
  * for a container that is damaged, or too large to travel to a peer: a read has to decide what there is.
+ * @param lacking partitions of which this node may lack data: the page may lack it where that was so before or is so after it was read
  */
 export async function scanHere(
   replica: Replica,
   range: { from: string; to: string; limit: number; reverse: boolean },
+  lacking: () => Partition[],
   maxBytes: number,
   reader: Reader = 'self',
-): Promise<{ entries: [StoreKey, Uint8Array][]; more: boolean }> {
+): Promise<{ entries: [StoreKey, Uint8Array][]; more: boolean; lacking: Partition[] }> {
+  const lackedBefore = lacking()
   const limit = Math.max(1, Math.min(range.limit, 500))
   const inRange = (key: string) => key >= range.from && key < range.to
   const stored = await replica.storage.scanKeys({ ...range, limit })
@@ -129,8 +132,9 @@ export async function scanHere(
     let encoded = container ? encodeContainer(container) : NO_BYTES
     if (reader === 'peer' && !mayTravel(encoded)) encoded = NO_BYTES
     bytes += encoded.length
-    if (i > 0 && bytes > maxBytes) return { entries, more: true }
+    if (i > 0 && bytes > maxBytes) break
     entries.push([page[i] as StoreKey, encoded])
   }
-  return { entries, more: last !== undefined || keys.length > page.length }
+  const more = last !== undefined || keys.length > entries.length
+  return { entries, more, lacking: [...new Set([...lackedBefore, ...lacking()])] }
 }
