@@ -1,6 +1,6 @@
 /** When all that was written here is where it belongs, those who wait for that are told. */
 import { expect, test } from 'vitest'
-import { named, openRing } from '../paper/ring.js'
+import { type Tab, named, openRing } from '../paper/ring.js'
 import { answerOf, passing, storeAt } from './support/stores.js'
 
 // The hint was gone, `synced` was true, and nobody looked: it waited until something else happened.
@@ -37,4 +37,28 @@ test('a home is waited for that froze under the put, whoever else keeps a hint f
   ring.world.thaw(c)
   await passing(ring, 20_000)
   expect([store.status.synced, flushed, c.disk.records.has(named('k'))]).toEqual([true, true, true])
+})
+
+// With the hints of the disk, what they waited for was forgotten: it was told that all had arrived when the one copy was in memory.
+test('what was written before the disk is lost, and is still in memory, is waited for', async () => {
+  const ring = await openRing(3, {}, { quiet: false })
+  const [a, ...others] = ring.tabs as [Tab, Tab, Tab]
+  const { store } = storeAt(a)
+  ring.partition([a], others)
+  await passing(ring, 5000)
+  await answerOf(ring, store.put('k', 'value'))
+  let flushed = false
+  void store.flush().then(() => {
+    flushed = true
+  })
+  a.storage?.empty()
+  await passing(ring, 5000)
+  expect([store.status.synced, flushed]).toEqual([false, false])
+  ring.heal()
+  await passing(ring, 20_000)
+  expect([store.status.synced, flushed, others.map((tab) => tab.disk.records.has(named('k')))]).toEqual([
+    true,
+    true,
+    [true, true],
+  ])
 })

@@ -107,12 +107,17 @@ export class Coordinator {
     const sibling = { dot: this.context.minter.mint(key), value, expiresAt, checksum: value ? checksumOf(value) : 0 }
     const container = writtenContainer(context, sibling)
     const put = coordinatePut({ key, container }, options, this.context)
-    this.unsettledPuts.add(put.settled)
-    void put.settled.then(() => {
-      this.unsettledPuts.delete(put.settled)
+    this.unsettled(put.settled)
+    return { sibling, container, put }
+  }
+
+  /** Not synced before that has settled. */
+  private unsettled(settled: Promise<void>): void {
+    this.unsettledPuts.add(settled)
+    void settled.then(() => {
+      this.unsettledPuts.delete(settled)
       this.events.emit('settled', undefined)
     })
-    return { sibling, container, put }
   }
 
   /** @throws StorageFailure, or MalformedError for a damaged record, when this tab's disk failed and nobody else answered. */
@@ -190,7 +195,8 @@ export class Coordinator {
       const homes = routing.homes(entry.key)
       const asRecord = homes.includes(routing.self)
       const hintFor = homes.filter((home) => home !== routing.self)
-      replica.store([entry], { asRecord, hintFor, own: true, durability: 'strict', maxSiblings: 0 }).catch(onError)
+      const kept = replica.store([entry], { asRecord, hintFor, own: true, durability: 'strict', maxSiblings: 0 })
+      this.unsettled(kept.then(() => {}, onError))
     }
   }
 

@@ -31,12 +31,11 @@ export class HintIndex {
   /** Times that a put was taken out of a row: a row that was being read meanwhile may still have it. */
   withdrawn = 0
 
-  /** There are none any more. */
+  /** The disk that they were on is lost. Nobody is told that there are fewer: nothing has arrived. */
   clear(): void {
     this.rows.clear()
     this.byHome.clear()
     this.own = 0
-    this.events.emit('fewer', undefined)
   }
 
   set(key: StoreKey, row: Waiting | undefined): void {
