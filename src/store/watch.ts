@@ -64,7 +64,7 @@ async function* follow(
 ): AsyncGenerator<Entry, void, undefined> {
   const { interest, inside, read, scan, storeKey } = context
   const { lifetime } = inside
-  const { interests } = inside.node
+  const { interests, events } = inside.node
   /** Keys that may have changed since they were last yielded. */
   const pending = new Set<StoreKey>()
   /** What was last yielded, by its context and the versions that had not expired: equal ones are an equal state. */
@@ -77,6 +77,9 @@ async function* follow(
     pending.add(key)
     wake()
   }
+  const changed = ({ key }: { key: StoreKey }) => {
+    if (key === interest.key || (interest.prefix !== undefined && key.startsWith(interest.prefix))) add(key)
+  }
   if (interest.key !== undefined) pending.add(interest.key)
   const abort = () => end.abort(signal?.reason)
   if (signal?.aborted) abort()
@@ -86,9 +89,9 @@ async function* follow(
     () => signal?.removeEventListener('abort', abort),
     lifetime.onEnd(() => wake()),
     interests.add(interest),
-    interests.events.on('changed', ({ key }) => {
-      if (key === interest.key || (interest.prefix !== undefined && key.startsWith(interest.prefix))) add(key)
-    }),
+    interests.events.on('changed', changed),
+    // A put of this tab was shown while it was under way, perhaps, and is nowhere.
+    events.on('refused', changed),
     // A link was down for a while, or this tab stood still: what changed behind its back was not told.
     interests.events.on('missed', () => {
       if (interest.key !== undefined) add(interest.key)

@@ -1,9 +1,12 @@
 /** Where the limit of siblings is reached: what was refused is nowhere, and what is somewhere was not refused. */
 import { expect, test } from 'vitest'
+import { SiblingLimitError } from '../../src/store/errors.js'
 import { Session } from '../../src/store/session.js'
+import type { WatchTarget } from '../../src/store/watch.js'
 import { type Ring, type Tab, containerAt, hintAt, named, nodeOf, openRing, textsOf } from '../paper/ring.js'
 import type { SimulatedStorage } from '../sim/disk.js'
 import { typeOf } from '../sim/trace.js'
+import { answerOf, passing, storeAt } from './support/stores.js'
 
 const LIMIT = 20
 
@@ -295,4 +298,30 @@ test('versions that have grown too large to travel are in no other key’s way, 
     await ring.pass(10_000)
   }
   for (const tab of ring.tabs) expect((await ring.client(tab).get('k', { r: 3 })).join()).toMatch(/^by .{10}$/)
+})
+
+// It had shown the put while that was under way, and nobody told it that it is nowhere: it stayed with that.
+test.each<[what: string, target: WatchTarget]>([
+  ['a key', 'k'],
+  ['a prefix', { prefix: 'k' }],
+])('a watch of %s does not stay with what was refused', async (_, target) => {
+  const ring = await openRing(5, { maxSiblings: 2, readRepair: false, hintedHandoff: false })
+  const [slow, other] = ring.homes('k')
+  const [writer] = ring.others('k') as [Tab]
+  for (const text of ['a', 'b']) await answerOf(ring, storeAt(other).store.put('k', text, { context: null, w: 3 }))
+  const { store } = storeAt(writer)
+  const seen: string[][] = []
+  store.subscribe(target, ({ siblings }) => seen.push(siblings.toSorted()))
+  await passing(ring, 1000)
+  ring.world.network.freeze(slow.id)
+  const refused = expect(store.put('k', 'refused', { context: null })).rejects.toThrow(SiblingLimitError)
+  await passing(ring, 300)
+  ring.world.network.thaw(slow.id)
+  await answerOf(ring, refused)
+  await passing(ring, 2000)
+  expect(seen).toEqual([
+    ['a', 'b'],
+    ['a', 'b', 'refused'],
+    ['a', 'b'],
+  ])
 })

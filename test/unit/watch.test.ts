@@ -26,7 +26,7 @@ class Scene {
     const entries = watch(
       {
         interest: { prefix: named('') },
-        inside: { lifetime, wallTime: () => 0, node: { interests } } as unknown as StoreInside,
+        inside: { lifetime, wallTime: () => 0, node: { interests, events: new Emitter() } } as unknown as StoreInside,
         read: async (key) => {
           this.reads.push(key)
           return this.table.get(key) as Entry
