@@ -1,7 +1,6 @@
 /**
  * The verbs. A bucket is a name space with its own n, r, w, merge and time to live; the store's own verbs are those of its unnamed bucket.
  */
-import { isQuota } from '../core/environment.js'
 import { type StoreKey, bucketPrefix, storeKey } from '../core/ids.js'
 import type { PutOutcome } from '../core/requests/put.js'
 import type { Container } from '../core/versions/container.js'
@@ -372,7 +371,7 @@ export class Bucket<V = AnyValue> {
     if (storageError !== undefined) {
       if (acks.length === 0) throw publicError(storageError)
       // It resolves by what others confirm: nothing else would tell that this tab holds no copy of it.
-      if (isQuota(storageError)) this.inside.onError(storageError)
+      this.inside.node.report(storageError)
     }
     if (strictQuorum && !met) {
       throw new QuorumError(

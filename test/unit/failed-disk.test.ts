@@ -61,6 +61,17 @@ test('a tab whose own disk is full says so, once a minute, also where its puts r
   expect(errors).toMatchObject([{ name: 'StorageError', reason: 'quota' }])
 })
 
+// Only of a full disk it was told: of one that fails in any other way, nothing but the receipts' acks.
+test('a tab whose own disk fails says so, also where its puts resolve', async () => {
+  const ring = await openRing(3, {}, { quiet: false })
+  const tab = ring.tab(0)
+  const { store, errors } = storeAt(tab)
+  if (!tab.storage) throw new Error('it is open')
+  tab.storage.failing = 'unknown'
+  expect(await answerOf(ring, store.put('k', 'value'))).toMatchObject({ quorum: { met: true } })
+  expect(errors).toMatchObject([{ name: 'StorageError', reason: 'unknown' }])
+})
+
 function failReads(tab: Tab, kind: 'unknown' | undefined): void {
   if (!tab.storage) throw new Error('it is open')
   tab.storage.failingReads = kind
