@@ -243,6 +243,7 @@ export class Node {
       clock,
       tuning.standInAfterMs,
       () => this.bookkeeping.write(),
+      (key, container) => this.coordinator.keepOwn(key, container),
       onError,
     )
     this.antiEntropy = new AntiEntropy(

@@ -51,6 +51,33 @@ test('a reload makes no conflict, also where the tab is no home of the key', asy
   expect(await answerOf(ring, store.get('k'))).toMatchObject({ value: 'life 3', conflict: false })
 })
 
+// What it had written as a home went from its disk with the partition.
+test('nor where the tab was a home of the key when it wrote it', async () => {
+  const ring = await openRing(3, { scrubIntervalMs: 2000 })
+  const [tab] = ring.tabs as [Tab]
+  const keys = Array.from({ length: 60 }, (_, i) => `k${i}`)
+  await answerOf(
+    ring,
+    storeAt(tab).store.putMany(
+      keys.map((key) => [key, 'before'] as const),
+      { w: 3 },
+    ),
+  )
+  for (let i = 0; i < 3; i++) await ring.join()
+  await ring.until('one ring', () => ring.isWhole())
+  await ring.until('it gives up what is others’', () => nodeOf(tab).transfers.strays().length === 0)
+  const others = keys.filter((key) => !ring.homes(key).includes(tab))
+  expect(others.length).toBeGreaterThan(10)
+  await ring.pass(1000)
+  ring.crash(tab)
+  await ring.reopen(tab)
+  await ring.until('one ring again', () => ring.isWhole())
+  const { store } = storeAt(tab)
+  await answerOf(ring, store.putMany(others.map((key) => [key, 'after'] as const)))
+  const entries = await answerOf(ring, store.getMany(others))
+  expect(entries.filter(({ conflict }) => conflict).map(({ key }) => key)).toEqual([])
+})
+
 test('a disk that cannot be read keeps nobody from writing where the tab is no home', async () => {
   const ring = await openRing(5, {}, { quiet: false })
   const [tab] = ring.others('k') as [Tab]

@@ -166,7 +166,7 @@ export class Coordinator {
    * other context descends from that, so that a reloaded tab does not conflict with itself.
    */
   async ownContext(key: StoreKey): Promise<CausalContext> {
-    const { replica, routing, copies } = this.context
+    const { replica, copies } = this.context
     if (!this.mayHaveWritten(key)) return EMPTY_CONTEXT
     // Of a key of which it is no home, a copy is all that it has, once its hint has been delivered. A disk that fails need not keep anybody from writing.
     const copy = copies.has(key) ? await copies.own(key).catch(() => EMPTY_CONTAINER) : EMPTY_CONTAINER
@@ -175,11 +175,20 @@ export class Coordinator {
     // What is damaged here, the other homes still have; where there are none, the write begins anew.
     const container = own ?? (await this.get(key, ONE_ANSWER).catch(() => undefined))?.container
     if (!container) return EMPTY_CONTEXT
-    const isOwn = (actor: ActorId) => nodeOfActor(actor) === routing.self
+    const isOwn = (actor: ActorId) => this.isOwn(actor)
     // What versions of this node alone have replaced stays replaced. Beside others' versions nobody can tell which of them has replaced what.
     return container.siblings.every(({ dot }) => isOwn(dot.actor))
       ? container.context
       : restrict(container.context, isOwn)
+  }
+
+  /** A record that goes from this disk, as its partition does: a version of this node stays as a copy, or nothing would tell later what it has written. */
+  keepOwn(key: StoreKey, container: Container): void {
+    if (container.siblings.some(({ dot }) => this.isOwn(dot.actor))) this.keepCopy(key, container, false)
+  }
+
+  private isOwn(actor: ActorId): boolean {
+    return nodeOfActor(actor) === this.context.routing.self
   }
 
   /** False where this node's disk has nothing of the key, from no life of it. */

@@ -12,6 +12,7 @@ import type { Peers } from '../peers.js'
 import type { Replica } from '../requests/replica.js'
 import type { Routing } from '../requests/routing.js'
 import { replicationOf } from '../ring/partitions.js'
+import type { Container } from '../versions/container.js'
 import type { Duties } from './duties.js'
 import { type Exchange, type ExchangeResult, inParallel } from './exchange.js'
 import { NOTHING, sameDigest, xor } from './merkle.js'
@@ -74,6 +75,8 @@ export class Transfers {
     private readonly silentMs: number,
     /** Writes down which partitions this node has whole. @throws StorageFailure */
     private readonly noteDuties: () => Promise<void>,
+    /** Told of each record that this node gives up as it is no home of it any more. */
+    private readonly gaveUp: (key: StoreKey, container: Container) => void,
     private readonly onError: (error: unknown) => void,
   ) {
     peers.handle('AskComplete', ({ partitions }, from) => {
@@ -270,7 +273,13 @@ export class Transfers {
       })
       for (const page of pages) {
         if (this.isOnDuty(partition) || leave?.isGivenUp()) return false
-        await this.replica.settle(page.map(({ key, digest }) => ({ key, digest, to: () => undefined })))
+        const removed = new Map<StoreKey, Container>()
+        const to = (key: StoreKey) => (container: Container | undefined) => {
+          if (container) removed.set(key, container)
+          return undefined
+        }
+        await this.replica.settle(page.map(({ key, digest }) => ({ key, digest, to: to(key) })))
+        if (!leave) for (const [key, container] of removed) this.gaveUp(key, container)
       }
     } finally {
       if (this.isOnDuty(partition)) this.fetchAgain(partition)
