@@ -30,6 +30,12 @@ export class Minter {
     return { actor: this.actor, counter }
   }
 
+  /** The last one of the key, as far as it is remembered. */
+  last(key: StoreKey): Dot | undefined {
+    const counter = this.counters.get(key)
+    return counter === undefined ? undefined : { actor: this.actor, counter }
+  }
+
   /** An incoming container that knows more of this actor than it has issued means that somebody else runs as this actor: give it up. */
   observe(key: StoreKey, container: Container): void {
     if (highest(container.context, this.actor) > (this.counters.get(key) ?? 0)) this.startAnew()

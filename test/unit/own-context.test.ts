@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest'
 import { covers } from '../../src/core/versions/context.js'
 import { type Ring, type Tab, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { typeOf } from '../sim/trace.js'
 import { answerOf, passing, storeAt } from './support/stores.js'
 
 /** Writes at that tab, without having seen anything or after a get. @returns whether the tab's own context covers it later */
@@ -49,6 +50,33 @@ test('a reload makes no conflict, also where the tab is no home of the key', asy
   }
   const { store } = storeAt(tab)
   expect(await answerOf(ring, store.get('k'))).toMatchObject({ value: 'life 3', conflict: false })
+})
+
+// The answer of a get that had begun before the put, or a page of a scan, came after it, and took the place of the copy.
+test('nor where it was shown once more after its put what had been there before', async () => {
+  const ring = await openRing(5)
+  const [tab] = ring.others('k') as [Tab]
+  const { knobs } = ring.world.network
+  const { store } = storeAt(tab)
+  await answerOf(ring, store.put('k', 'first'))
+  await passing(ring, 1000)
+  knobs.latency = (_, to, frame) => (to === tab.id && ['ReadResult', 'ScanPage'].includes(typeOf(frame)) ? 300 : 5)
+  const range = { from: named('k'), to: named('l'), reverse: false }
+  const scan = async () => {
+    for await (const _ of nodeOf(tab).coordinator.scan(range, 3, { r: 2, strictQuorum: false }).entries());
+  }
+  const shown = [store.get('k'), scan()]
+  await ring.pass(50)
+  await answerOf(ring, store.put('k', 'second'))
+  await answerOf(ring, Promise.all(shown))
+  await passing(ring, 1000)
+  knobs.latency = undefined
+  ring.crash(tab)
+  await ring.reopen(tab)
+  await ring.until('one ring', () => ring.isWhole())
+  const reloaded = storeAt(tab).store
+  await answerOf(ring, reloaded.put('k', 'third'))
+  expect(await answerOf(ring, reloaded.get('k'))).toMatchObject({ value: 'third', conflict: false })
 })
 
 // What it had written as a home went from its disk with the partition.

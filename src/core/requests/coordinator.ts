@@ -14,7 +14,7 @@ import type { Duties } from '../sync/duties.js'
 import type { Forgettings } from '../sync/forgettings.js'
 import type { Tuning } from '../tuning.js'
 import { type Container, EMPTY_CONTAINER, mergeContainers, writtenContainer } from '../versions/container.js'
-import { type CausalContext, type Dot, EMPTY_CONTEXT, restrict } from '../versions/context.js'
+import { type CausalContext, type Dot, EMPTY_CONTEXT, covers, restrict } from '../versions/context.js'
 import { checksumOf } from '../versions/encoding.js'
 import type { Copies } from './copies.js'
 import { type GetOptions, type GetOutcome, coordinateGet } from './get.js'
@@ -210,7 +210,10 @@ export class Coordinator {
   }
 
   private keepCopy(key: StoreKey, container: Container, whole: boolean): void {
-    const { replica, routing, copies } = this.context
-    if (!replica.pressure.refusesHints && !routing.homes(key).includes(routing.self)) copies.keep(key, container, whole)
+    const { replica, routing, copies, minter } = this.context
+    if (replica.pressure.refusesHints || routing.homes(key).includes(routing.self)) return
+    const last = minter.last(key)
+    // What was asked for before this tab wrote says nothing of that: it does not take its place.
+    copies.keep(key, container, whole && (!last || covers(container.context, last)))
   }
 }
