@@ -428,12 +428,12 @@ export class Bucket<V = AnyValue> {
     const results: Promise<R>[] = []
     let running = 0
     let wake: () => void = () => {}
-    for await (const item of items) {
-      if (running >= WINDOW)
-        await new Promise<void>((resolve) => {
-          wake = resolve
-        })
-      if (signal?.aborted || this.inside.lifetime.isOver) break
+    const isOver = () => signal?.aborted || this.inside.lifetime.isOver
+    const room = () =>
+      new Promise<void>((resolve) => {
+        wake = resolve
+      })
+    const take = (item: T) => {
       running++
       const result = work(item)
       results.push(result)
@@ -442,6 +442,20 @@ export class Bucket<V = AnyValue> {
         wake()
       }
       result.then(ended, ended)
+    }
+    if (isAtHand(items)) {
+      // Without a pause where there is room: what is called after this comes after it.
+      for (const item of items) {
+        if (running >= WINDOW) await room()
+        if (isOver()) break
+        take(item)
+      }
+    } else {
+      for await (const item of items) {
+        if (running >= WINDOW) await room()
+        if (isOver()) break
+        take(item)
+      }
     }
     return Promise.all(results)
   }
@@ -460,6 +474,10 @@ const PAIRS = 'give an iterable of [key, value] arrays.'
 function isIterable(given: unknown): boolean {
   const { [Symbol.iterator]: now, [Symbol.asyncIterator]: later } = Object(given)
   return typeof now === 'function' || typeof later === 'function'
+}
+
+function isAtHand<T>(items: Iterable<T> | AsyncIterable<T>): items is Iterable<T> {
+  return typeof Object(items)[Symbol.asyncIterator] !== 'function'
 }
 
 function quorumOf({ met, sloppy, answers, needed, cached }: Quorum): Quorum {

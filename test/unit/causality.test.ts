@@ -215,3 +215,21 @@ test('getMany gives no version that is older than what the handle has written by
   const [own] = await answerOf(ring, many)
   expect(own?.value).toBe(2)
 })
+
+// It took its pairs one by one, later: a put that was called after it was replaced by an older value, and an update did not see it.
+test('what is called after a putMany comes after it', async () => {
+  const ring = await openRing(3)
+  const { store } = storeAt(ring.tab(0))
+  const pairs = ['a', 'b', 'c'].map((key) => [key, 1] as const)
+  await answerOf(
+    ring,
+    Promise.all([
+      store.putMany(pairs),
+      store.put('b', 2),
+      store.update<number>('c', (value = 0) => value + 10),
+      store.putMany(new Map([['a', 3]])),
+    ]),
+  )
+  const entries = await answerOf(ring, store.getMany(['a', 'b', 'c']))
+  expect(entries.map(({ siblings }) => siblings)).toEqual([[3], [2], [11]])
+})
