@@ -202,6 +202,7 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
     // A close always follows, and says it all; but without a listener, `ws` throws.
     socket.onerror = () => {}
     socket.onclose = ({ code }) => {
+      if (!handlers) return
       const wasNext = socket === server.next
       if (socket === server.socket) server.socket = undefined
       else if (wasNext) server.next = undefined
@@ -265,13 +266,14 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
       handlers = undefined
       globalThis.removeEventListener?.('online', online)
       for (const server of servers) {
-        const { socket, next } = server
-        server.socket = undefined
-        server.next = undefined
         clearTimeout(server.timer)
-        socket?.close()
-        next?.close()
+        server.next?.close()
+        server.next = undefined
       }
+      // What was said last, a goodbye perhaps, is still being sealed.
+      void sending.then(() => {
+        for (const server of servers) server.socket?.close()
+      })
     },
   }
 }

@@ -121,6 +121,16 @@ test('messages are sealed for one peer and opened in order, however long it take
   expect(b.warnings).toHaveLength(1)
 })
 
+// The connection was closed before the word was sealed: a page's goodbye never went by this way.
+test('what is said before closing leaves first', async () => {
+  const { url } = await server()
+  const [a, b] = [client(A, url), client(B, url)]
+  await expect.poll(() => a.client.reaches(B)).toBe(true)
+  a.client.send(B, 'bye')
+  a.client.close()
+  await expect.poll(() => b.events.slice(-2)).toEqual(['a: "bye"', 'absent a'])
+})
+
 test('a dead server makes nobody absent; when it is back, it is joined again', async () => {
   const only = await server()
   const [a, b] = [client(A, only.url), client(B, only.url)]
