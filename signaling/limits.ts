@@ -34,7 +34,10 @@ export const defaultLimits: SignalingLimits = {
   backlogBytes: 1024 * 1024,
 }
 
-/** The limits with defaults filled in. @throws TypeError that names the option which is none, or no positive number */
+/** Timers that are set for longer fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
+/** The limits with defaults filled in. @throws TypeError that names the option which is none, or no number that makes sense */
 export function checkLimits(given: Partial<SignalingLimits>): SignalingLimits {
   for (const [name, value] of Object.entries(given)) {
     if (!(name in defaultLimits)) throw new TypeError(`${name} is no option of a signaling server`)
@@ -46,6 +49,8 @@ export function checkLimits(given: Partial<SignalingLimits>): SignalingLimits {
   if (limits.heartbeatMs >= limits.idleMs) {
     throw new TypeError(`heartbeatMs (${limits.heartbeatMs}) must be smaller than idleMs (${limits.idleMs})`)
   }
+  if (limits.heartbeatMs > MAX_TIMER_MS)
+    throw new TypeError(`heartbeatMs must be at most ${MAX_TIMER_MS}, and it is ${limits.heartbeatMs}`)
   return limits
 }
 

@@ -286,6 +286,8 @@ test.each<[option: string, options: object]>([
   ['messageBytes', { messageBytes: -1 }],
   ['idleMs', { idleMs: Number.NaN }],
   ['heartbeatMs', { idleMs: 10, heartbeatMs: 20 }],
+  // Timers that are set for longer fire at once: each client was pinged a thousand times a second.
+  ['heartbeatMs', { idleMs: 1e12, heartbeatMs: 1e11 }],
   ['maxRooms', { maxRooms: 5 }],
   ['path', { path: 'signal' }],
   ['path', { path: 7 }],
