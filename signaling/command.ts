@@ -103,7 +103,8 @@ server.on('error', (error: NodeJS.ErrnoException) => {
 server.listen(port, host, () => {
   const address = server.address()
   const listening = typeof address === 'object' && address ? address.port : port
-  process.stdout.write(`tabring-signaling: ws://${host ?? 'localhost'}:${listening}${options.path}\n`)
+  const shown = host?.includes(':') ? `[${host}]` : (host ?? 'localhost')
+  process.stdout.write(`tabring-signaling: ws://${shown}:${listening}${options.path}\n`)
 })
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {

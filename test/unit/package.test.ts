@@ -1,7 +1,8 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -129,3 +130,24 @@ test('the command tabring-signaling is a script that Node runs', async () => {
   const { stdout } = await run(process.execPath, [fileURLToPath(command), '--help'])
   expect(stdout).toContain('tabring-signaling')
 })
+
+const hasIpv6 = Object.values(networkInterfaces())
+  .flat()
+  .some((found) => found?.address === '::1')
+
+// It printed ws://::1:8787/signal, which is no address.
+test.runIf(hasIpv6)(
+  'the command prints an address that can be connected to, also where the host is one of IPv6',
+  async () => {
+    const command = fileURLToPath(new URL(manifest.bin['tabring-signaling'], root))
+    const server = spawn(process.execPath, [command, '--host', '::1', '--port', '0'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    try {
+      const [printed] = (await once(server.stdout, 'data')) as [Buffer]
+      expect(new URL(String(printed).replace('tabring-signaling: ', '')).hostname).toBe('[::1]')
+    } finally {
+      server.kill()
+    }
+  },
+)
