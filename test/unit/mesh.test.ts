@@ -217,3 +217,18 @@ test('a frame of a node that is not known here says nothing of the way to it', a
   a.relays(B, SELF)
   expect(up).toEqual(new Set([A, B]))
 })
+
+// They had used up all the connections that a page may make in five minutes.
+test('who comes into a room of many that cannot be reached is dialed at once', async () => {
+  start()
+  for (let i = 0; i < 22; i++) room.onPresent(`lost${i}` as NodeId)
+  for (let i = 0; i < 20; i++) {
+    await pass(29_000)
+    const former = new Set(living())
+    const newcomer = `new${i}` as NodeId
+    room.onPresent(newcomer)
+    expect(living().filter((dialed) => !former.has(dialed)).length, `after ${i + 1} half minutes`).toBe(1)
+    room.onAbsent(newcomer)
+    await pass(1000)
+  }
+})

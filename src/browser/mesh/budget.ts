@@ -6,16 +6,18 @@
 
 const WINDOW_MS = 5 * 60_000
 const MAX_CREATED = 250
+/** Of these, for peers that have not just been dialed in vain: many that cannot be reached must not keep others from being. */
+const RESERVED = 50
 /** After the browser has refused one in spite of all. */
 const REFUSED_MS = 30_000
 
 const createdAt: number[] = []
 let refusedUntil = 0
 
-/** Counts a connection that is about to be made; false when it should wait. */
-export function mayCreateConnection(now: number): boolean {
+/** Counts a connection that is about to be made; false when it should wait. `isRetry`: the last one to this peer came to nothing. */
+export function mayCreateConnection(now: number, isRetry: boolean): boolean {
   while (createdAt.length > 0 && now - (createdAt[0] as number) > WINDOW_MS) createdAt.shift()
-  if (now < refusedUntil || createdAt.length >= MAX_CREATED) return false
+  if (now < refusedUntil || createdAt.length >= MAX_CREATED - (isRetry ? RESERVED : 0)) return false
   createdAt.push(now)
   return true
 }

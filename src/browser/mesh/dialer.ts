@@ -80,7 +80,7 @@ export class Dialer {
     if (!this.active || peer.link || peer.timer !== undefined) return
     if (!options.worthDialing(peer) || !options.reaches(node) || !this.welcome(peer)) return
     if (options.self > node) {
-      if (!mayCreateConnection(performance.now())) {
+      if (!this.mayConnect(peer)) {
         this.failed(peer, LONG_DELAY_MS)
         return
       }
@@ -224,7 +224,7 @@ export class Dialer {
     if (peer.node < self || owner !== session || !(Number(attempt) > peer.attempt)) return
     peer.attempt = Number(attempt)
     this.drop(peer)
-    if (!this.welcome(peer) || !mayCreateConnection(performance.now())) {
+    if (!this.welcome(peer) || !this.mayConnect(peer)) {
       this.say(peer, { type: 'busy', link })
       return
     }
@@ -242,6 +242,10 @@ export class Dialer {
     const { allowDirect, hasPlace, makePlace } = this.options
     if (performance.now() < peer.blockedUntil || !allowDirect(peer.node)) return false
     return hasPlace(peer, this.links) || makePlace(peer)
+  }
+
+  private mayConnect(peer: Peer): boolean {
+    return mayCreateConnection(performance.now(), peer.dialedAt > peer.openedAt)
   }
 
   private make(peer: Peer, id: string, initiator: boolean): Link {
