@@ -341,6 +341,7 @@ export const storageCases: StorageCase[] = [
       same(await scan('a', 'b'), ['a'], 'from inclusive, to exclusive')
       same(await scan('b', 'd', 2), ['b', 'ba'], 'limit')
       same(await scan('b', 'd', 2, true), ['c', 'ba'], 'limit from the end')
+      for (const reverse of [false, true]) same(await scan('b', 'b', 2, reverse), [], 'an empty range')
       await storage.commit(put(address('a', 1, 1), write('gone', 1, false)), 'relaxed')
       same(await scan('a', 'b'), [], 'a key that died')
       await storage.commit(put(address('a', 1, 1), write('back', 1, true)), 'relaxed')
