@@ -1,6 +1,7 @@
 /** IndexedDB in a real browser keeps the promises of `Storage`, and survives what browsers do to databases. */
 import { expect, test } from 'vitest'
 import { storageCases } from '../conformance/storage.js'
+import { launchFirefox } from './support/browser.js'
 import { useWorld } from './support/world.js'
 
 declare global {
@@ -82,6 +83,22 @@ test('a batch that does not fit takes none with it that does', async () => {
     isTrue: true,
   })
   await context.close()
+})
+
+// Firefox keeps a transaction that is told to commit, without the request that did not fit, and tells of that as of a lost connection.
+test('a batch that does not fit takes none with it that does, and leaves nothing behind, in Firefox', async () => {
+  const limit = { 'dom.quotaManager.temporaryStorage.fixedLimit': 10_000 }
+  const firefox = await launchFirefox({ firefoxUserPrefs: limit })
+  const page = await firefox.newPage()
+  await page.goto(world.url)
+  await page.evaluate(() => window.tabring.beginQuotaTest())
+  expect(await page.evaluate(() => window.tabring.writeALot())).toBe('quota')
+  expect(await page.evaluate(() => window.tabring.fullBetweenSmall())).toEqual({
+    ends: ['written', 'quota', 'written', 'written'],
+    found: ['y', undefined, 'z', undefined],
+    isTrue: true,
+  })
+  await firefox.close()
 })
 
 test('a full disk is a StorageFailure of kind quota, nothing of the batch is kept, and later commits work', async () => {

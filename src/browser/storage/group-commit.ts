@@ -183,8 +183,12 @@ export class GroupCommit {
     }
     if (reads.length > 0) await Promise.all(reads)
     const results = jobs.map((job) => this.evaluate(job, rows, written, repeated))
-    // Requests fail together with their transaction, whose failure is awaited below.
-    const send = (request: Promise<unknown>) => void request.catch(() => {})
+    // Other requests fail together with their transaction, whose failure is awaited below.
+    let full: unknown
+    const send = (request: Promise<unknown>) =>
+      void request.catch((error) => {
+        if (isQuota(toFailure(error))) full ??= error
+      })
     const { journal, folded } = allOrNothing(tx, () => {
       for (const key of written.records) {
         const row = rows.records.get(key)
@@ -209,10 +213,14 @@ export class GroupCommit {
       for (const [name, value] of written.copies) {
         send(value ? tx.objectStore('copies').put(value, name) : tx.objectStore('copies').delete(name))
       }
-      tx.commit()
+      // It saves Chromium a round trip. Firefox would keep what could be written where another request fails, for want of room, say.
+      if ('userAgentData' in navigator) tx.commit()
       return { journal: change?.entry, folded: fold !== undefined }
     })
-    await tx.done
+    await tx.done.catch((error) => {
+      // Of a transaction that ends by a request, idb says no more than of one whose connection was lost.
+      throw full ?? error
+    })
     return { rows, written, results, journal, folded }
   }
 
