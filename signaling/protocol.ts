@@ -6,7 +6,9 @@
 
 export type ClientMessage =
   /** The first message of a connection, and the only one of its kind. */
-  { type: 'join'; room: string; id: string } | { type: 'send'; to: string; data: string }
+  | { type: 'join'; room: string; id: string }
+  /** A message to oneself comes back, which tells that the server is there. */
+  | { type: 'send'; to: string; data: string }
 
 export type ServerMessage =
   /** The answer to `join`: who is in the room besides the new peer. */

@@ -20,6 +20,10 @@ const MAX_TOLD = 200
 const SUSPICIOUS_FAILURES = 4
 const CONNECT_TIMEOUT_MS = 10_000
 const FORMER_MS = 3000
+/** A socket is open for as long as nobody tells it otherwise: a proxy that forgets its connections, say, does not. */
+const QUIET_MS = 30_000
+/** How long a server has to answer that it is there. */
+const ANSWER_MS = 5000
 /** Several times the servers' default for a room: each is looked at whenever any of them comes or goes. */
 const MAX_PRESENT = 1000
 
@@ -59,6 +63,8 @@ export interface SignalingClientOptions {
   onWarning?: (message: string) => void
   /** One message that could not be sealed or opened. Anybody in the room can send such. */
   onUnreadable?: (message: string) => void
+  /** How often a server is asked whether it still answers, in milliseconds. */
+  quietMs?: number
   /** For platforms without a global one. */
   WebSocket?: typeof WebSocket
 }
@@ -69,6 +75,10 @@ interface Server {
   socket: WebSocket | undefined
   next: WebSocket | undefined
   joinedAt: number
+  /** When anything came from it last. */
+  heardAt: number
+  /** Until it is asked whether it is there, or has to have answered. */
+  silence: ReturnType<typeof setTimeout> | undefined
   /** It has answered once, if only with a refusal. */
   known: boolean
   present: Set<NodeId>
@@ -103,7 +113,7 @@ function read(sent: unknown): FromServer | undefined {
 /** @throws TypeError for a URL that is none */
 export function createSignalingClient(options: SignalingClientOptions): Signaling {
   const { room, self, WebSocket: Socket = globalThis.WebSocket } = options
-  const { onWarning = () => {}, onUnreadable = () => {} } = options
+  const { onWarning = () => {}, onUnreadable = () => {}, quietMs = QUIET_MS } = options
   const seal = options.seal ?? ((payload) => JSON.stringify(payload))
   const open = options.open ?? ((sealed) => JSON.parse(sealed))
   const servers = [...new Set([options.urls ?? []].flat())].map(
@@ -112,6 +122,8 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
       socket: undefined,
       next: undefined,
       joinedAt: Number.POSITIVE_INFINITY,
+      heardAt: 0,
+      silence: undefined,
       known: false,
       present: new Set(),
       failures: 0,
@@ -194,6 +206,9 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
       }
       if (!message) return
       server.known = true
+      if (socket === server.socket) server.heardAt = performance.now()
+      // The answer to our asking.
+      if (message.type === 'signal' && message.from === self) return
       if (message.type === 'peers' && socket === server.next) joined(server, socket)
       // What was on its way to the former connection still counts, but for presence.
       const isRefused = message.type === 'error' && socket === server.next
@@ -220,6 +235,22 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
     server.socket = socket
     // The server closes the former one itself, unless it is dead; until then messages may come on it.
     if (former) setTimeout(() => former.close(), FORMER_MS)
+    listen(server, socket)
+  }
+
+  /** Asks now and then by a message to ourselves, and makes another connection where it does not come back. */
+  function listen(server: Server, socket: WebSocket): void {
+    clearTimeout(server.silence)
+    server.silence = setTimeout(() => {
+      if (socket !== server.socket) return
+      const askedAt = performance.now()
+      socket.send(JSON.stringify({ type: 'send', to: self, data: '' }))
+      server.silence = setTimeout(() => {
+        if (socket !== server.socket) return
+        if (server.heardAt < askedAt && !server.next) connect(server)
+        listen(server, socket)
+      }, ANSWER_MS)
+    }, quietMs)
   }
 
   function reconnect(server: Server, code: number): void {
@@ -267,6 +298,7 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
       globalThis.removeEventListener?.('online', online)
       for (const server of servers) {
         clearTimeout(server.timer)
+        clearTimeout(server.silence)
         server.next?.close()
         server.next = undefined
       }

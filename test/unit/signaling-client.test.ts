@@ -1,6 +1,6 @@
 /** The tab's side of signaling against real servers: several at once, their deaths and returns, sealed messages. */
 import { type Server, createServer } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { type AddressInfo, type Socket, connect, createServer as createTcpServer } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { type Signaling as Attached, type SignalingOptions, attachSignaling } from '../../signaling/index.js'
@@ -43,6 +43,36 @@ class TestServer {
     for (const socket of this.#sockets) socket.destroy()
     this.#sockets.clear()
     await Promise.all([closed, this.#attached?.close()])
+  }
+}
+
+/** What is between a tab and its server, and may forget connections without telling either. */
+class SilentProxy {
+  connections = 0
+  readonly #sockets: Socket[] = []
+  readonly #server = createTcpServer((near) => {
+    const far = connect(this.port, '127.0.0.1')
+    this.connections++
+    this.#sockets.push(near, far)
+    for (const socket of [near, far]) socket.on('error', () => {})
+    near.pipe(far).pipe(near)
+  })
+  private constructor(private readonly port: number) {}
+  static async to(url: string): Promise<SilentProxy> {
+    const proxy = new SilentProxy(Number(new URL(url).port))
+    await new Promise<void>((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve))
+    return proxy
+  }
+  get url(): string {
+    return `ws://127.0.0.1:${(this.#server.address() as AddressInfo).port}/signal`
+  }
+  /** From now on nothing comes through on the connections that there are. */
+  swallow(): void {
+    for (const socket of this.#sockets) socket.unpipe().resume()
+  }
+  close(): void {
+    for (const socket of this.#sockets) socket.destroy()
+    this.#server.close()
   }
 }
 
@@ -225,6 +255,22 @@ async function hostileServer(frames: string[]): Promise<string> {
 }
 
 // `null` was an uncaught TypeError, and each id, whatever it was, a peer that is never forgotten.
+// It was open for ever, and the tab alone: nobody who came was told of it, nor it of them.
+test('a connection that died without a word is noticed, and another one made', async () => {
+  const only = await server()
+  const way = await SilentProxy.to(only.url)
+  ends.push(() => way.close())
+  const a = client(A, way.url, { quietMs: 200 })
+  await expect.poll(() => a.events).toEqual(['open'])
+  // As long as the server answers, there is one connection.
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  expect([way.connections, a.events.length]).toEqual([1, 1])
+  way.swallow()
+  const b = client(B, only.url)
+  await expect.poll(() => a.client.reaches(B) && b.client.reaches(A), { timeout: 20_000 }).toBe(true)
+  expect([way.connections, a.warnings]).toEqual([2, []])
+}, 30_000)
+
 test('what makes no sense of what a server says is passed over, and the rest counts', async () => {
   const odd = [null, true, 1, 'peers', [], {}, { type: 'peers' }, { type: 'peers', ids: 'abc' }, { type: 'joined' }]
   const ids = [null, 7, {}, '', 'a'.repeat(17), 'with space', '<b>', 'b', 'b']
