@@ -223,8 +223,9 @@ function checkIceServers(iceServers: unknown): void {
 function readSignaling(given: OpenOptions['signaling']): string[] | null {
   if (given === null) return null
   if (given === undefined) {
-    if (typeof location === 'undefined')
-      throw new OptionError('signaling', 'outside a page, give the address of a signaling server, or null.')
+    // A file, or a frame made of a text, has none.
+    if (typeof location === 'undefined' || location.host === '')
+      throw new OptionError('signaling', 'outside a page of a server, give the address of a signaling server, or null.')
     return [`${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}/signal`]
   }
   const urls = Array.isArray(given) ? given : [given]

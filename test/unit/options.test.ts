@@ -1,5 +1,5 @@
 /** What a store is opened with, and what a key is: each bad option is named in its error. */
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { DEFAULT_TUNING } from '../../src/core/tuning.js'
 import { KeyError, OptionError } from '../../src/store/errors.js'
 import {
@@ -49,6 +49,20 @@ describe('the options of a store', () => {
       'wss://a.example/s',
       'wss://b.example/s',
     ])
+  })
+
+  test('take the page of a server to have a signaling server, and no other page', () => {
+    const inPage = (address: string) => {
+      vi.stubGlobal('location', new URL(address))
+      try {
+        return read({ signaling: undefined }).signaling
+      } finally {
+        vi.unstubAllGlobals()
+      }
+    }
+    expect(inPage('https://a.example/app/')).toEqual(['wss://a.example/signal'])
+    expect(() => inPage('file:///app/index.html')).toThrow(OptionError)
+    expect(() => inPage('about:srcdoc')).toThrow('outside a page of a server')
   })
 
   test('may be at their bounds', () => {
