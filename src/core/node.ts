@@ -215,7 +215,7 @@ export class Node {
       ],
       onError,
     )
-    this.replica = new Replica(storage, address, clock)
+    this.replica = new Replica(storage, address, clock, (own) => this.coordinator.keepOwn(own))
     // As nobody relies on them, a disk that refuses them is no news.
     this.copies = new Copies(storage, clock, tuning.maxCopiesBytes, environment.attic, () => {}, onError)
     this.routing = new Routing(node, this.membership, this.peers, address, tuning.partitions)
@@ -243,7 +243,7 @@ export class Node {
       clock,
       tuning.standInAfterMs,
       () => this.bookkeeping.write(),
-      (key, container) => this.coordinator.keepOwn(key, container),
+      (entries) => this.coordinator.keepOwn(entries),
       onError,
     )
     this.antiEntropy = new AntiEntropy(

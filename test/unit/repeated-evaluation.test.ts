@@ -41,7 +41,12 @@ async function storeOn(met: Container[], options: Partial<StoreOptions>) {
       return []
     },
   } as unknown as Storage
-  const replica = new Replica(storage, (name) => addressOf(name, 16), clock)
+  const replica = new Replica(
+    storage,
+    (name) => addressOf(name, 16),
+    clock,
+    async () => {},
+  )
   const changes: number[] = []
   replica.events.on('changed', ({ container }) => changes.push(container.siblings.length))
   const defaults: StoreOptions = { asRecord: true, hintFor: [away], own: true, durability: 'strict', maxSiblings: 2 }

@@ -182,9 +182,15 @@ export class Coordinator {
       : restrict(container.context, isOwn)
   }
 
-  /** A record that goes from this disk, as its partition does: a version of this node stays as a copy, or nothing would tell later what it has written. */
-  keepOwn(key: StoreKey, container: Container): void {
-    if (container.siblings.some(({ dot }) => this.isOwn(dot.actor))) this.keepCopy(key, container, false)
+  /**
+   * What goes from this disk, a record with its partition or a hint that was delivered: a version of this node stays as a copy, or nothing would tell later
+   * what it has written. Resolves when it is on the disk, or the disk does not take it.
+   */
+  async keepOwn(entries: Entry[]): Promise<void> {
+    const { copies } = this.context
+    const own = entries.filter(({ container }) => container.siblings.some(({ dot }) => this.isOwn(dot.actor)))
+    for (const { key, container } of own) this.keepCopy(key, container, false)
+    if (own.length > 0) await copies.flush().catch(() => {})
   }
 
   private isOwn(actor: ActorId): boolean {

@@ -200,7 +200,8 @@ export class Copies {
     return this.flush()
   }
 
-  private flush(): Promise<void> {
+  /** Resolves when what was kept so far is on the disk. @throws StorageFailure */
+  flush(): Promise<void> {
     this.writing = this.writing.catch(() => {}).then(() => this.writeAll())
     return this.writing
   }

@@ -136,6 +136,10 @@ export class HintIndex {
     return this.rows.has(key)
   }
 
+  isOwn(key: StoreKey): boolean {
+    return this.rows.get(key)?.own ?? false
+  }
+
   homesOf(key: StoreKey): readonly NodeId[] {
     return this.rows.get(key)?.homes ?? []
   }

@@ -83,6 +83,8 @@ export class Replica {
     readonly storage: Storage,
     readonly addressOf: (key: StoreKey) => Address,
     private readonly clock: Clock,
+    /** Told of writes issued here of which nothing is left on this disk once their hints are gone. What it has to write comes first. */
+    private readonly lettingGo: (own: Entry[]) => Promise<void>,
   ) {
     this.pressure = new Pressure(clock)
   }
@@ -153,6 +155,13 @@ export class Replica {
 
   /** A home confirmed this container: its hint is done, unless a newer write was added to the row meanwhile. */
   async hintDelivered(delivered: Entry[], homes: readonly NodeId[]): Promise<void> {
+    const { hints } = this
+    const isLast = (key: StoreKey) => hints.isOwn(key) && hints.homesOf(key).every((home) => homes.includes(home))
+    await this.lettingGo(delivered.filter(({ key }) => isLast(key)))
+    await this.noteDelivered(delivered, homes)
+  }
+
+  private async noteDelivered(delivered: Entry[], homes: readonly NodeId[]): Promise<void> {
     const done = new Set<StoreKey>()
     const hints = delivered.map(({ key, container }) =>
       this.hints.tracked({
@@ -169,7 +178,7 @@ export class Replica {
     await this.commitTargets(hints, () => {
       for (const key of done) this.hints.relieve(key, homes)
       const again = delivered.map(({ key, container }) => ({ key, container: withoutValues(container) }))
-      return () => this.hintDelivered(again, homes)
+      return () => this.noteDelivered(again, homes)
     })
   }
 

@@ -9,7 +9,7 @@ import type { NodeId, Partition, StoreKey } from '../ids.js'
 import { invariant } from '../invariant.js'
 import type { Membership } from '../membership/membership.js'
 import type { Peers } from '../peers.js'
-import type { Replica } from '../requests/replica.js'
+import type { Entry, Replica } from '../requests/replica.js'
 import type { Routing } from '../requests/routing.js'
 import { replicationOf } from '../ring/partitions.js'
 import type { Container } from '../versions/container.js'
@@ -75,8 +75,8 @@ export class Transfers {
     private readonly silentMs: number,
     /** Writes down which partitions this node has whole. @throws StorageFailure */
     private readonly noteDuties: () => Promise<void>,
-    /** Told of each record that this node gives up as it is no home of it any more. */
-    private readonly gaveUp: (key: StoreKey, container: Container) => void,
+    /** Told of the records that this node has given up as it is no home of them any more. */
+    private readonly gaveUp: (records: Entry[]) => Promise<void>,
     private readonly onError: (error: unknown) => void,
   ) {
     peers.handle('AskComplete', ({ partitions }, from) => {
@@ -273,13 +273,13 @@ export class Transfers {
       })
       for (const page of pages) {
         if (this.isOnDuty(partition) || leave?.isGivenUp()) return false
-        const removed = new Map<StoreKey, Container>()
+        const removed = new Map<StoreKey, Entry>()
         const to = (key: StoreKey) => (container: Container | undefined) => {
-          if (container) removed.set(key, container)
+          if (container) removed.set(key, { key, container })
           return undefined
         }
         await this.replica.settle(page.map(({ key, digest }) => ({ key, digest, to: to(key) })))
-        if (!leave) for (const [key, container] of removed) this.gaveUp(key, container)
+        if (!leave) await this.gaveUp([...removed.values()])
       }
     } finally {
       if (this.isOnDuty(partition)) this.fetchAgain(partition)
