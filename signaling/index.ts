@@ -34,12 +34,16 @@ const pathsOf = new WeakMap<object, string>()
 
 /** @throws TypeError that names an option which makes no sense, or a path that another one has on this server */
 export function attachSignaling(server: HttpServer | HttpsServer, options: SignalingOptions = {}): Signaling {
+  if (typeof options !== 'object' || options === null) throw new TypeError('options must be an object')
   const { path = '/signal', allowedOrigins, trustProxy = false, ...given } = options
   if (typeof path !== 'string' || !/^\/[^?#]*$/.test(path))
     throw new TypeError(`path must begin with '/' and have no part behind a ? or #, and it is ${JSON.stringify(path)}`)
-  const isList = Array.isArray(allowedOrigins) && allowedOrigins.every((origin) => typeof origin === 'string')
-  if (allowedOrigins !== undefined && !isList)
+  if (allowedOrigins !== undefined && !Array.isArray(allowedOrigins))
     throw new TypeError(`allowedOrigins must be a list like ['https://example.org']`)
+  // Any other text is what no page sends: nobody could connect.
+  const wrong = allowedOrigins?.find((origin) => !isOrigin(origin))
+  if (wrong !== undefined)
+    throw new TypeError(`allowedOrigins holds ${JSON.stringify(wrong)}, and an origin is like 'https://example.org'`)
   if (typeof trustProxy !== 'boolean') throw new TypeError('trustProxy must be true or false')
   // Both would answer the same handshake, and the second one's failure would end the process.
   if (server.listeners('upgrade').some((listener) => pathsOf.get(listener) === path))
@@ -112,4 +116,12 @@ export function attachSignaling(server: HttpServer | HttpsServer, options: Signa
 
 function pathOf(request: IncomingMessage): string {
   return (request.url ?? '').split('?', 1)[0] as string
+}
+
+/** Whether browsers send such a text as a page's origin: 'null' for those that have none, and in apps other protocols than http. */
+function isOrigin(given: unknown): boolean {
+  if (given === 'null') return true
+  if (typeof given !== 'string' || !/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*$/.test(given) || !URL.canParse(given)) return false
+  const { origin } = new URL(given)
+  return origin === given || origin === 'null'
 }

@@ -37,12 +37,17 @@ export const defaultLimits: SignalingLimits = {
 /** Timers that are set for longer fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
+/** What is counted one by one. */
+const COUNTS: readonly string[] = ['peersPerRoom', 'rooms', 'connectionsPerAddress']
+
 /** The limits with defaults filled in. @throws TypeError that names the option which is none, or no number that makes sense */
 export function checkLimits(given: Partial<SignalingLimits>): SignalingLimits {
   for (const [name, value] of Object.entries(given)) {
     if (!(name in defaultLimits)) throw new TypeError(`${name} is no option of a signaling server`)
     if (value !== undefined && !(Number.isFinite(value) && value > 0))
       throw new TypeError(`${name} must be a positive number, and it is ${JSON.stringify(value)}`)
+    if (value !== undefined && COUNTS.includes(name) && !Number.isInteger(value))
+      throw new TypeError(`${name} must be a whole number, and it is ${value}`)
   }
   const set = Object.entries(given).filter(([, value]) => value !== undefined)
   const limits: SignalingLimits = { ...defaultLimits, ...Object.fromEntries(set) }

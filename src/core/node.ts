@@ -305,6 +305,7 @@ export class Node {
       },
       onError,
     })
+    this.replica.events.on('damaged', ({ key }) => this.scrub.suspect(key))
     serveRequests(this.peers, {
       replica: this.replica,
       tuning,

@@ -7,6 +7,8 @@ import { type Ring, type Tab, nodeOf, openRing, replicaAt } from '../paper/ring.
 const named = (key: string) => storeKey(3, '', key)
 const damaged = (bytes: Uint8Array) => bytes.map((byte, i) => (i === 2 ? byte ^ 255 : byte))
 const KEYS = ['a', 'b', 'c', 'd']
+/** Of damage that is met, the node tells. */
+const TOLD = { quiet: false }
 
 function damageRecord(tab: Tab, key: string): void {
   const row = tab.disk.records.get(named(key))
@@ -42,7 +44,7 @@ async function scan(ring: Ring, tab: Tab): Promise<[StoreKey[], boolean]> {
 }
 
 test('a scan takes a damaged record from another home; alone, it leaves it out and says that it is not complete', async () => {
-  const ring = await openRing(3, { scrubIntervalMs: 1e9 })
+  const ring = await openRing(3, { scrubIntervalMs: 1e9 }, TOLD)
   const [tab, ...others] = ring.tabs as [Tab, ...Tab[]]
   await fill(ring, tab)
   await ring.pass(1000)
@@ -55,7 +57,7 @@ test('a scan takes a damaged record from another home; alone, it leaves it out a
 })
 
 test('a reloaded tab whose own record is damaged writes to that key, and knows of it by the others', async () => {
-  const ring = await openRing(3, { scrubIntervalMs: 1e9 })
+  const ring = await openRing(3, { scrubIntervalMs: 1e9 }, TOLD)
   const tab = ring.tab(0)
   await fill(ring, tab)
   await ring.pass(1000)
@@ -70,9 +72,24 @@ test('a reloaded tab whose own record is damaged writes to that key, and knows o
   expect(await ring.client(ring.tab(1)).get('b', { r: 3 })).toContain('2')
 })
 
+// As long as other homes answered, nobody was told, and it stayed damaged until its partition had its turn.
+test('a damaged record that is read is told of once, and taken anew from the others with the next round of the scrub', async () => {
+  const ring = await openRing(3, {}, TOLD)
+  const tab = ring.tab(0)
+  await fill(ring, tab)
+  await ring.pass(1000)
+  for (const key of KEYS) damageRecord(tab, key)
+  for (const _ of ['first', 'second'])
+    for (const key of KEYS) expect(await ring.client(tab).get(key, { r: 3 })).toEqual([`${key} 1`])
+  const told = ring.world.errors.map(String)
+  expect(told).toEqual(KEYS.map(() => expect.stringContaining('a record is damaged')))
+  await ring.pass(35_000)
+  expect(KEYS.map((key) => replicaAt(tab, key))).toEqual(KEYS.map((key) => [`${key} 1`]))
+})
+
 // It had to be readable to be delivered, and everything for that home waited behind it.
 test('a damaged hint is dropped, and the others reach their home', async () => {
-  const ring = await openRing(4, { merkleSync: false }, { quiet: false })
+  const ring = await openRing(4, { merkleSync: false }, TOLD)
   const [writer, home] = [ring.tab(0), ring.tab(1)]
   ring.crash(home)
   await ring.pass(4000)
@@ -115,7 +132,7 @@ test('a closed tab whose bookkeeping is damaged is adopted all the same', async 
 })
 
 test('what is damaged on the disk of an adopted tab is told of, and costs only itself', async () => {
-  const ring = await openRing(4, {}, { quiet: false })
+  const ring = await openRing(4, {}, TOLD)
   const [adopter, orphan] = [ring.tab(0), ring.tab(3)]
   await fill(ring, orphan)
   const held = KEYS.filter((key) => orphan.disk.records.has(named(key)))
@@ -135,7 +152,7 @@ const partitionOf = (tab: Tab, key: string) => nodeOf(tab).partitionOf(named(key
 
 // All of it was fetched again and again, and came to an end at the damaged record each time.
 test('a new home gets all but the damaged record of its only source, and does not deny that one', async () => {
-  const ring = await openRing(1, UNSCRUBBED)
+  const ring = await openRing(1, UNSCRUBBED, TOLD)
   const tab = ring.tab(0)
   for (const key of MANY) await ring.client(tab).put(key, 'there', { w: 1 })
   damageRecord(tab, 'k7')
@@ -154,7 +171,7 @@ test('a new home gets all but the damaged record of its only source, and does no
 })
 
 test('a new home takes what is damaged at one home from another, and is whole', async () => {
-  const ring = await openRing(2, UNSCRUBBED)
+  const ring = await openRing(2, UNSCRUBBED, TOLD)
   const [a, b] = [ring.tab(0), ring.tab(1)]
   for (const key of MANY) await ring.client(a).put(key, 'there', { w: 2 })
   for (const [i, key] of MANY.entries()) damageRecord(i % 2 ? a : b, key)
@@ -165,7 +182,7 @@ test('a new home takes what is damaged at one home from another, and is whole', 
 
 // It is damaged, or it was written where nobody else was; either way it was in the way of all others.
 test('a damaged record does not keep others from being brought to where they lack', async () => {
-  const ring = await openRing(2, { ...UNSCRUBBED, hintedHandoff: false, readRepair: false })
+  const ring = await openRing(2, { ...UNSCRUBBED, hintedHandoff: false, readRepair: false }, TOLD)
   const [a, b] = [ring.tab(0), ring.tab(1)]
   ring.partition([a], [b])
   await ring.pass(3000)
@@ -182,7 +199,7 @@ test('a damaged record does not keep others from being brought to where they lac
 })
 
 test('sync does not put an older version in the place of a damaged one', async () => {
-  const ring = await openRing(3, { ...UNSCRUBBED, hintedHandoff: false, readRepair: false })
+  const ring = await openRing(3, { ...UNSCRUBBED, hintedHandoff: false, readRepair: false }, TOLD)
   const [a, b, c] = ring.tabs as [Tab, Tab, Tab]
   const client = ring.client(a)
   for (const key of KEYS) await client.put(key, 'old', { w: 3 })
@@ -207,7 +224,7 @@ test('sync does not put an older version in the place of a damaged one', async (
 
 // Its last step could not tell whether the record was still the same, and all of leaving failed.
 test('a tab with a damaged record leaves, as the others have the same', async () => {
-  const ring = await openRing(4, UNSCRUBBED)
+  const ring = await openRing(4, UNSCRUBBED, TOLD)
   const leaver = ring.tab(3)
   for (const key of MANY) await ring.client(leaver).put(key, 'there', { w: 3 })
   await ring.pass(1000)
@@ -220,7 +237,7 @@ test('a tab with a damaged record leaves, as the others have the same', async ()
 
 // What had been mended was held against it, once.
 test('a repair that has made a wrong tree anew and fetched the record that was missing says that all is well', async () => {
-  const ring = await openRing(3, { scrubIntervalMs: 1e9 })
+  const ring = await openRing(3, { scrubIntervalMs: 1e9 }, TOLD)
   const tab = ring.tab(0)
   await fill(ring, tab)
   await ring.pass(1000)
@@ -233,7 +250,7 @@ test('a repair that has made a wrong tree anew and fetched the record that was m
 
 // Healing took the damaged digest out of a tree that had never had it.
 test('one repair heals a record whose digest alone is damaged, and its tree', async () => {
-  const ring = await openRing(3, { scrubIntervalMs: 1e9 })
+  const ring = await openRing(3, { scrubIntervalMs: 1e9 }, TOLD)
   const tab = ring.tab(0)
   await fill(ring, tab)
   await ring.pass(1000)
@@ -247,7 +264,7 @@ test('one repair heals a record whose digest alone is damaged, and its tree', as
 
 // At every comparison both went down to the keys, found them equal, and began anew: eight minutes long, until a scrub came by.
 test('trees that differ over equal records are mended by the comparison that finds it', async () => {
-  const ring = await openRing(3, UNSCRUBBED)
+  const ring = await openRing(3, UNSCRUBBED, TOLD)
   const tab = ring.tab(0)
   await fill(ring, tab)
   await ring.pass(1000)

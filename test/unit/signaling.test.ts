@@ -293,6 +293,11 @@ test.each<[option: string, options: object]>([
   ['path', { path: 7 }],
   ['path', { path: '/signal?token' }],
   ['allowedOrigins', { allowedOrigins: 'https://good.example' }],
+  ['allowedOrigins', { allowedOrigins: ['good.example'] }],
+  ['allowedOrigins', { allowedOrigins: ['null', 'https://good.example/'] }],
+  ['allowedOrigins', { allowedOrigins: ['https://good.example:443'] }],
+  ['peersPerRoom', { peersPerRoom: 1.5 }],
+  ['options', null as never],
   ['trustProxy', { trustProxy: 'yes' }],
 ])('options that make no sense are refused by name: %s', (option, options) => {
   expect(() => attachSignaling(server, options)).toThrow(TypeError)

@@ -50,3 +50,23 @@ test.each<[what: string, failure: TracedPlace['failure'], change: (ring: Ring, t
   expect(place).toMatchObject({ reachable: true, holds: false, failure, versions: [] })
   expect(other).toMatchObject(HELD)
 })
+
+// It rejected, just where somebody looks at what is wrong.
+test.each<[what: string, failure: TracedPlace['failure'], change: (tab: Tab) => void]>([
+  ['record is damaged', 'unreadable', ({ disk }) => disk.flipByte(named('k'), 20)],
+  [
+    'disk fails',
+    'disk',
+    ({ storage }) => {
+      if (storage) storage.failingReads = 'unknown'
+    },
+  ],
+])('where the own %s it says so, and of the others, what they hold', async (_, failure, change) => {
+  const ring = await openRing(3, { scrubIntervalMs: 1e9 }, { quiet: false })
+  const [tab] = ring.tabs as [Tab]
+  await ring.client(tab).put('k', 'there', { w: 3 })
+  change(tab)
+  const { homes } = await answerOf(ring, storeAt(tab).store.trace('k'))
+  for (const home of homes)
+    expect(home).toMatchObject(home.node === tab.id ? { reachable: true, holds: false, failure } : HELD)
+})

@@ -58,12 +58,20 @@ export interface StoreOptions {
   maxSiblings: number
 }
 
+interface Rows {
+  key: StoreKey
+  record: Uint8Array | undefined
+  hint: Uint8Array | undefined
+}
+
 /** For whom rows are read: what a peer was told cannot be taken back. */
 export type Reader = 'self' | 'peer'
 
 export interface ReplicaEvents {
   /** A key's versions changed on this node's disk, as a replica or as a hint, for whatever reason. */
   changed: { key: StoreKey; container: Container; digest: Digest }
+  /** Whoever read the key met bytes that are not what was written. */
+  damaged: { key: StoreKey }
 }
 
 export class Replica {
@@ -94,15 +102,24 @@ export class Replica {
    * @throws StorageFailure, MalformedError (a damaged record is never 'absent').
    */
   async read(keys: StoreKey[], reader: Reader = 'self'): Promise<Container[]> {
-    return (await this.readRows(keys, reader)).map(({ record, hint }) => decodeBoth(record, hint))
+    return (await this.readRows(keys, reader)).map((row) => this.decode(row))
   }
 
   /** As `read`, but undefined in the place of what is damaged: it does not keep the others from being read. @throws StorageFailure */
   async readEach(keys: StoreKey[], reader: Reader = 'self'): Promise<(Container | undefined)[]> {
-    return (await this.readRows(keys, reader)).map(({ record, hint }) => ifPossible(() => decodeBoth(record, hint)))
+    return (await this.readRows(keys, reader)).map((row) => ifPossible(() => this.decode(row)))
   }
 
-  private async readRows(keys: StoreKey[], reader: Reader): Promise<{ record?: Uint8Array; hint?: Uint8Array }[]> {
+  private decode({ key, record, hint }: Rows): Container {
+    try {
+      return decodeBoth(record, hint)
+    } catch (error) {
+      this.events.emit('damaged', { key })
+      throw error
+    }
+  }
+
+  private async readRows(keys: StoreKey[], reader: Reader): Promise<Rows[]> {
     const { hints: index } = this
     const isShown = (key: StoreKey) => reader === 'self' || index.mayBeShown(key)
     const hinted = keys.filter((key) => index.has(key) && isShown(key))
@@ -113,7 +130,7 @@ export class Replica {
     ])
     if (index.withdrawn !== withdrawn) return this.readRows(keys, reader)
     const byKey = new Map(hinted.map((key, i) => [key, isShown(key) ? hints[i]?.container : undefined]))
-    return keys.map((key, i) => ({ record: records[i], hint: byKey.get(key) }))
+    return keys.map((key, i) => ({ key, record: records[i], hint: byKey.get(key) }))
   }
 
   /** The disk is another one, and empty. */

@@ -1,10 +1,11 @@
 /** Where a key lives: asks its homes and the first stand-ins what they hold of it. For people who look at the ring, and for tests. */
 
+import { StorageFailure } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import type { Node } from '../node.js'
 import { type Container, EMPTY_CONTAINER } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
-import { decodeContainer, digestOf, ifPossible } from '../versions/encoding.js'
+import { MalformedError, decodeContainer, digestOf, ifPossible } from '../versions/encoding.js'
 
 /** One version at one place. */
 export interface TracedVersion {
@@ -42,7 +43,6 @@ export interface Trace {
 
 const STAND_INS = 2
 
-/** @throws StorageFailure, MalformedError where this node's own disk cannot tell. */
 export async function traceKey(node: Node, key: StoreKey): Promise<Omit<Trace, 'key'>> {
   const { routing } = node
   const homes = routing.homes(key)
@@ -75,11 +75,22 @@ async function tracePlace(node: Node, key: StoreKey, place: NodeId): Promise<Tra
 type Failure = NonNullable<TracedPlace['failure']>
 
 async function containerAt(node: Node, key: StoreKey, place: NodeId): Promise<Container | Failure> {
-  if (place === node.options.node) return (await node.replica.read([key]))[0] ?? EMPTY_CONTAINER
+  if (place === node.options.node) return containerHere(node, key)
   const reply = await node.peers.request(place, { type: 'Read', key, full: true }, node.options.tuning.requestTimeoutMs)
   if (reply?.type === 'Failed') return ['malformed', 'too-large'].includes(reply.kind) ? 'unreadable' : 'disk'
   if (reply?.type !== 'ReadResult') return 'silent'
   const { container } = reply
   if (!container) return reply.digest.length === 0 ? EMPTY_CONTAINER : 'unreadable'
   return ifPossible(() => decodeContainer(container)) ?? 'unreadable'
+}
+
+async function containerHere(node: Node, key: StoreKey): Promise<Container | Failure> {
+  try {
+    const [container = EMPTY_CONTAINER] = await node.replica.read([key])
+    return container
+  } catch (error) {
+    if (error instanceof MalformedError) return 'unreadable'
+    if (error instanceof StorageFailure) return 'disk'
+    throw error
+  }
 }

@@ -4,7 +4,7 @@
  * forgotten. `verify` is the same walk at once, with a report; without repair it only looks.
  */
 import type { Background } from '../background.js'
-import type { CancelTimer, Clock, StoredRecord } from '../environment.js'
+import { type CancelTimer, type Clock, StorageFailure, type StoredRecord } from '../environment.js'
 import type { ActorId, Partition, StoreKey } from '../ids.js'
 import type { Peers } from '../peers.js'
 import type { Replica } from '../requests/replica.js'
@@ -50,6 +50,8 @@ export interface ScrubContext {
 export class Scrub {
   private timer: CancelTimer | undefined
   private next = 0
+  /** Of what was read as damaged and not looked at since. */
+  private readonly suspected = new Set<Partition>()
 
   constructor(private readonly context: ScrubContext) {}
 
@@ -66,6 +68,15 @@ export class Scrub {
     this.timer = undefined
   }
 
+  /** Somebody has met something damaged: that is told, and its partition is the next to be walked over. */
+  suspect(key: StoreKey): void {
+    const { replica, onError } = this.context
+    const { partition } = replica.addressOf(key)
+    if (this.suspected.has(partition)) return
+    this.suspected.add(partition)
+    onError(new StorageFailure('corrupt', 'a record is damaged; other homes are asked for what it was'))
+  }
+
   /** Walks over all partitions at once. */
   async verify(repair: boolean): Promise<ScrubReport> {
     const report: ScrubReport = { records: 0, bytes: 0, corrupt: [], healed: 0, wrongTrees: 0 }
@@ -78,6 +89,10 @@ export class Scrub {
     await this.context.replica.clearDoubts()
     const held = this.partitions()
     const report: ScrubReport = { records: 0, bytes: 0, corrupt: [], healed: 0, wrongTrees: 0 }
+    for (const partition of this.suspected) {
+      await this.walk(partition, report, true)
+      this.suspected.delete(partition)
+    }
     for (let i = Math.ceil(held.length / 16); i > 0; i--) {
       const partition = held[this.next++ % held.length]
       if (partition !== undefined) await this.walk(partition, report, true)
