@@ -117,6 +117,7 @@ export class Bucket<V = AnyValue> {
    * Gets, lets `change` make the next value, and puts it with the context of what was read. Updates of one key in this tab wait for each other
    * and for puts that have begun; where another put of the key begins meanwhile, `change` is called again with what that wrote. So
    * `change` must not write the same key itself: an update of it that `change` waits for never ends, and a put of it is a conflict.
+   * Where versions stand beside each other, its result replaces all of them, and without a merge `value` is only the first: `entry.siblings` has all.
    * @throws what `get` and `put` throw, what `change` throws, ValueError when that gives undefined
    */
   async update(

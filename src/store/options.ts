@@ -32,7 +32,7 @@ export interface BucketOptions<V = AnyValue> extends Given<Replication> {
 }
 
 export interface OpenOptions {
-  /** Peers with the same room form one ring. */
+  /** Peers with the same room form one ring. At most 256 bytes in UTF-8. */
   room: string
   /** Not supported yet: a SecretError. */
   secret?: string | undefined
@@ -40,11 +40,11 @@ export interface OpenOptions {
   signaling?: string | string[] | null | undefined
   /** STUN and TURN servers for peers behind routers. Default: none, which is enough within one network. */
   iceServers?: RTCIceServer[] | undefined
-  /** A label that other peers see. */
+  /** A label that other peers see, of at most 256 characters. */
   name?: string | undefined
-  /** Of the unnamed bucket, and of others that say nothing else. Default: n 3, r 2, w 2. All peers of a room must agree on n. */
+  /** Of the unnamed bucket, and of others that say nothing else. Default: n 3, r 2, w 2; n is at most 20, or 'all'. All peers of a room must agree on n. */
   replication?: Given<Replication> | undefined
-  /** What named buckets do otherwise. */
+  /** What named buckets do otherwise, by their names of at most 64 bytes in UTF-8. */
   buckets?: Record<string, BucketOptions> | undefined
   /** Relative weight in the placement, 0.1 to 10. */
   capacity?: number | undefined
