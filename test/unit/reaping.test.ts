@@ -27,7 +27,7 @@ test('a tombstone that everybody has forgotten waits nowhere any more', async ()
 
 // It could not be read, and nothing that was asked about together with it came to an end.
 test('a damaged record keeps no other tombstone from being forgotten', async () => {
-  const ring = await openRing(3, SOON)
+  const ring = await openRing(3, SOON, { quiet: false })
   await deleteAll(ring)
   for (const [i, { disk }] of ring.tabs.entries()) disk.flipByte(named(`k${i}`), 20)
   await ring.until('the others are forgotten', () => ring.tabs.every(({ disk }) => disk.records.size <= 3))
