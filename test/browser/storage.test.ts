@@ -74,6 +74,11 @@ async function limitedPage() {
   return { context, page, cdp, origin }
 }
 
+/** With ten megabytes of disk. */
+function launchSmallFirefox() {
+  return launchFirefox({ firefoxUserPrefs: { 'dom.quotaManager.temporaryStorage.fixedLimit': 10_000 } })
+}
+
 // All batches of one turn share a transaction, and failed together: a leave, because its deletions met a replica that did not fit.
 test('a batch that does not fit takes none with it that does', async () => {
   const { context, page } = await limitedPage()
@@ -87,8 +92,7 @@ test('a batch that does not fit takes none with it that does', async () => {
 
 // Firefox keeps a transaction that is told to commit, without the request that did not fit, and tells of that as of a lost connection.
 test('a batch that does not fit takes none with it that does, and leaves nothing behind, in Firefox', async () => {
-  const limit = { 'dom.quotaManager.temporaryStorage.fixedLimit': 10_000 }
-  const firefox = await launchFirefox({ firefoxUserPrefs: limit })
+  const firefox = await launchSmallFirefox()
   const page = await firefox.newPage()
   await page.goto(world.url)
   await page.evaluate(() => window.tabring.beginQuotaTest())
@@ -100,6 +104,20 @@ test('a batch that does not fit takes none with it that does, and leaves nothing
   })
   await firefox.close()
 })
+
+// It did not open as long as there was no room to mend what was damaged.
+test.each(['leaves', 'hints'] as const)(
+  'a full disk with damaged %s opens in Firefox, and is mended once there is room',
+  async (what) => {
+    const firefox = await launchSmallFirefox()
+    const page = await firefox.newPage()
+    await page.goto(world.url)
+    await page.evaluate(() => window.tabring.beginQuotaTest())
+    const told = await page.evaluate((damaged) => window.tabring.mendsOnFullDisk(damaged), what)
+    expect(told).toEqual(['damaged', 301, 'damaged', 1, true])
+    await firefox.close()
+  },
+)
 
 test('a full disk is a StorageFailure of kind quota, nothing of the batch is kept, and later commits work', async () => {
   const { context, page, cdp, origin } = await limitedPage()

@@ -3,7 +3,7 @@
  * slots) keeps every other tab out, so what this tab has in memory of it stays true.
  */
 import { type DBSchema, type IDBPDatabase, deleteDB, openDB } from 'idb'
-import { type HintRow, StorageFailure } from '../../core/environment.js'
+import { type HintRow, StorageFailure, isQuota } from '../../core/environment.js'
 
 export interface RecordRow {
   /** The encoded container. */
@@ -191,17 +191,33 @@ export function quiet<T extends { done: Promise<void> }>(tx: T): T {
   return tx
 }
 
-/** Where `write` throws in the midst of its requests (no memory for a copy, say), the browser would commit those that it has made by then. */
-export function allOrNothing<T>(tx: { abort(): void }, write: () => T): T {
+interface Writable {
+  done: Promise<void>
+  abort(): void
+}
+
+/**
+ * Waits for the end of a transaction whose last requests `write` makes, and gives to `send`: they fail together with it. Where `write` throws in the midst
+ * of them (no memory for a copy, say), the browser would commit those that it has made by then.
+ */
+export async function writeAll<T>(tx: Writable, write: (send: (request: Promise<unknown>) => void) => T): Promise<T> {
+  let full: unknown
+  const send = (request: Promise<unknown>) =>
+    void request.catch((error) => {
+      if (isQuota(toFailure(error))) full ??= error
+    })
   try {
-    return write()
+    const written = write(send)
+    await tx.done
+    return written
   } catch (error) {
     try {
       tx.abort()
     } catch {
       // It has ended already.
     }
-    throw error
+    // Of a transaction that ends by a request, idb says no more than of one whose connection was lost.
+    throw full ?? error
   }
 }
 

@@ -16,15 +16,7 @@ import {
   isQuota,
 } from '../../core/environment.js'
 import type { Partition, StoreKey } from '../../core/ids.js'
-import {
-  type Database,
-  type RecordRow,
-  type Schema,
-  type StoreName,
-  allOrNothing,
-  quiet,
-  toFailure,
-} from './database.js'
+import { type Database, type RecordRow, type Schema, type StoreName, quiet, toFailure, writeAll } from './database.js'
 import { leafOf, leafPrefix, recordKey } from './layout.js'
 import { type LeafChange, type Leaves, groupOf } from './leaves.js'
 import type { RowCache } from './row-cache.js'
@@ -183,13 +175,7 @@ export class GroupCommit {
     }
     if (reads.length > 0) await Promise.all(reads)
     const results = jobs.map((job) => this.evaluate(job, rows, written, repeated))
-    // Other requests fail together with their transaction, whose failure is awaited below.
-    let full: unknown
-    const send = (request: Promise<unknown>) =>
-      void request.catch((error) => {
-        if (isQuota(toFailure(error))) full ??= error
-      })
-    const { journal, folded } = allOrNothing(tx, () => {
+    const { journal, folded } = await writeAll(tx, (send) => {
       for (const key of written.records) {
         const row = rows.records.get(key)
         send(row ? tx.objectStore('records').put(row, key) : tx.objectStore('records').delete(key))
@@ -216,10 +202,6 @@ export class GroupCommit {
       // It saves Chromium a round trip. Firefox would keep what could be written where another request fails, for want of room, say.
       if ('userAgentData' in navigator) tx.commit()
       return { journal: change?.entry, folded: fold !== undefined }
-    })
-    await tx.done.catch((error) => {
-      // Of a transaction that ends by a request, idb says no more than of one whose connection was lost.
-      throw full ?? error
     })
     return { rows, written, results, journal, folded }
   }

@@ -11,9 +11,10 @@ import {
   StorageFailure,
   type StoredRecord,
   type StoredState,
+  isQuota,
 } from '../../core/environment.js'
 import type { Partition, StoreKey } from '../../core/ids.js'
-import { Database, type Schema, quiet } from './database.js'
+import { Database, type Schema, quiet, toFailure, writeAll } from './database.js'
 import { GroupCommit } from './group-commit.js'
 import { leafPrefix, recordKey, storeKeyOf } from './layout.js'
 import { Leaves } from './leaves.js'
@@ -54,7 +55,12 @@ export function openIndexedDbStorage(name: string, told: StorageEvents): Storage
 
   async function dropHints(db: IDBPDatabase<Schema>, keys: string[]): Promise<void> {
     const tx = quiet(db.transaction('hints', 'readwrite'))
-    await Promise.all([...keys.map((key) => tx.store.delete(key)), tx.done])
+    await writeAll(tx, (send) => {
+      for (const key of keys) send(tx.store.delete(key))
+    }).catch((error) => {
+      // Then they go at a later opening; nobody hears of them until then.
+      if (!isQuota(toFailure(error))) throw error
+    })
     told.onDamaged(new StorageFailure('corrupt', `damaged hints have been dropped: ${keys.length}`))
   }
 

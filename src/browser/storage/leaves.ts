@@ -4,12 +4,12 @@
  * into one row per partition.
  *
  * Invariant: leaf rows plus journal, on disk, are the leaves in memory, which are those of the records on disk. Where that cannot be, since rows of
- * another shape are there, they are made anew from the records.
+ * another shape are there, they are made anew from the records: at each opening, as long as there is no room to write them.
  */
 import type { IDBPDatabase } from 'idb'
-import { type Address, GROUPS, LEAVES, LEAVES_PER_GROUP, type LeafGroup } from '../../core/environment.js'
+import { type Address, GROUPS, LEAVES, LEAVES_PER_GROUP, type LeafGroup, isQuota } from '../../core/environment.js'
 import type { Partition } from '../../core/ids.js'
-import { type LeafRow, type RecordRow, type Schema, allOrNothing, quiet } from './database.js'
+import { type LeafRow, type RecordRow, type Schema, quiet, toFailure, writeAll } from './database.js'
 import { leafOf, partitionOf } from './layout.js'
 import { eachRow, recordRow } from './rows.js'
 
@@ -42,6 +42,8 @@ export class Leaves {
   private readonly unfolded = new Set<number>()
   private journalRows = 0
   private nextJournalKey = 0
+  /** Those on the disk are damaged, and must stay so until all of them can be written. */
+  private unwritten = false
 
   /** Takes them from the disk, whatever is in memory. @returns false when they were damaged there, and had to be made anew. */
   async load(db: IDBPDatabase<Schema>): Promise<boolean> {
@@ -55,8 +57,10 @@ export class Leaves {
     const areNumbers = [...partitions, ...journalKeys].every((key) => typeof key === 'number')
     if (!areNumbers || !rows.every(isLeafRow) || !journal.every(isEntry)) {
       await this.rebuild(db)
+      if (this.unwritten) this.nextJournalKey = (journalKeys.findLast((key) => typeof key === 'number') ?? -1) + 1
       return false
     }
+    this.unwritten = false
     this.rows.clear()
     this.unfolded.clear()
     for (const [i, partition] of partitions.entries()) this.rows.set(partition, rows[i] as LeafRow)
@@ -74,14 +78,17 @@ export class Leaves {
       const address = { partition: partitionOf(key), leaf: leafOf(key) }
       made.apply(made.entryFor([{ address, former: undefined, row: recordRow(found, key) }]).entry)
     })
-    // Requests fail together with their transaction, whose failure is awaited below.
-    const send = (request: Promise<unknown>) => void request.catch(() => {})
-    allOrNothing(tx, () => {
+    const isWritten = await writeAll(tx, (send) => {
       send(tx.objectStore('journal').clear())
       send(tx.objectStore('leaves').clear())
       for (const [partition, row] of made.rows) send(tx.objectStore('leaves').put(row, partition))
+      return true
+    }).catch((error) => {
+      // A full disk can still be read.
+      if (!isQuota(toFailure(error))) throw error
+      return false
     })
-    await tx.done
+    this.unwritten = !isWritten
     this.rows.clear()
     for (const [partition, row] of made.rows) this.rows.set(partition, row)
     this.folded()
@@ -137,7 +144,7 @@ export class Leaves {
 
   /** The rows to write when the journal has grown long enough; undefined otherwise. */
   toFold(): [partition: number, row: LeafRow][] | undefined {
-    if (this.journalRows < FOLD_AFTER) return undefined
+    if (this.journalRows < FOLD_AFTER || this.unwritten) return undefined
     return [...this.unfolded].map((partition) => [partition, this.rowOf(partition)])
   }
 

@@ -362,3 +362,57 @@ export async function throwsWhileMakingLeavesAnew(): Promise<(number | string)[]
   await deleteDB(name)
   return told
 }
+
+/**
+ * Fills the disk to the last byte, and opens a storage whose leaves, or hints, are damaged, as large as those of a large store; writes, makes room and opens it
+ * again. @returns how many records the leaves tell of at each opening, and whether they are true.
+ */
+export async function mendsOnFullDisk(what: 'leaves' | 'hints'): Promise<unknown[]> {
+  const container = new Uint8Array(1)
+  const digest = { high: 1, low: 1 }
+  const apply = () => ({ container, digest, live: true })
+  const addresses = Array.from({ length: 300 }, (_, i) => ({ ...address(`of ${i}`), partition: (i + 2) as Partition }))
+  await storage.commit({ records: addresses.map((one) => ({ address: one, apply })) }, 'strict')
+  await storage.close()
+  const db = await openDB(name)
+  if (what === 'leaves') await db.put('journal', 'damaged', 1000)
+  else await db.put('hints', 'damaged', 'k')
+  let fillers = 0
+  for (let bytes = 1_000_000; bytes > 100; ) {
+    const filler = new Uint8Array(bytes)
+    for (let at = 0; at < bytes; at += 50_000) crypto.getRandomValues(filler.subarray(at, at + 50_000))
+    await db.put('meta', filler, `filler ${fillers}`).then(
+      () => fillers++,
+      () => {
+        bytes /= 2
+      },
+    )
+  }
+  const { put } = IDBObjectStore.prototype
+  IDBObjectStore.prototype.put = function (row, ...parameters) {
+    const padding = this.name === 'leaves' && crypto.getRandomValues(new Uint8Array(40_000))
+    return put.call(this, padding ? { ...row, padding } : row, ...parameters)
+  }
+  const load = async () => {
+    storage = openIndexedDbStorage(name, { onUpgraded() {}, onDamaged: () => told.push('damaged') })
+    const { leafGroups } = await storage.load()
+    told.push(leafGroups.reduce((sum, { records }) => sum + records, 0))
+  }
+  const told: unknown[] = []
+  try {
+    await load()
+    for (let i = 0; i < fillers; i++) await db.delete('meta', `filler ${i}`)
+    db.close()
+    await storage.commit({ records: addresses.map((one) => ({ address: one, apply: () => 'remove' })) }, 'strict')
+    await storage.close()
+    await load()
+  } catch (error) {
+    told.push(error instanceof StorageFailure ? error.kind : String(error))
+  } finally {
+    IDBObjectStore.prototype.put = put
+    db.close()
+  }
+  told.push(await leavesAreTrue())
+  await storage.destroy()
+  return told
+}
