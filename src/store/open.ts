@@ -109,7 +109,11 @@ async function startStore(settings: Settings, slot: Slot, storage: Storage, told
   let wasConnected = false
   const endWatching = watchPage({
     hidden: (isHidden) => node.peers.setHidden(isHidden),
-    frozen: () => node.peers.suspend(),
+    frozen() {
+      node.peers.suspend()
+      // As long as it stands still, it would answer nobody who wants to delete what is open there.
+      attic.close()
+    },
     left(intoCache) {
       wasConnected = links.connected
       links.disconnect(intoCache)

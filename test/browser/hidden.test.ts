@@ -106,6 +106,30 @@ test('a tab frozen for a minute under writes acknowledges none, is not removed, 
   ).toEqual([])
 }, 180_000)
 
+// It kept what it had just read in, and who wanted to delete that (leave, say) waited until it was thawed.
+test('a tab that is frozen while it reads what a closed one has left is not in the way of the deletion of that', async () => {
+  const [a, b] = (await window.tabs('a', 'b')) as [RealTab, RealTab]
+  const node = await b.evaluate((store) => store.status.node)
+  window.room = 'another'
+  const other = await window.tab('other')
+  await b.page.close()
+  await a.waitFor('its being alone', (store) => store.status.peers === 0)
+  await a.evaluate((store) => store.get('absent').then(() => {}))
+  await a.freeze()
+  const isDeleted = await other.evaluate(async (_, closed) => {
+    const all = await indexedDB.databases()
+    const { name = '' } = all.find((database) => database.name?.endsWith(closed)) ?? {}
+    return Promise.race([
+      new Promise((resolve) => {
+        indexedDB.deleteDatabase(name).onsuccess = () => resolve(name !== '')
+      }),
+      new Promise((resolve) => setTimeout(resolve, 5000, 'still waiting')),
+    ])
+  }, node)
+  await a.thaw()
+  expect(isDeleted).toBe(true)
+})
+
 test('a page that goes into the back/forward cache and comes back is the same node, and goes on', async () => {
   const [a, b] = (await window.tabs('a', 'b')) as [RealTab, RealTab]
   await b.look()
