@@ -4,7 +4,7 @@ import type { LinkOptions } from '../../src/browser/mesh/link.js'
 import { type Mesh, createMesh } from '../../src/browser/mesh/mesh.js'
 import { CONTROL, FOREGROUND, type LinkLane } from '../../src/browser/mesh/packets.js'
 import { type Control, encodeControl, wrapRelayed } from '../../src/browser/mesh/relay.js'
-import type { Signal } from '../../src/browser/mesh/signals.js'
+import type { PeerSignal, Signal } from '../../src/browser/mesh/signals.js'
 import type { SignalingHandlers } from '../../src/browser/signaling-client.js'
 import { MAX_TTL_MS } from '../../src/core/environment.js'
 import type { NodeId } from '../../src/core/ids.js'
@@ -23,6 +23,7 @@ class SilentLink {
   heardAt = 0
   session: string | undefined
   answered = false
+  readonly heard: PeerSignal[] = []
   /** How long each relayed frame may wait here, in milliseconds. */
   readonly passedOn: (number | undefined)[] = []
 
@@ -31,7 +32,9 @@ class SilentLink {
     made.push(this)
   }
 
-  signal(): void {}
+  signal(signal: PeerSignal): void {
+    this.heard.push(signal)
+  }
 
   send(_lane: LinkLane, _frame: Uint8Array, relayed = false, ttlMs?: number): boolean {
     if (relayed) this.passedOn.push(ttlMs)
@@ -195,6 +198,25 @@ test('a node that is dialed anew takes the new link in place of the former one, 
     ['s.2', false],
   ])
   expect(said).toEqual(['call'])
+})
+
+// Those of attempts that had failed had taken all the room there is for such.
+test('candidates that come before their offer count, whatever came of former attempts', async () => {
+  start({ self: A })
+  room.onPresent(SELF)
+  const candidate = (link: string, line: string) =>
+    says(SELF, {
+      type: 'candidate',
+      session: 's',
+      link,
+      candidate: { candidate: line, sdpMid: null, sdpMLineIndex: 0 },
+    })
+  says(SELF, { type: 'offer', session: 's', link: 's.1', sdp: '' })
+  made[0]?.fails()
+  for (let i = 0; i < 20; i++) candidate('s.1', 'late')
+  candidate('s.2', 'early')
+  says(SELF, { type: 'offer', session: 's', link: 's.2', sdp: '' })
+  expect(made[1]?.heard.map(({ type }) => type)).toEqual(['offer', 'candidate'])
 })
 
 // A frozen tab's neighbours kept the frames of others for it until their queues were full.

@@ -160,7 +160,8 @@ export class Dialer {
         return
       case 'candidate':
         if (current) link.signal({ type: 'candidate', candidate: signal.candidate })
-        else if (peer.early.length < MAX_EARLY) peer.early.push(signal)
+        // Later than its link, and worth nothing, or earlier than its offer: the latest count.
+        else if (peer.early.push(signal) > MAX_EARLY) peer.early.shift()
         return
       case 'busy':
         // The answer to an offer, or to a call.
