@@ -17,6 +17,7 @@ const DIALED_AGAIN_MS = 15_000
 
 class SilentLink {
   readonly id: string
+  readonly initiator: boolean
   open = false
   wasOpen = false
   closed = false
@@ -29,6 +30,7 @@ class SilentLink {
 
   constructor(readonly options: LinkOptions) {
     this.id = options.id
+    this.initiator = options.initiator
     made.push(this)
   }
 
@@ -217,6 +219,38 @@ test('candidates that come before their offer count, whatever came of former att
   candidate('s.2', 'early')
   says(SELF, { type: 'offer', session: 's', link: 's.2', sdp: '' })
   expect(made[1]?.heard.map(({ type }) => type)).toEqual(['offer', 'candidate'])
+})
+
+// Its page then counted as a former one, and was not heard until it was loaded again.
+test('a word of a former page that comes late, and is the first of that, keeps the present one away for no longer than a minute', async () => {
+  start()
+  await link(A)
+  says(A, { type: 'call', session: 'former', link: '' })
+  for (let seconds = 0; seconds < 90; seconds++) {
+    await pass(1000)
+    for (const dialed of living()) {
+      if (dialed.open) continue
+      says(A, { type: 'answer', session: 'of-aaaa', link: dialed.id, sdp: '' })
+      if (dialed.answered) dialed.opens()
+    }
+    if (seconds < 55) expect(up).toEqual(new Set())
+  }
+  expect(up).toEqual(new Set([A]))
+})
+
+test('a late word of a former page changes nothing as long as the present one is heard', async () => {
+  start()
+  const [a, b] = [await link(A), await link(B)]
+  says(A, { type: 'call', session: 'present', link: a.id })
+  const again = living().find(({ open }) => !open) as SilentLink
+  says(A, { type: 'answer', session: 'present', link: again.id, sdp: '' })
+  again.opens()
+  await pass(600_000)
+  again.heardAt = performance.now()
+  // It stood still with its carrier, say.
+  b.relays(A, SELF)
+  says(A, { type: 'call', session: 'of-aaaa', link: again.id })
+  expect(living()).toEqual([b, again])
 })
 
 // A frozen tab's neighbours kept the frames of others for it until their queues were full.

@@ -30,6 +30,8 @@ const WAKE_INTERVAL_MS = 1000
 const MAX_EARLY = 16
 const REMEMBERED_SIGNALS = 128
 const REMEMBERED_SESSIONS = 8
+/** A session that took another one's place and is silent for so long may be the former one itself, whose word came late. */
+const SILENT_MS = 60_000
 
 type Outgoing = Signal extends infer S ? (S extends Signal ? Omit<S, 'session' | 'n'> : never) : never
 
@@ -178,8 +180,12 @@ export class Dialer {
 
   /** Notes which life of its page a peer is in. False when it is a former one: then nothing of it counts any more. */
   meet(peer: Peer, session: string): boolean {
-    if (peer.session === session) return true
-    if (peer.retired.includes(session)) return false
+    const now = performance.now()
+    const isPresent = peer.session === session
+    const heardAt = Math.max(peer.metAt, peer.link?.heardAt ?? 0)
+    if (!isPresent && peer.retired.includes(session) && now - heardAt < SILENT_MS) return false
+    peer.metAt = now
+    if (isPresent) return true
     if (peer.session !== undefined) {
       peer.retired.push(peer.session)
       if (peer.retired.length > REMEMBERED_SESSIONS) peer.retired.shift()
@@ -190,10 +196,10 @@ export class Dialer {
     peer.seen.clear()
     if (restarted) {
       // What it was rejected for ended with its former page: an application that was mended comes by a reload.
-      if (performance.now() < peer.blockedUntil) this.disarm(peer)
+      if (now < peer.blockedUntil) this.disarm(peer)
       peer.blockedUntil = 0
       peer.lostOffers = 0
-      peer.restartedAt = performance.now()
+      peer.restartedAt = now
       this.options.onNewSession(peer)
     }
     // The page behind this link is gone, whatever the link says.

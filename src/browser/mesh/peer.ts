@@ -27,6 +27,8 @@ export class Peer {
 
   /** The present life of its page as far as we know, and former ones. */
   session: string | undefined
+  /** When this one spoke last, but for what it said on a link. */
+  metAt = Number.NEGATIVE_INFINITY
   /** When it came with another one than before. */
   restartedAt = Number.NEGATIVE_INFINITY
   readonly retired: string[] = []
