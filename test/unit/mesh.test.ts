@@ -288,3 +288,20 @@ test('who comes into a room of many that cannot be reached is dialed at once', a
     await pass(1000)
   }
 })
+
+// It counted as one of them, for the dial of its former page.
+test('who loads its page again in such a room is dialed at once, although its former page was dialed in vain', async () => {
+  // The connections that a page may make are counted across tests.
+  await pass(3_600_000)
+  start()
+  for (let i = 0; i < 22; i++) room.onPresent(`lost${i}` as NodeId)
+  says(A, { type: 'call', session: 'former', link: '' })
+  room.onPresent(A)
+  await pass(20_000)
+  room.onAbsent(A)
+  await pass(220_000)
+  const dialed = made.length
+  room.onPresent(A)
+  says(A, { type: 'call', session: 'present', link: '' })
+  expect(made.length).toBe(dialed + 1)
+})

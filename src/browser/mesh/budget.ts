@@ -14,7 +14,7 @@ const REFUSED_MS = 30_000
 const createdAt: number[] = []
 let refusedUntil = 0
 
-/** Counts a connection that is about to be made; false when it should wait. `isRetry`: the last one to this peer came to nothing. */
+/** Counts a connection that is about to be made; false when it should wait. `isRetry`: the last one to this page of the peer came to nothing. */
 export function mayCreateConnection(now: number, isRetry: boolean): boolean {
   while (createdAt.length > 0 && now - (createdAt[0] as number) > WINDOW_MS) createdAt.shift()
   if (now < refusedUntil || createdAt.length >= MAX_CREATED - (isRetry ? RESERVED : 0)) return false

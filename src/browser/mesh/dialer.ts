@@ -252,7 +252,7 @@ export class Dialer {
   }
 
   private mayConnect(peer: Peer): boolean {
-    return mayCreateConnection(performance.now(), peer.dialedAt > peer.openedAt)
+    return mayCreateConnection(performance.now(), peer.dialedAt > Math.max(peer.openedAt, peer.restartedAt))
   }
 
   private make(peer: Peer, id: string, initiator: boolean): Link {
