@@ -20,6 +20,8 @@ const MAX_TOLD = 200
 const SUSPICIOUS_FAILURES = 4
 const CONNECT_TIMEOUT_MS = 10_000
 const FORMER_MS = 3000
+/** How long what was said last may take to be sealed: until then who closes counts as present. */
+const SEALED_WITHIN_MS = 1000
 /** A socket is open for as long as nobody tells it otherwise: a proxy that forgets its connections, say, does not. */
 const QUIET_MS = 30_000
 /** How long a server has to answer that it is there. */
@@ -302,10 +304,12 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
         server.next?.close()
         server.next = undefined
       }
-      // What was said last, a goodbye perhaps, is still being sealed.
-      void sending.then(() => {
+      const end = () => {
         for (const server of servers) server.socket?.close()
-      })
+      }
+      // What was said last, a goodbye perhaps, is still being sealed.
+      void sending.then(end)
+      setTimeout(end, SEALED_WITHIN_MS)
     },
   }
 }

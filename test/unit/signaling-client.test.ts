@@ -161,6 +161,19 @@ test('what is said before closing leaves first', async () => {
   await expect.poll(() => b.events.slice(-2)).toEqual(['a: "bye"', 'absent a'])
 })
 
+test('whoever closes is gone, whatever became of what was said last', async () => {
+  const { url } = await server()
+  const b = client(B, url)
+  for (const seal of [() => Promise.reject(new Error('no key')), () => new Promise<string>(() => {})]) {
+    const a = client(A, url, { seal })
+    await expect.poll(() => a.client.reaches(B)).toBe(true)
+    a.client.send(B, 'bye')
+    a.client.close()
+    await expect.poll(() => b.events.at(-1), { timeout: 5000 }).toBe('absent a')
+    b.events.push('and again')
+  }
+}, 15_000)
+
 test('a dead server makes nobody absent; when it is back, it is joined again', async () => {
   const only = await server()
   const [a, b] = [client(A, only.url), client(B, only.url)]
@@ -254,7 +267,6 @@ async function hostileServer(frames: string[]): Promise<string> {
   return `ws://127.0.0.1:${(sockets.address() as AddressInfo).port}`
 }
 
-// `null` was an uncaught TypeError, and each id, whatever it was, a peer that is never forgotten.
 // It was open for ever, and the tab alone: nobody who came was told of it, nor it of them.
 test('a connection that died without a word is noticed, and another one made', async () => {
   const only = await server()
@@ -271,6 +283,7 @@ test('a connection that died without a word is noticed, and another one made', a
   expect([way.connections, a.warnings]).toEqual([2, []])
 }, 30_000)
 
+// `null` was an uncaught TypeError, and each id, whatever it was, a peer that is never forgotten.
 test('what makes no sense of what a server says is passed over, and the rest counts', async () => {
   const odd = [null, true, 1, 'peers', [], {}, { type: 'peers' }, { type: 'peers', ids: 'abc' }, { type: 'joined' }]
   const ids = [null, 7, {}, '', 'a'.repeat(17), 'with space', '<b>', 'b', 'b']
