@@ -199,8 +199,12 @@ export class Bucket<V = AnyValue> {
     target: WatchTarget = { prefix: '' },
     options?: { signal?: AbortSignal | undefined },
   ): AsyncGenerator<Entry<V>, void, undefined> {
-    this.checkOpen()
     const { signal } = readCall(options, ['signal'])
+    return this.follow(target, signal, false)
+  }
+
+  private follow(target: WatchTarget, signal: AbortSignal | undefined, outlivesFailure: boolean) {
+    this.checkOpen()
     const { prefix, key } = readWatchTarget(target)
     return watch(
       {
@@ -212,16 +216,20 @@ export class Bucket<V = AnyValue> {
         },
         scan: (ended) => this.scan({ prefix, signal: ended }),
         storeKey: (name) => this.key(name),
+        outlivesFailure,
       },
       signal,
     )
   }
 
-  /** The callback form of `watch`. @returns a function that ends it. @throws KeyError, OptionError, ClosedError */
+  /**
+   * The callback form of `watch`; where this tab's disk fails and nobody else answers, it looks again later.
+   * @returns a function that ends it. @throws KeyError, OptionError, ClosedError
+   */
   subscribe(target: WatchTarget, listener: (entry: Entry<V>) => void): () => void {
     if (typeof listener !== 'function') throw new OptionError('listener', 'give a function that takes an entry.')
     const end = new AbortController()
-    const entries = this.watch(target, { signal: end.signal })
+    const entries = this.follow(target, end.signal, true)
     const run = async () => {
       for await (const entry of entries) {
         try {

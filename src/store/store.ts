@@ -161,7 +161,10 @@ export class Store extends EventTarget {
   ): AsyncGenerator<Entry<V>, void, undefined> {
     return this.root.watch(target, options)
   }
-  /** The callback form of `watch`. @returns a function that ends it. @throws KeyError, OptionError, ClosedError */
+  /**
+   * The callback form of `watch`; where this tab's disk fails and nobody else answers, it looks again later.
+   * @returns a function that ends it. @throws KeyError, OptionError, ClosedError
+   */
   subscribe<V = AnyValue>(target: WatchTarget, listener: (entry: Entry<V>) => void): () => void {
     return this.root.subscribe(target, listener)
   }

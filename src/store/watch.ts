@@ -19,7 +19,13 @@ export interface WatchContext {
   read: (key: StoreKey, signal: AbortSignal) => Promise<Entry>
   scan: (signal: AbortSignal) => AsyncIterable<Entry>
   storeKey: (key: string) => StoreKey
+  /** Whether a failure of the own disk is told as an error event, and the watch goes on after a while. */
+  outlivesFailure: boolean
 }
+
+/** After this long the watch looks again at what could not be read; twice as long after each time that is in vain. */
+const LOOK_AGAIN_MS = 1000
+const MAX_LOOK_AGAIN_MS = 300_000
 
 /** @throws KeyError, OptionError */
 export function readWatchTarget(target: WatchTarget): { key?: string; prefix: string } {
@@ -31,6 +37,9 @@ export function readWatchTarget(target: WatchTarget): { key?: string; prefix: st
   checkKey(target)
   return { key: target, prefix: '' }
 }
+
+/** All keys with the prefix. */
+const ALL = Symbol('all')
 
 /** Why a watch ends that its reader does not read on. */
 const RETURNED = Symbol('returned')
@@ -62,7 +71,7 @@ async function* follow(
   signal: AbortSignal | undefined,
   end: AbortController,
 ): AsyncGenerator<Entry, void, undefined> {
-  const { interest, inside, read, scan, storeKey } = context
+  const { interest, inside, read, scan, storeKey, outlivesFailure } = context
   const { lifetime } = inside
   const { interests, events } = inside.node
   /** Keys that may have changed since they were last yielded. */
@@ -71,6 +80,9 @@ async function* follow(
   const yielded = new Map<StoreKey, string>()
   /** When the first of the versions that were yielded expires, by the wall clock: nobody tells of that. */
   const expiries = new Map<StoreKey, number>()
+  /** What the own disk failed to give, to be looked at again; the prefix, where that was a scan. */
+  const failed = new Set<StoreKey | typeof ALL>()
+  let lookAgainMs = LOOK_AGAIN_MS
   let rescan = interest.prefix !== undefined
   let wake: () => void = () => {}
   const add = (key: StoreKey) => {
@@ -100,6 +112,24 @@ async function* follow(
     }),
   ]
 
+  const lookAgain = (what: StoreKey | typeof ALL) => {
+    failed.add(what)
+    if (failed.size > 1) return
+    void inside.node.pause(lookAgainMs).then(() => {
+      if (failed.delete(ALL)) rescan = true
+      for (const key of failed as Set<StoreKey>) pending.add(key)
+      failed.clear()
+      wake()
+    })
+    lookAgainMs = Math.min(2 * lookAgainMs, MAX_LOOK_AGAIN_MS)
+  }
+  /** Once for all that fails until it is looked at again. */
+  const outlive = (error: unknown, what: StoreKey | typeof ALL) => {
+    if (!outlivesFailure || !(error instanceof StorageError)) throw error
+    if (failed.size === 0) inside.onError(error)
+    lookAgain(what)
+  }
+
   function* fresh(entry: Entry): Generator<Entry> {
     const key = storeKey(entry.key)
     const state = `${entry.context} ${entry.siblings.length}`
@@ -122,9 +152,14 @@ async function* follow(
       if (rescan) {
         rescan = false
         const unseen = new Set(yielded.keys())
-        for await (const entry of scan(end.signal)) {
-          unseen.delete(storeKey(entry.key))
-          yield* fresh(entry)
+        try {
+          for await (const entry of scan(end.signal)) {
+            unseen.delete(storeKey(entry.key))
+            yield* fresh(entry)
+          }
+        } catch (error) {
+          outlive(error, ALL)
+          continue
         }
         // A scan shows no deleted keys: what it did not bring has to be asked for.
         for (const key of unseen) pending.add(key)
@@ -134,7 +169,7 @@ async function* follow(
       if (key !== undefined) {
         pending.delete(key)
         const entry = await read(key, end.signal).catch((error) => {
-          if (!isUnreadable(error)) throw error
+          if (!isUnreadable(error)) return outlive(error, key)
           // It may be written anew, and others go on to change: the watch is not over.
           inside.onError(error)
         })
@@ -148,6 +183,7 @@ async function* follow(
         else if (expiries.delete(name)) pending.add(name)
       }
       if (pending.size > 0) continue
+      if (failed.size === 0) lookAgainMs = LOOK_AGAIN_MS
       let timer: ReturnType<typeof setTimeout> | undefined
       await new Promise<void>((resolve) => {
         wake = resolve

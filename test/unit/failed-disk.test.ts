@@ -152,6 +152,48 @@ describe('when the own disk cannot be read for a moment', () => {
     await passing(ring, 2000)
     expect(seen).toEqual(['there', 'later'])
   })
+
+  // One read that failed ended it for good, and nothing but the error event told.
+  test.each<[what: string, target: string | { prefix: string }, shown: unknown[]]>([
+    ['key', 'k', [undefined, 'written meanwhile', 'later']],
+    ['prefix', { prefix: '' }, ['written meanwhile', 'later']],
+  ])('a subscription to a %s goes on, and a watch rejects, where nobody else answers', async (_, target, shown) => {
+    const ring = await openRing(1, {}, { quiet: false })
+    const [tab] = ring.tabs as [Tab]
+    const { store, errors } = storeAt(tab)
+    const seen: unknown[] = []
+    const stop = store.subscribe(target, ({ value }) => seen.push(value))
+    await passing(ring, 500)
+    failReads(tab, 'unknown')
+    await answerOf(ring, store.put('k', 'written meanwhile'))
+    await passing(ring, 10_000)
+    await expect(answerOf(ring, store.watch('k').next())).rejects.toMatchObject({ code: 'storage' })
+    const told = errors.length
+    expect(told).toBeGreaterThan(0)
+    expect(told).toBeLessThan(10)
+    failReads(tab, undefined)
+    await passing(ring, 10_000)
+    expect(seen).toEqual(shown.slice(0, -1))
+    await answerOf(ring, store.put('k', 'later'))
+    await passing(ring, 100)
+    expect(seen).toEqual(shown)
+    stop()
+  })
+
+  test('a subscription that begins just then shows what there is once the disk can be read', async () => {
+    const ring = await openRing(1, {}, { quiet: false })
+    const [tab] = ring.tabs as [Tab]
+    const { store, errors } = storeAt(tab)
+    await answerOf(ring, store.put('k', 'there'))
+    failReads(tab, 'unknown')
+    const seen: unknown[] = []
+    for (const target of ['k', { prefix: '' }]) store.subscribe(target, ({ value }) => seen.push(value))
+    await passing(ring, 500)
+    failReads(tab, undefined)
+    await passing(ring, 2000)
+    expect(seen).toEqual(['there', 'there'])
+    expect(errors.length).toBeGreaterThan(0)
+  })
 })
 
 // It went on to write its bookkeeping every five seconds, as long as the page lived.

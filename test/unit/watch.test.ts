@@ -35,6 +35,7 @@ class Scene {
           yield* [...this.table.values()].filter(({ siblings }) => siblings.length > 0)
         }.bind(this),
         storeKey: named,
+        outlivesFailure: false,
       },
       undefined,
     )
