@@ -57,6 +57,8 @@ function successorOfPrefix(prefix: string): string {
 export class Scan<V = AnyValue> implements AsyncIterable<Entry<V>> {
   /** True once the scan has ended and every partition was answered for by a home that has all of it. */
   complete = false
+  /** As `complete`, whether or not every value could be read. @internal */
+  covered = false
 
   /** @internal */
   constructor(
@@ -70,11 +72,11 @@ export class Scan<V = AnyValue> implements AsyncIterable<Entry<V>> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Entry<V>, void, undefined> {
     const { limit, ...range } = this.plan
-    this.complete = false
+    this.complete = this.covered = false
     const scan = this.begin(range)
     if (range.from >= range.to || limit === 0) {
       await this.whileOpen(Promise.resolve())
-      this.complete = true
+      this.complete = this.covered = true
       return
     }
     const entries = scan.entries()
@@ -87,9 +89,11 @@ export class Scan<V = AnyValue> implements AsyncIterable<Entry<V>> {
       allReadable &&= entry !== undefined
       if (!entry || entry.siblings.length === 0) continue
       yielded++
-      this.complete = scan.complete && allReadable && yielded === limit
+      this.covered = scan.complete && yielded === limit
+      this.complete = this.covered && allReadable
       yield entry
     }
-    this.complete = scan.complete && allReadable
+    this.covered = scan.complete
+    this.complete = this.covered && allReadable
   }
 }

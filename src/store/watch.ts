@@ -17,7 +17,7 @@ export interface WatchContext {
   inside: StoreInside
   /** What it gives is about to be shown; rejects when the store closes or the signal aborts. */
   read: (key: StoreKey, signal: AbortSignal) => Promise<Entry>
-  scan: (signal: AbortSignal) => AsyncIterable<Entry>
+  scan: (signal: AbortSignal) => AsyncIterable<Entry> & { covered: boolean }
   storeKey: (key: string) => StoreKey
   /** Whether a failure of the own disk is told as an error event, and the watch goes on after a while. */
   outlivesFailure: boolean
@@ -80,8 +80,8 @@ async function* follow(
   const yielded = new Map<StoreKey, string>()
   /** When the first of the versions that were yielded expires, by the wall clock: nobody tells of that. */
   const expiries = new Map<StoreKey, number>()
-  /** What the own disk failed to give, to be looked at again; the prefix, where that was a scan. */
-  const failed = new Set<StoreKey | typeof ALL>()
+  /** What too few answered for, or the own disk failed to give: to be looked at again. */
+  const doubtful = new Set<StoreKey | typeof ALL>()
   let lookAgainMs = LOOK_AGAIN_MS
   let rescan = interest.prefix !== undefined
   let wake: () => void = () => {}
@@ -113,20 +113,24 @@ async function* follow(
   ]
 
   const lookAgain = (what: StoreKey | typeof ALL) => {
-    failed.add(what)
-    if (failed.size > 1) return
+    doubtful.add(what)
+    if (doubtful.size > 1) return
     void inside.node.pause(lookAgainMs).then(() => {
-      if (failed.delete(ALL)) rescan = true
-      for (const key of failed as Set<StoreKey>) pending.add(key)
-      failed.clear()
+      if (doubtful.delete(ALL)) rescan = true
+      for (const key of doubtful as Set<StoreKey>) pending.add(key)
+      doubtful.clear()
       wake()
     })
     lookAgainMs = Math.min(2 * lookAgainMs, MAX_LOOK_AGAIN_MS)
   }
-  /** Once for all that fails until it is looked at again. */
+  /** Somebody who is in reach did not answer, and may do so soon. Of who is not, the link will tell. */
+  const doubt = (what: StoreKey | typeof ALL) => {
+    if (inside.node.peers.reachable().length > 0) lookAgain(what)
+  }
+  /** Told once for all that fails until it is looked at again. */
   const outlive = (error: unknown, what: StoreKey | typeof ALL) => {
     if (!outlivesFailure || !(error instanceof StorageError)) throw error
-    if (failed.size === 0) inside.onError(error)
+    if (doubtful.size === 0) inside.onError(error)
     lookAgain(what)
   }
 
@@ -152,11 +156,13 @@ async function* follow(
       if (rescan) {
         rescan = false
         const unseen = new Set(yielded.keys())
+        const scanned = scan(end.signal)
         try {
-          for await (const entry of scan(end.signal)) {
+          for await (const entry of scanned) {
             unseen.delete(storeKey(entry.key))
             yield* fresh(entry)
           }
+          if (!scanned.covered) doubt(ALL)
         } catch (error) {
           outlive(error, ALL)
           continue
@@ -173,6 +179,7 @@ async function* follow(
           // It may be written anew, and others go on to change: the watch is not over.
           inside.onError(error)
         })
+        if (entry?.quorum.met === false) doubt(key)
         if (entry) yield* fresh(entry)
         continue
       }
@@ -183,7 +190,7 @@ async function* follow(
         else if (expiries.delete(name)) pending.add(name)
       }
       if (pending.size > 0) continue
-      if (failed.size === 0) lookAgainMs = LOOK_AGAIN_MS
+      if (doubtful.size === 0) lookAgainMs = LOOK_AGAIN_MS
       let timer: ReturnType<typeof setTimeout> | undefined
       await new Promise<void>((resolve) => {
         wake = resolve

@@ -1,6 +1,6 @@
 /** A disk that fails under a request: another node is told, at once (P41), and this one asks the others. */
 import { describe, expect, test } from 'vitest'
-import type { Partition } from '../../src/core/ids.js'
+import { type Partition, storeKey } from '../../src/core/ids.js'
 import type { Message } from '../../src/core/messages.js'
 import type { Bucket } from '../../src/store/bucket.js'
 import { type Tab, named, nodeOf, openRing } from '../paper/ring.js'
@@ -194,6 +194,27 @@ describe('when the own disk cannot be read for a moment', () => {
     expect(seen).toEqual(['there', 'there'])
     expect(errors.length).toBeGreaterThan(0)
   })
+})
+
+// The watch had looked, and no link had ended: it stayed without what is there until that changed.
+test.each<[what: string, target: string | { prefix: string }, shown: unknown[]]>([
+  ['key', 'k', [undefined, 'there']],
+  ['prefix', { prefix: '' }, ['there']],
+])('a watch of a %s shows what its one home could not read at first', async (_, target, shown) => {
+  const ring = await openRing(4, {}, { quiet: false, knobs: { replication: [3, 1] } })
+  const settings = { replication: { n: 1 } }
+  const homes = nodeOf(ring.tab(0)).routing.homes(storeKey(1, '', 'k'))
+  const home = ring.tabs.find(({ id }) => homes.includes(id)) as Tab
+  const stranger = ring.tabs.find((tab) => tab !== home) as Tab
+  await answerOf(ring, storeAt(home, settings).store.put('k', 'there'))
+  await passing(ring, 5000)
+  const seen: unknown[] = []
+  failReads(home, 'unknown')
+  storeAt(stranger, settings).store.subscribe(target, ({ value }) => seen.push(value))
+  await passing(ring, 1000)
+  failReads(home, undefined)
+  await passing(ring, 5000)
+  expect(seen).toEqual(shown)
 })
 
 // It went on to write its bookkeeping every five seconds, as long as the page lived.

@@ -31,9 +31,7 @@ class Scene {
           this.reads.push(key)
           return this.table.get(key) as Entry
         },
-        scan: async function* (this: Scene) {
-          yield* [...this.table.values()].filter(({ siblings }) => siblings.length > 0)
-        }.bind(this),
+        scan: () => Object.assign(this.alive(), { covered: true }),
         storeKey: named,
         outlivesFailure: false,
       },
@@ -43,6 +41,10 @@ class Scene {
       for await (const { key, siblings } of entries) this.seen.push(`${key}=${siblings.join('|')}`)
     }
     run().catch(() => {})
+  }
+
+  private async *alive() {
+    yield* [...this.table.values()].filter(({ siblings }) => siblings.length > 0)
   }
 
   /** Without text, a delete. @param isTold whether this tab hears of it */
