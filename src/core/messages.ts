@@ -212,6 +212,14 @@ export function isReply(type: MessageType): boolean {
   return REPLIES.has(type)
 }
 
+/** What they say has not become wrong by waiting; and whoever is told late looks late, but whoever is never told never does. */
+const TIMELESS: ReadonlySet<MessageType> = new Set<MessageType>(['Interest', 'Changed'])
+
+/** Whether it is worth as much to its receiver however long it was on its way. */
+export function isTimeless(type: MessageType): boolean {
+  return TIMELESS.has(type)
+}
+
 const URGENT: ReadonlySet<MessageType> = new Set<MessageType>(['Store', 'Read', 'Scan', 'Gossip'])
 
 /** Replies to what a user waits for overtake; all other replies go with the background. */

@@ -23,6 +23,7 @@ import {
   type MessageOf,
   type MessageType,
   isReply,
+  isTimeless,
   laneOfReply,
   shapes,
   shapesByCode,
@@ -273,7 +274,7 @@ export class Peers {
     const header: FrameHeader = { id, incarnation: this.self.incarnation, sentAt: now, ttl: Math.min(ttl, MAX_TTL_MS) }
     const frame = encodeFrame(shapes[message.type], header, message)
     if (frame.length > MAX_FRAME_BYTES) return 'too-large'
-    return this.transport.send(to, frame, lane, lifeOf(frame, ttl)) ? 'queued' : 'refused'
+    return this.transport.send(to, frame, lane, lifeOf(message.type, frame, ttl)) ? 'queued' : 'refused'
   }
 
   private sayHello(node: NodeId, answer: boolean): void {
@@ -347,7 +348,7 @@ export class Peers {
     }
     this.detector.heard(from)
     this.setReachable(from, session, true)
-    if (session.waited(this.clock.now(), header.sentAt) > lifeOf(frame, header.ttl)) return
+    if (session.waited(this.clock.now(), header.sentAt) > lifeOf(message.type, frame, header.ttl)) return
     this.dispatch(from, message, header)
   }
 
@@ -489,6 +490,7 @@ function firstId(life: string): number {
 const STILL: Moving = { in: false, out: false }
 
 /** How long a frame is worth something, in milliseconds: larger ones take longer. */
-function lifeOf(frame: Uint8Array, ttl: number): number {
+function lifeOf(type: MessageType, frame: Uint8Array, ttl: number): number {
+  if (isTimeless(type)) return Number.POSITIVE_INFINITY
   return Math.min(MAX_TTL_MS, ttl + frame.length / SLOWEST_BYTES_PER_MS)
 }

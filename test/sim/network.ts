@@ -76,7 +76,8 @@ export class Network {
         for (const other of this.endpoints.keys())
           if (other !== self) this.review(self, other, this.random.between(5, 200))
       },
-      send: (to, frame, lane) => this.endpoints.get(self) === endpoint && this.send(self, to, frame, lane),
+      send: (to, frame, lane, ttlMs) =>
+        this.endpoints.get(self) === endpoint && this.send(self, to, frame, lane, ttlMs),
       want: () => {},
       reject: (node) => this.cut(self, node),
       stop: () => {
@@ -196,7 +197,7 @@ export class Network {
     return common
   }
 
-  private send(from: NodeId, to: NodeId, frame: Uint8Array, lane: Lane): boolean {
+  private send(from: NodeId, to: NodeId, frame: Uint8Array, lane: Lane, ttlMs = Number.POSITIVE_INFINITY): boolean {
     if (frame.length > MAX_FRAME_BYTES) throw new Error(`a frame of ${frame.length} bytes`)
     if (!this.endpoints.get(from)?.told.has(to)) return false
     for (const tap of this.taps) tap(from, to, frame, lane)
@@ -207,6 +208,7 @@ export class Network {
       // A queue for each lane: foreground frames overtake.
       const freeAt = Math.max(slow.freeAt[lane], this.time.now)
       if ((freeAt - this.time.now) * slow.bytesPerMs + frame.length > slow.bufferBytes) return false
+      if (freeAt - this.time.now > ttlMs) return true
       departure = slow.freeAt[lane] = freeAt + frame.length / slow.bytesPerMs
     }
     const { lossRate, duplicateRate = 0, reorderRate = 0, lose, rewrite } = this.knobs

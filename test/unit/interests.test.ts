@@ -1,6 +1,7 @@
 /** Watching: who is told of which changes, however much is watched. */
 import { expect, test } from 'vitest'
 import { type StoreKey, storeKey } from '../../src/core/ids.js'
+import type { Message } from '../../src/core/messages.js'
 import type { Interest } from '../../src/core/requests/interests.js'
 import { type Ring, type Tab, nodeOf, openRing } from '../paper/ring.js'
 import { answerOf, passing, storeAt } from './support/stores.js'
@@ -165,4 +166,19 @@ test('a watch that begins while its tab can send nothing hears of what is writte
   await answerOf(ring, storeAt(homes[0]).store.put('a', 'written later'))
   await passing(ring, 1000)
   expect(seen.at(-1)).toBe('written later')
+})
+
+// What had waited in a queue for half a minute was dropped there. As other frames came from there all the time, nobody was suspected, and no link had ended.
+test('a watch shows what was written while what is sent to its tab waits for longer than a request would', async () => {
+  const { ring, watcher, homes, seen } = await watched()
+  const large: Message = { type: 'Entries', entries: [[named('other'), new Uint8Array(10_000)]], cursor: undefined }
+  for (const home of homes) {
+    ring.world.network.setSlow(home.id, watcher.id, { bytesPerMs: 10, bufferBytes: 1_000_000 })
+    for (let i = 0; i < 40; i++) nodeOf(home).peers.notify(watcher.id, large, 'foreground')
+  }
+  await answerOf(ring, storeAt(homes[0]).store.put('a', 'written meanwhile'))
+  const downs: string[] = []
+  nodeOf(watcher).peers.events.on('down', (node) => downs.push(node))
+  await passing(ring, 60_000)
+  expect([downs, seen]).toEqual([[], [undefined, 'written meanwhile']])
 })
