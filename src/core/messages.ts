@@ -169,7 +169,8 @@ export const shapes = {
   FetchPartitions: shape(39, { partitions, after: optional(text(1300)) }),
   /** Which of these, that the sender lacks, does the receiver have whole? */
   AskComplete: shape(40, { partitions }),
-  Complete: shape(41, { partitions }),
+  /** `distrusted`: how often the sender has been without its data, or without what others wrote meanwhile. Older builds do not say. */
+  Complete: shape(41, { partitions, distrusted: optional(count) }),
 
   /**
    * Do you hold exactly these (or nothing), and no older hint? `left`: of those that live, what will be left. Older builds do not say, and then nobody

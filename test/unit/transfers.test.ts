@@ -268,3 +268,28 @@ test('a home that falls silent in the midst is waited for once', async () => {
   expect(told.isSilent).toBe(true)
   expect(nodeOf(newcomer).duties.filling()).toEqual([])
 })
+
+// It answered with what it had then, nothing, and the newcomer took what had come before for all there is.
+test('a newcomer whose source loses its disk in the midst does not count as whole with the half that it has got', async () => {
+  const ring = await openRing(
+    2,
+    { partitions: 8, batchBytes: 2000, replaceAfterMs: 1e9 },
+    { quiet: false, knobs: { replication: [1] } },
+  )
+  const [source, other] = ring.tabs as [Tab, Tab]
+  const options = { w: 1, strictQuorum: false, durability: 'strict' } as const
+  for (const key of KEYS) {
+    const written = { value: new Uint8Array(200), expiresAt: 0 }
+    await ring.await(nodeOf(source).coordinator.write(key, written, EMPTY_CONTEXT, options).outcome)
+  }
+  ring.crash(other)
+  await ring.pass(3000)
+  const newcomer = await ring.join()
+  const arrived = () => KEYS.filter((key) => newcomer.disk.records.has(key)).length
+  await ring.until('some of it is there', () => arrived() > 0)
+  source.storage?.empty()
+  await ring.pass(10_000)
+  const node = nodeOf(newcomer)
+  const denied = KEYS.filter((key) => node.duties.isComplete(node.partitionOf(key)) && !newcomer.disk.records.has(key))
+  expect([arrived() > 0, denied]).toEqual([true, []])
+})

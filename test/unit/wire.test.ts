@@ -76,7 +76,7 @@ const bodies: Bodies = {
   OfferPartitions: { partitions },
   FetchPartitions: { partitions, after: optional(text(1300)) },
   AskComplete: { partitions },
-  Complete: { partitions },
+  Complete: { partitions, distrusted: optional(count) },
   Reap: { entries: keyDigests, commit: flag, left: optional(keyDigests) },
   ReapReply: { agreed: list(key) },
   Interest: { keys: list(key), prefixes: list(text(1300)), added: flag },

@@ -19,7 +19,8 @@ export class Duties {
   private readonly classes = new Set<ReplicationFactor>()
   /** Of these, the ones whose homes have been looked up: only from then on is a partition new here that was not this node's before. */
   private readonly placed = new Set<ReplicationFactor>()
-  private distrusted = 0
+  /** How often this node has been without its data, or without what others wrote meanwhile, in this life. */
+  distrusted = 0
   /** As often, it has all been looked at since. */
   private trusted = 0
   /** Whole only because nobody else was in the placement: whoever brings something may have more of them. */

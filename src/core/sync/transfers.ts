@@ -8,6 +8,7 @@ import { type CancelTimer, type Clock, type Digest, isQuota } from '../environme
 import type { NodeId, Partition, StoreKey } from '../ids.js'
 import { invariant } from '../invariant.js'
 import type { Membership } from '../membership/membership.js'
+import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
 import type { Entry, Replica } from '../requests/replica.js'
 import type { Routing } from '../requests/routing.js'
@@ -89,7 +90,8 @@ export class Transfers {
         // One that is stuck is not to be kept from sync.
         if (since === undefined || now - since > STUCK_MS) lacking.set(partition, now)
       }
-      return { type: 'Complete', partitions: partitions.filter((partition) => duties.isSource(partition)) }
+      const { distrusted } = duties
+      return { type: 'Complete', partitions: partitions.filter((partition) => duties.isSource(partition)), distrusted }
     })
     peers.events.on('down', (node) => this.lackingAt.delete(node))
     // An offer for a partition that is being waited for is accepted by fetching it.
@@ -298,16 +300,12 @@ export class Transfers {
     const missing = this.duties.filling()
     const answers = await Promise.all(
       reachable.map(async (peer) => {
-        const reply = await this.peers.request(
-          peer,
-          { type: 'AskComplete', partitions: missing },
-          ASK_TIMEOUT_MS,
-          'background',
-        )
-        return { peer, whole: reply?.type === 'Complete' ? new Set(reply.partitions) : undefined }
+        const reply = await this.askComplete(peer, missing)
+        return { peer, whole: reply && new Set(reply.partitions), distrusted: reply?.distrusted }
       }),
     )
     const answered = answers.filter(({ whole }) => whole).map(({ peer }) => peer)
+    const distrusted = new Map(answers.map((answer) => [answer.peer, answer.distrusted]))
     const sources = new Map<Partition, NodeId[]>()
     missing.forEach((partition, i) => {
       const whole = answers.filter((answer) => answer.whole?.has(partition)).map((answer) => answer.peer)
@@ -323,14 +321,17 @@ export class Transfers {
     // All of them from now on: sync would bring what waits for its turn, and to this node from everybody.
     for (const partition of sources.keys()) this.fetching.add(partition)
     try {
-      await this.fetch(sources)
+      await this.fetch(sources, distrusted)
     } finally {
       this.fetching.clear()
     }
   }
 
   /** What the sources of each partition have together. The first one gives nearly all of it; what the next ones have besides is found by comparing. */
-  private async fetch(sources: ReadonlyMap<Partition, NodeId[]>): Promise<void> {
+  private async fetch(
+    sources: ReadonlyMap<Partition, NodeId[]>,
+    distrusted: ReadonlyMap<NodeId, number | undefined>,
+  ): Promise<void> {
     const fetched = this.begun([...sources.keys()])
     const damaged = new Set<Partition>()
     const rest = new Map(sources)
@@ -348,7 +349,7 @@ export class Transfers {
         // Whoever fell silent is not waited for once more.
         const result = silent.has(peer)
           ? NOTHING_CAME
-          : await this.exchange.with(peer, partitions, 'transfer', false, give)
+          : await this.fetchFrom(peer, partitions, give, distrusted.get(peer))
         if (!result.complete) silent.add(peer)
         for (const partition of result.damaged) damaged.add(partition)
         const ended = partitions.filter((one) => !result.complete || rest.get(one)?.length === turn + 1)
@@ -363,6 +364,19 @@ export class Transfers {
           this.events.emit('filled', { from: peer, partitions: filled, containers: result.pulled, left })
       })
     }
+  }
+
+  private async askComplete(peer: NodeId, partitions: Partition[]): Promise<MessageOf<'Complete'> | undefined> {
+    const reply = await this.peers.request(peer, { type: 'AskComplete', partitions }, ASK_TIMEOUT_MS, 'background')
+    return reply?.type === 'Complete' ? reply : undefined
+  }
+
+  /** A source that loses its disk in the midst goes on to answer, with the little that it has then. */
+  private async fetchFrom(peer: NodeId, partitions: Partition[], give: boolean, distrusted: number | undefined) {
+    const result = await this.exchange.with(peer, partitions, 'transfer', false, give)
+    if (!result.complete || partitions.every((partition) => result.damaged.has(partition))) return result
+    const reply = await this.askComplete(peer, [])
+    return { ...result, complete: reply !== undefined && reply.distrusted === distrusted }
   }
 
   /** Whom to ask for what when each partition's source of that turn is asked: one exchange with a peer is about all that it is a source of. */
