@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { MAX_REPLICATION, type Partition, type ReplicationFactor, type StoreKey, storeKey } from '../../src/core/ids.js'
 import { partitions, shapes } from '../../src/core/messages.js'
 import { restored } from '../../src/core/meta.js'
+import type { Node } from '../../src/core/node.js'
 import { MAX_PARTITIONS } from '../../src/core/ring/partitions.js'
 import { isLive } from '../../src/core/versions/container.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
@@ -168,6 +169,40 @@ test('a newcomer does not count as whole with what one home has, which may lack 
     if (met && textsOf(container)[0] !== 'new') stale.push(key)
   }
   expect(stale).toEqual([])
+})
+
+// One of the two had it all from the other: that was no majority of those who had confirmed the writes, who were in reach and not asked.
+test('a newcomer does not count as whole with what two homes have, of which one knows no more than the other', async () => {
+  const ring = await openRing(3, { partitions: 64, hintedHandoff: false })
+  const [writer, other, behind] = ring.tabs as [Tab, Tab, Tab]
+  const keys = Array.from({ length: 200 }, (_, i) => `k${i}`)
+  for (const key of keys) await ring.client(writer).put(key, 'old', { w: 3 })
+  await ring.pass(3000)
+  ring.partition([behind], [writer, other])
+  await ring.pass(3000)
+  for (const key of keys) {
+    const client = ring.client(writer)
+    await client.get(key)
+    expect(await client.put(key, 'new', { w: 2, strictQuorum: true })).toMatchObject({ met: true })
+  }
+  const second = ring.world.addPlace()
+  ring.partition([second], [writer, other])
+  await ring.reopen(second)
+  await ring.until('it knows all', () => nodeOf(second).membership.placed().length === 4)
+  const isWhole = ({ duties }: Node) => duties.held().length > 0 && duties.filling().length === 0
+  await ring.until('it has its share', () => isWhole(nodeOf(second)))
+  const third = await ring.join()
+  await ring.until('it has met all', () => nodeOf(third).peers.reachable().length === 4)
+  await ring.until('it has its share', () => isWhole(nodeOf(third)))
+  const unaware = [behind, second, third].map(({ id }) => id)
+  const theirs = keys.filter((key) =>
+    nodeOf(third)
+      .routing.homes(named(key))
+      .every((home) => unaware.includes(home)),
+  )
+  expect(theirs.length).toBeGreaterThan(1)
+  for (const key of theirs)
+    expect([key, await ring.client(third).get(key, { r: 2, strictQuorum: true })]).toEqual([key, ['new']])
 })
 
 // It was noted up to 200 ms later: a tab that was closed in between came back with half of the partition, as one who has it whole.

@@ -311,10 +311,11 @@ export class Transfers {
       const whole = answers.filter((answer) => answer.whole?.has(partition)).map((answer) => answer.peer)
       const homes = whole.filter((peer) => this.routing.homesOf(partition).includes(peer))
       // A present home has what was written since former ones were relieved. Of several of these, nobody can tell which was the last. One of them alone may
-      // lack what the others have confirmed: most of them, and those who have confirmed a write with a quorum, have one in common.
+      // lack what the others have confirmed: most of them, and those who have confirmed a write with a quorum, have one in common. Former ones as well: of
+      // present homes, one may have all that it has from another, and the former ones were out of its reach.
       const enough = majorityOf(this.routing.homesOf(partition).length)
-      if (homes.length >= enough) sources.set(partition, rotated(homes, i).slice(0, enough))
-      else if (homes.length > 0) sources.set(partition, [...homes, ...whole.filter((peer) => !homes.includes(peer))])
+      const formers = whole.filter((peer) => !homes.includes(peer))
+      if (homes.length > 0) sources.set(partition, [...rotated(homes, i).slice(0, enough), ...formers])
       else if (whole.length > 0) sources.set(partition, whole)
       else if (this.isKnowable(partition, answered)) sources.set(partition, answered)
     })
