@@ -506,6 +506,7 @@ export class Node {
     for (const part of [
       this.gossip,
       this.handoff,
+      this.coordinator,
       this.transfers,
       this.antiEntropy,
       this.reaping,

@@ -62,3 +62,30 @@ test('what was written before the disk is lost, and is still in memory, is waite
     [true, true],
   ])
 })
+
+// Its hint was refused, and so there was none that could have told: it was told that all had arrived.
+test.each([false, true])(
+  'a home is waited for of which the full disk noted no hint (there is room again: %s)',
+  async (hasRoom) => {
+    const ring = await openRing(3, {}, { quiet: false })
+    const [a, , c] = ring.homes('k')
+    const { store } = storeAt(a)
+    ring.world.freeze(c)
+    await answerOf(ring, store.put('k', 'value'))
+    if (!a.storage) throw new Error('it is open')
+    a.storage.failing = 'quota'
+    let flushed = false
+    void store.flush().then(() => {
+      flushed = true
+    })
+    const isThere = () => c.disk.records.has(named('k'))
+    await passing(ring, 20_000)
+    expect([store.status.synced, flushed, isThere()]).toEqual([false, false, false])
+    if (hasRoom) a.storage.failing = undefined
+    await passing(ring, 10_000)
+    expect([store.status.synced, flushed, isThere()]).toEqual([false, false, false])
+    ring.world.thaw(c)
+    await passing(ring, 30_000)
+    expect([store.status.synced, flushed, isThere()]).toEqual([true, true, true])
+  },
+)

@@ -22,6 +22,7 @@ import { type PutOptions, type PutOutcome, coordinatePut } from './put.js'
 import type { Entry, Replica } from './replica.js'
 import type { Routing } from './routing.js'
 import { Scan, type ScanRange } from './scan.js'
+import { Unhinted } from './unhinted.js'
 
 export interface CoordinatorContext {
   routing: Routing
@@ -59,14 +60,26 @@ const ONE_ANSWER: GetOptions = { r: 1, strictQuorum: false }
 export class Coordinator {
   readonly events = new Emitter<CoordinatorEvents>()
   private readonly unsettledPuts = new Set<Promise<void>>()
+  private readonly unhinted: Unhinted
   private readonly repairs: RateLimit
 
   constructor(private readonly context: CoordinatorContext) {
+    const read = async (key: StoreKey) => (await this.get(key, ONE_ANSWER)).container
+    this.unhinted = new Unhinted(context, read, () => this.events.emit('settled', undefined))
     this.repairs = new RateLimit(context.clock, REPAIRS_PER_SECOND)
   }
 
-  /** True when every write issued here is at all its homes: nothing in flight, and no hint of this node's own. */
+  stop(): void {
+    this.unhinted.stop()
+  }
+
+  /** True when every write issued here is at all its homes: nothing in flight, and no hint of this node's own, also of those that its disk did not take. */
   get synced(): boolean {
+    return this.isSettled && this.unhinted.size === 0
+  }
+
+  /** Nothing is in flight, and no hint of this node's own is left. */
+  get isSettled(): boolean {
     return this.unsettledPuts.size === 0 && this.context.replica.hints.own === 0
   }
 
@@ -107,7 +120,10 @@ export class Coordinator {
     const sibling = { dot: this.context.minter.mint(key), value, expiresAt, checksum: value ? checksumOf(value) : 0 }
     const container = writtenContainer(context, sibling)
     const put = coordinatePut({ key, container }, options, this.context)
-    this.unsettled(put.settled)
+    const noted = put.settled.then((missed) => {
+      if (missed.length > 0) this.unhinted.add(key, sibling.dot, missed)
+    })
+    this.unsettled(noted)
     return { sibling, container, put }
   }
 
