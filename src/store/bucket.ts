@@ -250,10 +250,10 @@ export class Bucket<V = AnyValue> {
   scan(options?: ScanOptions): Scan<V> {
     this.checkOpen()
     const { n, r } = this.settings
-    const { node, onError } = this.inside
+    const { node, session, onError } = this.inside
     return new Scan(
       readScanOptions(options, this.prefix()),
-      (range) => node.coordinator.scan(range, n, { r, strictQuorum: false }),
+      (range) => node.coordinator.scan(range, n, { r, strictQuorum: false }, session.liveKeys()),
       ({ key: name, container, outcome }) => {
         try {
           return this.tolerant(this.found(name, container, outcome))

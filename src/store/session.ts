@@ -5,7 +5,7 @@
  */
 import type { StoreKey } from '../core/ids.js'
 import { type Agreed, leftOf } from '../core/sync/forgettings.js'
-import { type Container, EMPTY_CONTAINER, compareDots, mergeContainers } from '../core/versions/container.js'
+import { type Container, EMPTY_CONTAINER, compareDots, isLive, mergeContainers } from '../core/versions/container.js'
 import { type CausalContext, type Dot, EMPTY_CONTEXT, joinContexts } from '../core/versions/context.js'
 
 const MAX_CONTEXTS = 100_000
@@ -84,6 +84,11 @@ export class Session {
     if (!former || siblings.length === former.siblings.length) return
     this.drop(key)
     this.found(key, { ...former, siblings })
+  }
+
+  /** Keys that a get would show, whoever answers. */
+  liveKeys(): StoreKey[] {
+    return [...this.versions].flatMap(([key, { container }]) => (isLive(container) ? [key] : []))
   }
 
   /** All versions that are still in memory. */

@@ -186,3 +186,28 @@ test.each(['of its own', 'of a peer'])('a page %s that was read before the data 
   await ring.await(all())
   expect([nodeOf(filling).duties.filling(), found.complete]).toEqual([[], false])
 })
+
+// Its homes slept by now, and those who had taken their place had nothing of it: a get showed it, and a scan denied it.
+test('a scan shows what this handle has written or read, wherever that is by now', async () => {
+  const ring = await openRing(6, { replaceAfterMs: 20_000 })
+  const [writer, ...near] = ring.tabs.slice(0, 3) as [Tab, Tab, Tab]
+  const far = ring.tabs.slice(3)
+  const { store } = storeAt(writer)
+  const keys = Array.from({ length: 100 }, (_, i) => `k${i}`)
+  const there = keys.filter((key) => ring.homes(key).every((home) => far.includes(home)))
+  expect(there.length).toBeGreaterThan(0)
+  for (const key of there) await answerOf(ring, store.put(key, 'value', { w: 3 }))
+  const [deleted, ...left] = there as [string, ...string[]]
+  await answerOf(ring, store.delete(deleted, { w: 3 }))
+  await passing(ring, 2000)
+  ring.partition([writer, ...near], far)
+  await passing(ring, 60_000)
+  for (const reverse of [false, true]) {
+    const found: string[] = []
+    const scan = async () => {
+      for await (const { key, value } of store.scan({ reverse })) if (value === 'value') found.push(key)
+    }
+    await answerOf(ring, scan())
+    expect(found).toEqual(reverse ? left.toSorted().reverse() : left.toSorted())
+  }
+})

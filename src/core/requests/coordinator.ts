@@ -164,17 +164,21 @@ export class Coordinator {
     return outcome
   }
 
-  /** All live keys of a range in order, from every reachable member; the range lies within one replication factor. */
-  scan(range: ScanRange, n: ReplicationFactor, options: GetOptions): Scan {
+  /**
+   * All live keys of a range in order, from every reachable member; the range lies within one replication factor.
+   * @param known keys that who asks has seen somewhere: each that nobody shows is read.
+   */
+  scan(range: ScanRange, n: ReplicationFactor, options: GetOptions, known: readonly StoreKey[] = []): Scan {
     const { duties } = this.context
-    return new Scan(range, {
+    const context = {
       ...this.context,
       lacking: () => duties.lacking(n),
       partitions: duties.partitionsOf(n),
-      get: (key) => this.get(key, options),
+      get: (key: StoreKey) => this.get(key, options),
       answers: options.r,
-      seen: (key, container) => this.keepCopy(key, container, true),
-    })
+      seen: (key: StoreKey, container: Container) => this.keepCopy(key, container, true),
+    }
+    return new Scan(range, context, known)
   }
 
   /**

@@ -74,6 +74,7 @@ interface Stream {
   /** Of `forgettings`, when the page was asked for: whoever takes the entries may take his time. */
   asked: number
   isOutbox: boolean
+  isKnown: boolean
 }
 
 export class Scan {
@@ -86,6 +87,8 @@ export class Scan {
   constructor(
     private readonly range: ScanRange,
     private readonly context: ScanContext,
+    /** Keys that are somewhere, as far as who asks knows: each that nobody shows is read. */
+    private readonly known: readonly StoreKey[] = [],
   ) {}
 
   /** @throws StorageFailure only when this tab's disk failed and no other node answered. */
@@ -104,7 +107,7 @@ export class Scan {
       this.complete &&= this.covers(streams)
       streams.push(left)
     }
-    streams.push(outbox)
+    streams.push(outbox, { ...this.listed(this.known), isKnown: true })
     const ahead: Upcoming[] = []
     for (let taken = 0; ; taken++) {
       while (ahead.length <= Math.min(taken, MAX_AHEAD)) {
@@ -131,10 +134,11 @@ export class Scan {
     const key = this.nextKey(streams)
     if (key === undefined) return undefined
     const all = streams.filter((stream) => stream.entries[0]?.[0] === key)
+    const isShown = all.some(({ isKnown }) => !isKnown)
     const isHere = all.some(({ node }) => node === this.context.routing.self)
     const shown = new Map(all.map((stream) => [stream, (stream.entries.shift() as [StoreKey, Uint8Array])[1]]))
     // What still waits here, this node's own page shows.
-    const holders = all.filter(({ isOutbox }) => !isOutbox || !isHere)
+    const holders = all.filter(({ isOutbox, isKnown }) => !(isOutbox && isHere) && !(isKnown && isShown))
     const containers = holders.map((stream) => shown.get(stream) as Uint8Array)
     // As of now: a stream may ask for its next page while the key waits for its turn.
     const asked = Math.min(this.context.forgettings.now, ...holders.map((stream) => stream.asked))
@@ -158,6 +162,7 @@ export class Scan {
       failed: false,
       asked: 0,
       isOutbox: false,
+      isKnown: false,
     }
     return this.refill(stream).then(() => stream)
   }
@@ -167,14 +172,26 @@ export class Scan {
    * read before that. Without their versions: each that is not here any more is read.
    */
   private outbox(): Stream {
-    const { replica, forgettings } = this.context
+    return { ...this.listed(this.context.replica.hints.keys()), isOutbox: true }
+  }
+
+  /** The keys of the range, without their versions. */
+  private listed(all: readonly StoreKey[]): Stream {
     const { from, to, reverse } = this.range
-    const keys = replica.hints.keys().filter((key) => key >= from && key < to)
-    keys.sort()
+    const keys = all.filter((key) => key >= from && key < to).sort()
     if (reverse) keys.reverse()
     const entries = keys.map((key): [StoreKey, Uint8Array] => [key, new Uint8Array(0)])
-    const { now: asked } = forgettings
-    return { node: undefined, entries, more: false, lacking: new Set(), failed: false, asked, isOutbox: true }
+    const { now: asked } = this.context.forgettings
+    return {
+      node: undefined,
+      entries,
+      more: false,
+      lacking: new Set(),
+      failed: false,
+      asked,
+      isOutbox: false,
+      isKnown: false,
+    }
   }
 
   /** @returns whether the node was asked. */
