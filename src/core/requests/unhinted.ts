@@ -6,6 +6,7 @@ import type { CancelTimer, Clock } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import { type Message, mayTravel } from '../messages.js'
 import type { Peers } from '../peers.js'
+import type { Forgettings } from '../sync/forgettings.js'
 import type { Tuning } from '../tuning.js'
 import type { Container } from '../versions/container.js'
 import { type Dot, covers } from '../versions/context.js'
@@ -16,12 +17,15 @@ import type { Routing } from './routing.js'
 interface Missed {
   dots: Dot[]
   homes: Set<NodeId>
+  /** Of `forgettings`, when the last of them was added. */
+  asked: number
 }
 
 interface UnhintedContext {
   routing: Routing
   peers: Peers
   replica: Replica
+  forgettings: Forgettings
   clock: Clock
   tuning: Tuning
 }
@@ -44,7 +48,8 @@ export class Unhinted {
 
   add(key: StoreKey, dot: Dot, homes: readonly NodeId[]): void {
     const { dots = [], homes: former = [] } = this.missed.get(key) ?? {}
-    this.missed.set(key, { dots: [...dots, dot], homes: new Set([...former, ...homes]) })
+    const { now: asked } = this.context.forgettings
+    this.missed.set(key, { dots: [...dots, dot], homes: new Set([...former, ...homes]), asked })
     this.lookSoon()
   }
 
@@ -64,11 +69,13 @@ export class Unhinted {
   }
 
   private async look(): Promise<void> {
-    const { routing, replica } = this.context
+    const { routing, replica, forgettings } = this.context
     for (const [key, missed] of [...this.missed]) {
       if (this.stopped) return
       const homes = routing.homes(key)
       for (const home of missed.homes) if (!homes.includes(home)) missed.homes.delete(home)
+      // All members have agreed that they have it, and nobody has anything of it any more.
+      if (forgettings.since(missed.asked, key)) missed.homes.clear()
       const isWorthIt = !replica.pressure.hasRefused || [...missed.homes].some((home) => routing.isReachable(home))
       // Whatever fails is tried again; that the disk is full, the put has told.
       if (isWorthIt) await this.bring(key, missed).catch(() => {})
