@@ -86,19 +86,21 @@ export class Unhinted {
   }
 
   private async bring(key: StoreKey, { dots, homes }: Missed): Promise<void> {
-    const { routing, peers, replica, tuning } = this.context
+    const { routing, peers, replica, forgettings, tuning } = this.context
     if (homes.size === 0) return
+    // What is forgotten from now on must not be brought back.
+    const { now: begun } = forgettings
     const container = await this.read(key)
     const bytes = encodeContainer(container)
     if (!dots.every((dot) => covers(container.context, dot)) || !mayTravel(bytes)) return
     const entries: [StoreKey, Uint8Array][] = [[key, bytes]]
     const message: Message = { type: 'Store', entries, hintFor: [], strict: true, fresh: false }
     for (const home of homes) {
-      if (!routing.isReachable(home)) continue
+      if (!routing.isReachable(home) || forgettings.since(begun, key)) continue
       const reply = await peers.request(home, message, tuning.requestTimeoutMs, 'background')
       if (reply?.type === 'Stored') homes.delete(home)
     }
-    if (homes.size === 0) return
+    if (homes.size === 0 || forgettings.since(begun, key)) return
     const options = { asRecord: false, hintFor: [...homes], own: true, durability: 'strict', maxSiblings: 0 } as const
     await replica.store([{ key, container }], options)
     homes.clear()
