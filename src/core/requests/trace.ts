@@ -43,6 +43,7 @@ export interface Trace {
 
 const STAND_INS = 2
 
+/** @throws StorageFailure ('closed') where this node has lost its disk. */
 export async function traceKey(node: Node, key: StoreKey): Promise<Omit<Trace, 'key'>> {
   const { routing } = node
   const homes = routing.homes(key)
@@ -90,7 +91,8 @@ async function containerHere(node: Node, key: StoreKey): Promise<Container | Fai
     return container
   } catch (error) {
     if (error instanceof MalformedError) return 'unreadable'
-    if (error instanceof StorageFailure) return 'disk'
+    // Without its disk a store answers nothing any more.
+    if (error instanceof StorageFailure && error.kind !== 'closed') return 'disk'
     throw error
   }
 }
