@@ -89,3 +89,24 @@ test.each([false, true])(
     expect([store.status.synced, flushed, isThere()]).toEqual([true, true, true])
   },
 )
+
+// The full disk, which is the first to answer a read, had nothing of it: flush() never resolved, though all others had it.
+test('a home is waited for no longer than until it has what was written, though the disk of who wrote it is full', async () => {
+  const ring = await openRing(3, {}, { quiet: false })
+  const [a, b, c] = ring.homes('k')
+  const { store } = storeAt(a)
+  ring.world.freeze(c)
+  if (!a.storage) throw new Error('it is open')
+  a.storage.failing = 'quota'
+  await answerOf(ring, store.put('k', 'value'))
+  let flushed = false
+  void store.flush().then(() => {
+    flushed = true
+  })
+  const areThere = () => [a, b, c].map((tab) => tab.disk.records.has(named('k')))
+  await passing(ring, 5000)
+  expect([flushed, areThere()]).toEqual([false, [false, true, false]])
+  ring.world.thaw(c)
+  await passing(ring, 30_000)
+  expect([flushed, areThere()]).toEqual([true, [false, true, true]])
+})

@@ -64,7 +64,11 @@ export class Coordinator {
   private readonly repairs: RateLimit
 
   constructor(private readonly context: CoordinatorContext) {
-    const read = async (key: StoreKey) => (await this.get(key, ONE_ANSWER)).container
+    // Of all homes: the nearest one may be this node itself, whose full disk has nothing of it.
+    const read = async (key: StoreKey) => {
+      const r = context.routing.homes(key).length
+      return (await this.get(key, { r, strictQuorum: false })).container
+    }
     this.unhinted = new Unhinted(context, read, () => this.events.emit('settled', undefined))
     this.repairs = new RateLimit(context.clock, REPAIRS_PER_SECOND)
   }
