@@ -88,6 +88,28 @@ test('a damaged record that is read is told of once, and taken anew from the oth
 })
 
 // It had to be readable to be delivered, and everything for that home waited behind it.
+// Each was walked over again while the others were, and the round never ended.
+test('damaged records that nobody can heal, and that are read all the time, do not keep the scrub from all else', async () => {
+  const ring = await openRing(1, { scrubIntervalMs: 1000 }, TOLD)
+  const tab = ring.tab(0)
+  await fill(ring, tab)
+  await ring.pass(1000)
+  const { storage } = tab
+  if (!storage) throw new Error('it is open')
+  for (const key of ['a', 'b', 'c']) damageRecord(tab, key)
+  const read = () => nodeOf(tab).replica.readEach(['a', 'b', 'c'].map(named))
+  await ring.await(read())
+  const walked = new Set<number>()
+  const { scanPartition } = storage
+  storage.scanPartition = async (partition, options) => {
+    walked.add(partition)
+    await read()
+    return scanPartition.call(storage, partition, options)
+  }
+  await ring.pass(60_000)
+  expect(walked.has(nodeOf(tab).routing.addressOf(named('d')).partition)).toBe(true)
+})
+
 test('a damaged hint is dropped, and the others reach their home', async () => {
   const ring = await openRing(4, { merkleSync: false }, TOLD)
   const [writer, home] = [ring.tab(0), ring.tab(1)]

@@ -89,7 +89,8 @@ export class Scrub {
     await this.context.replica.clearDoubts()
     const held = this.partitions()
     const report: ScrubReport = { records: 0, bytes: 0, corrupt: [], healed: 0, wrongTrees: 0 }
-    for (const partition of this.suspected) {
+    // What is met meanwhile is for the next round: nobody may be able to heal it, and it may be read all the time.
+    for (const partition of [...this.suspected]) {
       await this.walk(partition, report, true)
       this.suspected.delete(partition)
     }
