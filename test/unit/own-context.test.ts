@@ -216,3 +216,24 @@ test('an update changes what a put writes that was called before it and waits fo
   await answerOf(ring, Promise.all([put, store.update<number>('k', (value = 0) => value + 1)]))
   expect(await answerOf(ring, store.get('k'))).toMatchObject({ value: 11, conflict: false })
 })
+
+// The put was rejected, though a get of the same key was answered by the others, and they would have taken it.
+test('after a reload, a disk that cannot be read keeps nobody from writing where others answer, and alone it says so', async () => {
+  const ring = await openRing(3, {}, { quiet: false })
+  const [tab, ...others] = ring.tabs as [Tab, ...Tab[]]
+  await answerOf(ring, storeAt(tab).store.put('k', 'former'))
+  await passing(ring, 1000)
+  ring.crash(tab)
+  await ring.reopen(tab)
+  await ring.until('it is up', () => nodeOf(tab).peers.reachable().length === 2)
+  if (!tab.storage) throw new Error('it is open')
+  tab.storage.failingReads = 'unknown'
+  await answerOf(ring, storeAt(tab).store.put('k', 'next'))
+  expect(await answerOf(ring, storeAt(others[0] as Tab).store.get('k'))).toMatchObject({
+    value: 'next',
+    conflict: false,
+  })
+  ring.partition([tab], others)
+  await passing(ring, 5000)
+  await expect(answerOf(ring, storeAt(tab).store.put('k', 'alone'))).rejects.toMatchObject({ name: 'StorageError' })
+})

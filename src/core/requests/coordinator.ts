@@ -4,7 +4,7 @@
  */
 import type { Background } from '../background.js'
 import { Emitter } from '../emitter.js'
-import type { Clock } from '../environment.js'
+import { type Clock, StorageFailure } from '../environment.js'
 import { type ActorId, type NodeId, type ReplicationFactor, type StoreKey, nodeOfActor } from '../ids.js'
 import type { Metrics } from '../metrics.js'
 import type { Minter } from '../minter.js'
@@ -188,16 +188,22 @@ export class Coordinator {
   /**
    * What this node itself wrote to the key, and what that had seen, in this life or an earlier one, as far as its own disk knows: a put without any
    * other context descends from that, so that a reloaded tab does not conflict with itself.
+   * @throws StorageFailure when this tab's disk cannot be read and nobody else answers
    */
   async ownContext(key: StoreKey): Promise<CausalContext> {
     const { replica, copies } = this.context
     if (!this.mayHaveWritten(key)) return EMPTY_CONTEXT
     // Of a key of which it is no home, a copy is all that it has, once its hint has been delivered. A disk that fails need not keep anybody from writing.
     const copy = copies.has(key) ? await copies.own(key).catch(() => EMPTY_CONTAINER) : EMPTY_CONTAINER
-    const [stored] = replica.certainlyAbsent(key) ? [EMPTY_CONTAINER] : await replica.readEach([key])
+    const [stored] = replica.certainlyAbsent(key) ? [EMPTY_CONTAINER] : await replica.readEach([key]).catch(() => [])
     const own = stored && mergeContainers(stored, copy)
-    // What is damaged here, the other homes still have; where there are none, the write begins anew.
-    const container = own ?? (await this.get(key, ONE_ANSWER).catch(() => undefined))?.container
+    // What cannot be read here, the other homes still have; where there are none, and it is damaged, the write begins anew.
+    const ofOthers = async () => (await this.get(key, ONE_ANSWER)).container
+    const container =
+      own ??
+      (await ofOthers().catch((error) => {
+        if (error instanceof StorageFailure) throw error
+      }))
     if (!container) return EMPTY_CONTEXT
     const isOwn = (actor: ActorId) => this.isOwn(actor)
     // What versions of this node alone have replaced stays replaced. Beside others' versions nobody can tell which of them has replaced what.
