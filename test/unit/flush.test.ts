@@ -110,3 +110,23 @@ test('a home is waited for no longer than until it has what was written, though 
   await passing(ring, 30_000)
   expect([flushed, areThere()]).toEqual([true, [false, true, true]])
 })
+
+// Each of them was read as if an application waited for it, and sent, every two seconds.
+test('a home whose disk is full as well is asked to take one put each time, and no application has read anything', async () => {
+  const ring = await openRing(3, {}, { quiet: false })
+  const [a, , c] = ring.homes('k')
+  const { store } = storeAt(a)
+  if (!a.storage || !c.storage) throw new Error('they are open')
+  a.storage.failing = c.storage.failing = 'quota'
+  const keys = Array.from({ length: 20 }, (_, i) => `k${i}`)
+  for (const key of keys) await answerOf(ring, store.put(key, 'value'))
+  await passing(ring, 5000)
+  const sent = await ring.messages(() => passing(ring, 20_000))
+  const stores = sent.filter(({ type, from, to }) => type === 'Store' && from === a.id && to === c.id)
+  expect(stores.length).toBeGreaterThan(0)
+  expect(stores.length).toBeLessThanOrEqual(20)
+  expect(store.metrics().counters.gets ?? 0).toBe(0)
+  a.storage.failing = c.storage.failing = undefined
+  await answerOf(ring, store.flush())
+  expect(keys.filter((key) => !c.disk.records.has(named(key)))).toEqual([])
+})

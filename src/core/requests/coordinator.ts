@@ -67,7 +67,7 @@ export class Coordinator {
     // Of all homes: the nearest one may be this node itself, whose full disk has nothing of it.
     const read = async (key: StoreKey) => {
       const r = context.routing.homes(key).length
-      return (await this.get(key, { r, strictQuorum: false })).container
+      return (await this.read(key, { r, strictQuorum: false })).container
     }
     this.unhinted = new Unhinted(context, read, () => this.events.emit('settled', undefined))
     this.repairs = new RateLimit(context.clock, REPAIRS_PER_SECOND)
@@ -142,29 +142,34 @@ export class Coordinator {
 
   /** @throws StorageFailure, or MalformedError for a damaged record, when this tab's disk failed and nobody else answered. */
   async get(key: StoreKey, options: GetOptions): Promise<GetOutcome> {
-    const { replica, duties, routing, forgettings, background, metrics, clock } = this.context
+    const { background, metrics, clock } = this.context
     const start = clock.now()
-    const begun = forgettings.now
-    const { withdrawn } = replica.hints
-    const outcome = await background.foreground(
-      coordinateGet(key, options, {
-        ...this.context,
-        isComplete: (asked) => duties.isComplete(routing.addressOf(asked).partition),
-        mayRepair: () => !forgettings.since(begun, key) && this.repairs.take(),
-        repaired: (repaired, nodes) => {
-          metrics.count('readRepairs', nodes.length)
-          this.events.emit('repair', { key: repaired, nodes })
-        },
-      }),
-    )
-    // What it gathered may be what has been deleted and forgotten meanwhile: nobody could tell, neither the session nor a copy.
-    if (forgettings.since(begun, key)) return this.get(key, options)
-    const { container, met, sloppy, cached, undecided } = outcome
-    // It may have been shown a put of this tab that has been refused meanwhile.
-    if (undecided && withdrawn !== replica.hints.withdrawn) return this.get(key, options)
-    if (!cached && !undecided) this.keepCopy(key, container, met && !sloppy)
+    const outcome = await background.foreground(this.read(key, options))
     metrics.count('gets')
     metrics.latency('get', clock.now() - start)
+    return outcome
+  }
+
+  /** As `get`, but no application waits for it. */
+  private async read(key: StoreKey, options: GetOptions): Promise<GetOutcome> {
+    const { replica, duties, routing, forgettings, metrics } = this.context
+    const begun = forgettings.now
+    const { withdrawn } = replica.hints
+    const outcome = await coordinateGet(key, options, {
+      ...this.context,
+      isComplete: (asked) => duties.isComplete(routing.addressOf(asked).partition),
+      mayRepair: () => !forgettings.since(begun, key) && this.repairs.take(),
+      repaired: (repaired, nodes) => {
+        metrics.count('readRepairs', nodes.length)
+        this.events.emit('repair', { key: repaired, nodes })
+      },
+    })
+    // What it gathered may be what has been deleted and forgotten meanwhile: nobody could tell, neither the session nor a copy.
+    if (forgettings.since(begun, key)) return this.read(key, options)
+    const { container, met, sloppy, cached, undecided } = outcome
+    // It may have been shown a put of this tab that has been refused meanwhile.
+    if (undecided && withdrawn !== replica.hints.withdrawn) return this.read(key, options)
+    if (!cached && !undecided) this.keepCopy(key, container, met && !sloppy)
     return outcome
   }
 

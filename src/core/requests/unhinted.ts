@@ -2,6 +2,7 @@
  * Puts of this tab that some home has not confirmed, and for which its full disk took no hint either (§4.6). Others hold them; but nothing here would
  * tell when all homes do. Kept in memory, by their dots only: once the home is back it is given what others hold of the key.
  */
+import type { Background } from '../background.js'
 import type { CancelTimer, Clock } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import { type Message, mayTravel } from '../messages.js'
@@ -26,6 +27,7 @@ interface UnhintedContext {
   peers: Peers
   replica: Replica
   forgettings: Forgettings
+  background: Background
   clock: Clock
   tuning: Tuning
 }
@@ -70,24 +72,28 @@ export class Unhinted {
 
   private async look(): Promise<void> {
     const { routing, replica, forgettings } = this.context
+    /** Homes that did not take one of them, whose disk is full as well perhaps, are not asked for each of the others. */
+    const refusing = new Set<NodeId>()
     for (const [key, missed] of [...this.missed]) {
       if (this.stopped) return
       const homes = routing.homes(key)
       for (const home of missed.homes) if (!homes.includes(home)) missed.homes.delete(home)
       // All members have agreed that they have it, and nobody has anything of it any more.
       if (forgettings.since(missed.asked, key)) missed.homes.clear()
-      const isWorthIt = !replica.pressure.hasRefused || [...missed.homes].some((home) => routing.isReachable(home))
+      const mayTake = (home: NodeId) => routing.isReachable(home) && !refusing.has(home)
+      const isWorthIt = !replica.pressure.hasRefused || [...missed.homes].some(mayTake)
       // Whatever fails is tried again; that the disk is full, the put has told.
-      if (isWorthIt) await this.bring(key, missed).catch(() => {})
+      if (isWorthIt) await this.bring(key, missed, refusing).catch(() => {})
       if (missed.homes.size > 0 || this.missed.get(key) !== missed) continue
       this.missed.delete(key)
       this.onFewer()
     }
   }
 
-  private async bring(key: StoreKey, { dots, homes }: Missed): Promise<void> {
-    const { routing, peers, replica, forgettings, tuning } = this.context
+  private async bring(key: StoreKey, { dots, homes }: Missed, refusing: Set<NodeId>): Promise<void> {
+    const { routing, peers, replica, forgettings, background, tuning } = this.context
     if (homes.size === 0) return
+    await background.turn('hints')
     // What is forgotten from now on must not be brought back.
     const { now: begun } = forgettings
     const container = await this.read(key)
@@ -96,9 +102,10 @@ export class Unhinted {
     const entries: [StoreKey, Uint8Array][] = [[key, bytes]]
     const message: Message = { type: 'Store', entries, hintFor: [], strict: true, fresh: false }
     for (const home of homes) {
-      if (!routing.isReachable(home) || forgettings.since(begun, key)) continue
+      if (!routing.isReachable(home) || refusing.has(home) || forgettings.since(begun, key)) continue
       const reply = await peers.request(home, message, tuning.requestTimeoutMs, 'background')
       if (reply?.type === 'Stored') homes.delete(home)
+      else refusing.add(home)
     }
     if (homes.size === 0 || forgettings.since(begun, key)) return
     const options = { asRecord: false, hintFor: [...homes], own: true, durability: 'strict', maxSiblings: 0 } as const
