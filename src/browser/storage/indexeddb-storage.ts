@@ -55,13 +55,15 @@ export function openIndexedDbStorage(name: string, told: StorageEvents): Storage
 
   async function dropHints(db: IDBPDatabase<Schema>, keys: string[]): Promise<void> {
     const tx = quiet(db.transaction('hints', 'readwrite'))
-    await writeAll(tx, (send) => {
+    const isWritten = await writeAll(tx, (send) => {
       for (const key of keys) send(tx.store.delete(key))
+      return true
     }).catch((error) => {
-      // Then they go at a later opening; nobody hears of them until then.
       if (!isQuota(toFailure(error))) throw error
+      return false
     })
-    told.onDamaged(new StorageFailure('corrupt', `damaged hints have been dropped: ${keys.length}`))
+    const became = isWritten ? 'have been dropped' : 'are passed over, until there is room to drop them'
+    told.onDamaged(new StorageFailure('corrupt', `damaged hints ${became}: ${keys.length}`))
   }
 
   return {
