@@ -10,12 +10,12 @@ import { named, nodeOf, openRing } from '../paper/ring.js'
 test('what all members have forgotten is waited for no longer', async () => {
   const ring = await openRing(3)
   const [tab, home] = ring.homes('k')
-  const { routing, peers, replica, options } = nodeOf(tab)
+  const { routing, peers, replica, background, options } = nodeOf(tab)
   const { time } = ring.world
   const forgettings = new Forgettings()
   const clock = { now: () => time.now, wallTime: () => time.now, setTimer: time.at.bind(time) }
   let fewer = 0
-  const context = { routing, peers, replica, forgettings, clock, tuning: options.tuning }
+  const context = { routing, peers, replica, forgettings, background, clock, tuning: options.tuning }
   const unhinted = new Unhinted(
     context,
     async () => EMPTY_CONTAINER,
