@@ -77,6 +77,11 @@ interface Stream {
   isKnown: boolean
 }
 
+function emptyStream(node: NodeId | undefined): Stream {
+  const entries: Stream['entries'] = []
+  return { node, entries, more: true, lacking: new Set(), failed: false, asked: 0, isOutbox: false, isKnown: false }
+}
+
 export class Scan {
   /** After the last entry: whether every partition was covered by a home that has all of it. */
   complete = true
@@ -154,16 +159,7 @@ export class Scan {
   }
 
   private open(node: NodeId | undefined): Promise<Stream> {
-    const stream: Stream = {
-      node,
-      entries: [],
-      more: true,
-      lacking: new Set(),
-      failed: false,
-      asked: 0,
-      isOutbox: false,
-      isKnown: false,
-    }
+    const stream = emptyStream(node)
     return this.refill(stream).then(() => stream)
   }
 
@@ -181,17 +177,7 @@ export class Scan {
     const keys = all.filter((key) => key >= from && key < to).sort()
     if (reverse) keys.reverse()
     const entries = keys.map((key): [StoreKey, Uint8Array] => [key, new Uint8Array(0)])
-    const { now: asked } = this.context.forgettings
-    return {
-      node: undefined,
-      entries,
-      more: false,
-      lacking: new Set(),
-      failed: false,
-      asked,
-      isOutbox: false,
-      isKnown: false,
-    }
+    return { ...emptyStream(undefined), entries, more: false, asked: this.context.forgettings.now }
   }
 
   /** @returns whether the node was asked. */
