@@ -82,7 +82,8 @@ test('alone, a record of another shape is never absent: reading it is a StorageE
   for (let i = 0; i < 2; i++) {
     for (const key of ['k1', 'k2']) {
       await corrupt(tab.get(key))
-      await corrupt(tab.evaluate((store, asked) => store.trace(asked), key))
+      const { homes } = await tab.evaluate((store, asked) => store.trace(asked), key)
+      expect(homes).toMatchObject([{ holds: false, failure: 'unreadable' }])
     }
     expect(await verify(tab, true)).toMatchObject({ corrupt: ['k1', 'k2'], healed: 0, ok: false })
     await tab.reload()

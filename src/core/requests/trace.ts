@@ -92,7 +92,7 @@ async function containerHere(node: Node, key: StoreKey): Promise<Container | Fai
   } catch (error) {
     if (error instanceof MalformedError) return 'unreadable'
     // Without its disk a store answers nothing any more.
-    if (error instanceof StorageFailure && error.kind !== 'closed') return 'disk'
-    throw error
+    if (!(error instanceof StorageFailure) || error.kind === 'closed') throw error
+    return error.kind === 'corrupt' ? 'unreadable' : 'disk'
   }
 }
