@@ -506,7 +506,6 @@ export class Node {
     for (const part of [
       this.gossip,
       this.handoff,
-      this.coordinator,
       this.transfers,
       this.antiEntropy,
       this.reaping,

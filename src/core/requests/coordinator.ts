@@ -22,7 +22,6 @@ import { type PutOptions, type PutOutcome, coordinatePut } from './put.js'
 import type { Entry, Replica } from './replica.js'
 import type { Routing } from './routing.js'
 import { Scan, type ScanRange } from './scan.js'
-import { Unhinted } from './unhinted.js'
 
 export interface CoordinatorContext {
   routing: Routing
@@ -60,30 +59,14 @@ const ONE_ANSWER: GetOptions = { r: 1, strictQuorum: false }
 export class Coordinator {
   readonly events = new Emitter<CoordinatorEvents>()
   private readonly unsettledPuts = new Set<Promise<void>>()
-  private readonly unhinted: Unhinted
   private readonly repairs: RateLimit
 
   constructor(private readonly context: CoordinatorContext) {
-    // Of all homes: the nearest one may be this node itself, whose full disk has nothing of it.
-    const read = async (key: StoreKey) => {
-      const r = context.routing.homes(key).length
-      return (await this.read(key, { r, strictQuorum: false })).container
-    }
-    this.unhinted = new Unhinted(context, read, () => this.events.emit('settled', undefined))
     this.repairs = new RateLimit(context.clock, REPAIRS_PER_SECOND)
   }
 
-  stop(): void {
-    this.unhinted.stop()
-  }
-
-  /** True when every write issued here is at all its homes: nothing in flight, and no hint of this node's own, also of those that its disk did not take. */
+  /** True when every write issued here is at all its homes: nothing in flight, and no hint of this node's own. */
   get synced(): boolean {
-    return this.isSettled && this.unhinted.size === 0
-  }
-
-  /** Nothing is in flight, and no hint of this node's own is left. */
-  get isSettled(): boolean {
     return this.unsettledPuts.size === 0 && this.context.replica.hints.own === 0
   }
 
@@ -124,10 +107,7 @@ export class Coordinator {
     const sibling = { dot: this.context.minter.mint(key), value, expiresAt, checksum: value ? checksumOf(value) : 0 }
     const container = writtenContainer(context, sibling)
     const put = coordinatePut({ key, container }, options, this.context)
-    const noted = put.settled.then((missed) => {
-      if (missed.length > 0) this.unhinted.add(key, sibling.dot, missed)
-    })
-    this.unsettled(noted)
+    this.unsettled(put.settled)
     return { sibling, container, put }
   }
 
@@ -142,34 +122,29 @@ export class Coordinator {
 
   /** @throws StorageFailure, or MalformedError for a damaged record, when this tab's disk failed and nobody else answered. */
   async get(key: StoreKey, options: GetOptions): Promise<GetOutcome> {
-    const { background, metrics, clock } = this.context
+    const { replica, duties, routing, forgettings, background, metrics, clock } = this.context
     const start = clock.now()
-    const outcome = await background.foreground(this.read(key, options))
-    metrics.count('gets')
-    metrics.latency('get', clock.now() - start)
-    return outcome
-  }
-
-  /** As `get`, but no application waits for it. */
-  private async read(key: StoreKey, options: GetOptions): Promise<GetOutcome> {
-    const { replica, duties, routing, forgettings, metrics } = this.context
     const begun = forgettings.now
     const { withdrawn } = replica.hints
-    const outcome = await coordinateGet(key, options, {
-      ...this.context,
-      isComplete: (asked) => duties.isComplete(routing.addressOf(asked).partition),
-      mayRepair: () => !forgettings.since(begun, key) && this.repairs.take(),
-      repaired: (repaired, nodes) => {
-        metrics.count('readRepairs', nodes.length)
-        this.events.emit('repair', { key: repaired, nodes })
-      },
-    })
+    const outcome = await background.foreground(
+      coordinateGet(key, options, {
+        ...this.context,
+        isComplete: (asked) => duties.isComplete(routing.addressOf(asked).partition),
+        mayRepair: () => !forgettings.since(begun, key) && this.repairs.take(),
+        repaired: (repaired, nodes) => {
+          metrics.count('readRepairs', nodes.length)
+          this.events.emit('repair', { key: repaired, nodes })
+        },
+      }),
+    )
     // What it gathered may be what has been deleted and forgotten meanwhile: nobody could tell, neither the session nor a copy.
-    if (forgettings.since(begun, key)) return this.read(key, options)
+    if (forgettings.since(begun, key)) return this.get(key, options)
     const { container, met, sloppy, cached, undecided } = outcome
     // It may have been shown a put of this tab that has been refused meanwhile.
-    if (undecided && withdrawn !== replica.hints.withdrawn) return this.read(key, options)
+    if (undecided && withdrawn !== replica.hints.withdrawn) return this.get(key, options)
     if (!cached && !undecided) this.keepCopy(key, container, met && !sloppy)
+    metrics.count('gets')
+    metrics.latency('get', clock.now() - start)
     return outcome
   }
 

@@ -51,13 +51,13 @@ export interface PutContext {
 
 /**
  * @returns the outcome at the moment when it was decided, and a promise that resolves when
- * every home has answered or been given up, and the hints tell which: with those for which this tab's disk took none.
+ * every home has answered or been given up, and the hints tell which.
  */
 export function coordinatePut(
   entry: Entry,
   options: PutOptions,
   context: PutContext,
-): { outcome: Promise<PutOutcome>; settled: Promise<readonly NodeId[]> } {
+): { outcome: Promise<PutOutcome>; settled: Promise<void> } {
   const put = new Put(entry, options, context)
   return { outcome: put.run(), settled: put.settled }
 }
@@ -70,8 +70,8 @@ const ASK_AGAIN_MS = 50
 const MAX_ASKED_AGAIN = 12
 
 class Put {
-  readonly settled: Promise<readonly NodeId[]>
-  private markSettled: (unhinted: readonly NodeId[]) => void = () => {}
+  readonly settled: Promise<void>
+  private markSettled: () => void = () => {}
   private readonly homes: readonly NodeId[]
   private readonly isHome: boolean
   private readonly acks = new Set<NodeId>()
@@ -360,18 +360,16 @@ class Put {
       (home) => home !== routing.self && !this.acks.has(home) && !this.hintedHere.has(home),
     )
     const work: Promise<unknown>[] = []
-    let missed: readonly NodeId[] = []
     if (replica.hints.has(this.entry.key) && confirmed.length > 0)
-      work.push(replica.hintDelivered([this.entry], confirmed).catch(onError))
+      work.push(replica.hintDelivered([this.entry], confirmed))
     if (unhinted.length > 0 && tuning.hintedHandoff && this.acks.size > 0) {
       const options = { asRecord: false, hintFor: unhinted, own: true, durability: 'strict', maxSiblings: 0 } as const
-      const hinted = replica.store([this.entry], options).catch((error) => {
-        missed = unhinted
-        onError(error)
-      })
-      work.push(hinted)
+      work.push(replica.store([this.entry], options))
     }
-    void Promise.all(work).then(() => this.markSettled(missed))
+    Promise.all(work).then(this.markSettled, (error) => {
+      this.markSettled()
+      onError(error)
+    })
   }
 }
 
