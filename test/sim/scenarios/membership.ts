@@ -200,32 +200,34 @@ export const membership: Scenario[] = [
       const newcomer = ring.world.addPlace()
       const filling = () => newcomer.node?.duties.filling().length ?? 0
       let sent = 0
-      network.taps.push((_, to, frame) => {
-        if (to === newcomer.id && typeOf(frame) === 'Entries') sent += frame.length
+      let sender = ring.tab(0).id
+      network.taps.push((from, to, frame) => {
+        if (to !== newcomer.id || typeOf(frame) !== 'Entries') return
+        sent += frame.length
+        sender = from
       })
       // Slow enough that something is always on its way.
       for (const tab of ring.tabs) network.setSlow(tab.id, newcomer.id, { bytesPerMs: 2, bufferBytes: 400_000 })
       for (let round = 0; round < 12; round++) {
         if (!newcomer.node) await ring.world.start(newcomer)
         await ring.pass(ring.random.between(100, 900))
-        const sender = ring.random.pick(ring.tabs.filter((tab) => tab !== newcomer && tab.node))
+        const victim = ring.random.pick(ring.tabs.filter((tab) => tab !== newcomer && tab.node))
         if (filling() > 0) ring.saw('somebody vanished in the middle')
         if (round % 3 === 0) ring.crash(newcomer)
         if (round % 3 === 1) {
-          ring.crash(sender)
-          await ring.reopen(sender)
+          ring.crash(victim)
+          await ring.reopen(victim)
         }
         if (round % 3 === 2) {
-          network.cut(newcomer.id, sender.id)
+          network.cut(newcomer.id, victim.id)
           await ring.pass(300)
           ring.heal()
         }
       }
       // Only silence tells: within a request's ten seconds the slot is free again, and others send the rest.
-      const quiet = ring.tab(0)
       network.knobs.noticeMs = 1e9
       if (filling() > 0) ring.saw('a sender fell silent in the middle')
-      network.block(quiet.id, newcomer.id)
+      network.block(sender, newcomer.id)
       await ring.until('all of it, from others', () => newcomer.node !== undefined && filling() === 0, 30_000)
       network.knobs.noticeMs = 1000
       ring.heal()
