@@ -107,12 +107,11 @@ export class Coordinator {
     const sibling = { dot: this.context.minter.mint(key), value, expiresAt, checksum: value ? checksumOf(value) : 0 }
     const container = writtenContainer(context, sibling)
     const put = coordinatePut({ key, container }, options, this.context)
-    this.unsettled(put.settled)
+    this.notSyncedUntil(put.settled)
     return { sibling, container, put }
   }
 
-  /** Not synced before that has settled. */
-  private unsettled(settled: Promise<void>): void {
+  private notSyncedUntil(settled: Promise<void>): void {
     this.unsettledPuts.add(settled)
     void settled.then(() => {
       this.unsettledPuts.delete(settled)
@@ -221,7 +220,7 @@ export class Coordinator {
       const asRecord = homes.includes(routing.self)
       const hintFor = homes.filter((home) => home !== routing.self)
       const kept = replica.store([entry], { asRecord, hintFor, own: true, durability: 'strict', maxSiblings: 0 })
-      this.unsettled(kept.then(() => {}, onError))
+      this.notSyncedUntil(kept.then(() => {}, onError))
     }
   }
 
