@@ -246,7 +246,8 @@ test('a connection that fails to take the place of the former one is tried again
   await expect.poll(() => events).toEqual(['open'])
   only.refusesUpgrades = true
   for (const online of listeners) online()
-  await expect.poll(() => only.refused).toBe(1)
+  // The next tries may follow within milliseconds, so that looking for exactly one could come too late.
+  await expect.poll(() => only.refused).toBeGreaterThan(0)
   only.refusesUpgrades = false
   await expect.poll(() => events, { timeout: 10_000 }).toEqual(['open', 'open'])
 }, 15_000)
