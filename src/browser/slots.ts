@@ -62,9 +62,10 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
   if (typeof navigator === 'undefined' || !navigator.locks) {
     throw new StorageFailure(
       'unavailable',
-      isSecureContext
-        ? 'Web Locks are missing: open the page over https or from localhost, in a current browser'
-        : 'this page is no secure context, so Web Locks and WebCrypto are missing: open it over https or from localhost',
+      // Undefined where the platform is no browser.
+      globalThis.isSecureContext === false
+        ? 'this page is no secure context, so Web Locks and WebCrypto are missing: open it over https or from localhost'
+        : 'Web Locks are missing: open the page over https or from localhost, in a current browser',
     )
   }
   if (typeof document === 'undefined')
