@@ -6,7 +6,16 @@ import type { PutOutcome } from '../core/requests/put.js'
 import type { Container } from '../core/versions/container.js'
 import { type CausalContext, EMPTY_CONTEXT } from '../core/versions/context.js'
 import { encodeToken } from '../core/versions/token.js'
-import { type Context, type Entry, type Quorum, type Receipt, mergeErrorOf, readContext, toEntry } from './entry.js'
+import {
+  type Context,
+  type Entry,
+  type Quorum,
+  type Receipt,
+  expiryOf,
+  mergeErrorOf,
+  readContext,
+  toEntry,
+} from './entry.js'
 import { ClosedError, OptionError, QuorumError, SiblingLimitError, ValueError } from './errors.js'
 import type { StoreInside } from './inside.js'
 import { type BucketSettings, checkKey, checkQuorum, readCall } from './options.js'
@@ -166,11 +175,13 @@ export class Bucket<V = AnyValue> {
     if (typeof keys === 'string' || !isIterable(keys)) throw new OptionError('keys', 'give a list of keys.')
     const read = async (key: string) => this.whole(await this.read(this.key(key), r, strictQuorum))
     const all = await this.many(keys, read, signal)
-    // The first ones are old by now where the handle has read or written the key meanwhile.
+    const { session, wallTime } = this.inside
+    // The first ones are old by now where the handle has read or written the key meanwhile, or their time is over.
     const latest = all.map((found) => {
       const { name, entry, shown } = found
-      const now = this.inside.session.foundOf(name)
-      return now === undefined || now === shown ? found : this.whole(this.found(name, now, entry.quorum))
+      const now = session.foundOf(name)
+      const isAsItWas = now === shown && (expiryOf(entry) ?? Number.POSITIVE_INFINITY) > wallTime()
+      return now === undefined || isAsItWas ? found : this.whole(this.found(name, now, entry.quorum))
     })
     return latest.map((found) => this.given(found))
   }

@@ -1,5 +1,6 @@
 /** What a put without a context replaces: what its handle has been shown, all of it and nothing else. */
 import { describe, expect, test } from 'vitest'
+import { storeKey } from '../../src/core/ids.js'
 import type { Bucket } from '../../src/store/bucket.js'
 import type { Store } from '../../src/store/store.js'
 import { type Ring, type Tab, containerAt, nodeOf, openRing } from '../paper/ring.js'
@@ -214,6 +215,22 @@ test('getMany gives no version that is older than what the handle has written by
   expect(isAnswered).toBe(false)
   const [own] = await answerOf(ring, many)
   expect(own?.value).toBe(2)
+})
+
+// It was read at once, and waited for another key until its time was over.
+test('getMany gives nothing that has expired by the time it answers', async () => {
+  const ring = await openRing(4)
+  const named = (key: string) => storeKey(3, 'short', key)
+  const isHomeOf = (tab: Tab, key: string) => nodeOf(ring.tab(0)).routing.homes(named(key)).includes(tab.id)
+  const slow = ring.tabs.find((tab) => tab !== ring.tab(0) && !isHomeOf(tab, 'k')) ?? ring.tab(1)
+  const other = Array.from({ length: 100 }, (_, i) => `k${i}`).find((key) => isHomeOf(slow, key)) ?? ''
+  const { store } = storeAt(ring.tab(0), { buckets: { short: { ttl: 400 } } }, () => ring.world.wallTime(ring.tab(0)))
+  const short = store.bucket('short')
+  await answerOf(ring, short.put('k', 'value'))
+  ring.world.freeze(slow)
+  expect((await answerOf(ring, short.get('k', { r: 3 }))).siblings).toEqual(['value'])
+  const [entry] = await answerOf(ring, short.getMany(['k', other], { r: 3 }))
+  expect(entry?.siblings).toEqual([])
 })
 
 // It took its pairs one by one, later: a put that was called after it was replaced by an older value, and an update did not see it.

@@ -4,14 +4,18 @@ import { Store } from '../../../src/store/store.js'
 import { type Ring, type Tab, nodeOf } from '../../paper/ring.js'
 
 /** With the errors that it is told. */
-export function storeAt(tab: Tab, options: Partial<OpenOptions> = {}): { store: Store; errors: unknown[] } {
+export function storeAt(
+  tab: Tab,
+  options: Partial<OpenOptions> = {},
+  wallTime = () => 1_700_000_000_000,
+): { store: Store; errors: unknown[] } {
   const errors: unknown[] = []
   const store = new Store(nodeOf(tab), readOptions({ room: 'room', signaling: null, ...options }), {
     connect() {},
     disconnect() {},
     isConnected: () => true,
     presence: () => new Map(),
-    wallTime: () => 1_700_000_000_000,
+    wallTime,
     async close() {},
     async forget() {},
   })
