@@ -72,6 +72,25 @@ test('a get that takes its time neither shows nor repairs with what was deleted 
   expect(ring.tabs.map((tab) => replicaAt(tab, 'k'))).toEqual([[], [], [], []])
 })
 
+// Whoever was asked and had no part in it forgot that it had seen the deletion, whatever the others said.
+test('a handle that was shown a deletion is not shown what was before, when not everybody agrees to forget it', async () => {
+  const ring = await openRing(5, SOON, { quiet: false })
+  const [, writer, full] = ring.homes('k')
+  // The first one behind the homes keeps the hint.
+  const [, stranger] = ring.others('k') as [Tab, Tab]
+  // The home that the stranger takes for the nearest.
+  ring.world.network.knobs.latency = (from, to) => (from === full.id || to === full.id ? 1 : 20)
+  const [mine, theirs] = [storeAt(stranger).store, storeAt(writer).store]
+  await answerOf(ring, theirs.put('k', 'there', { w: 3 }))
+  for (let i = 0; i < 20; i++) await answerOf(ring, mine.get('k', { r: 3 }))
+  if (full.storage) full.storage.failing = 'quota'
+  await answerOf(ring, theirs.delete('k'))
+  expect((await answerOf(ring, mine.get('k', { r: 3 }))).siblings).toEqual([])
+  await passing(ring, 5000)
+  expect(ring.homes('k').map((tab) => tab.disk.records.has(named('k')))).toEqual([true, true, true])
+  expect((await answerOf(ring, mine.get('k', { r: 1 }))).siblings).toEqual([])
+})
+
 test('of moments too long ago, everything may have been forgotten', () => {
   const forgettings = new Forgettings()
   const begun = forgettings.now
