@@ -38,14 +38,12 @@ export class TraceView {
     const turn = ++this.asked
     const trace = await this.store.trace(key)
     if (turn !== this.asked || this.key !== key) return
-    // A trace counts partitions over all replication factors, the ring those of the default one.
-    const index = trace.partition % this.store.ring.partitions
-    this.located({ key, index })
-    this.draw(trace, index)
+    this.located({ key, index: trace.partition })
+    this.draw(trace)
   }
 
-  private draw(trace: Trace, index: number): void {
-    const { key, homes, standIns } = trace
+  private draw(trace: Trace): void {
+    const { key, partition, homes, standIns } = trace
     const drawn = JSON.stringify([trace, [...homes, ...standIns].map(({ node }) => this.directory.get(node))])
     const hadFocus = this.panel.contains(document.activeElement)
     if (drawn === this.drawn && !this.panel.hidden) return
@@ -58,7 +56,7 @@ export class TraceView {
     ]
     this.panel.replaceChildren(
       make('div', 'trace-head', [make('h3', '', ['Where ', make('code', '', [key]), ' lives']), close]),
-      make('p', 'quiet', [`Partition ${index}. ${agreement(homes)}`], { 'data-testid': 'agreement' }),
+      make('p', 'quiet', [`Partition ${partition}. ${agreement(homes)}`], { 'data-testid': 'agreement' }),
       make('ul', 'places', rows),
     )
     this.panel.hidden = false

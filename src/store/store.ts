@@ -270,9 +270,7 @@ export class Store extends EventTarget {
   /** Where a key lives, and which versions are where. */
   async trace(key: string): Promise<Trace> {
     const name = this.root.key(key)
-    const trace = await this.lifetime.whileOpen(traceKey(this.node, name))
-    // As in `ring`: the number within the key's replication factor.
-    return { key, ...trace, partition: trace.partition % this.settings.tuning.partitions }
+    return { key, ...(await this.lifetime.whileOpen(traceKey(this.node, name))) }
   }
 
   /** Counters and latencies since this node was opened. */

@@ -3,6 +3,7 @@
 import { StorageFailure } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import type { Node } from '../node.js'
+import { partitionIndex } from '../ring/partitions.js'
 import { type Container, EMPTY_CONTAINER } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
 import { MalformedError, decodeContainer, digestOf, ifPossible } from '../versions/encoding.js'
@@ -35,7 +36,7 @@ export interface TracedPlace {
 
 export interface Trace {
   key: string
-  /** 0 to Q - 1. */
+  /** 0 to Q - 1, within the key's replication factor. */
   partition: number
   homes: TracedPlace[]
   standIns: TracedPlace[]
@@ -50,7 +51,7 @@ export async function traceKey(node: Node, key: StoreKey): Promise<Omit<Trace, '
   const behind = routing.preferenceList(key).slice(homes.length, homes.length + STAND_INS)
   const look = (place: NodeId) => tracePlace(node, key, place)
   return {
-    partition: node.partitionOf(key),
+    partition: partitionIndex(node.partitionOf(key), routing.partitions),
     homes: await Promise.all(homes.map(look)),
     standIns: await Promise.all(behind.map(look)),
   }
