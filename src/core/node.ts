@@ -256,7 +256,6 @@ export class Node {
       clock,
       random,
       tuning,
-      () => this.transfers.fill(),
       onError,
     )
     this.reaping = new Reaping(

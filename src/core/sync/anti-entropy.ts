@@ -39,7 +39,6 @@ export class AntiEntropy {
     private readonly clock: Clock,
     private readonly random: Random,
     private readonly tuning: Tuning,
-    private readonly onStandInsChanged: () => void,
     private readonly onError: (error: unknown) => void,
   ) {
     // Both ends see the link come up; one of them begins, the other looks later whether anything is left to do. Transfers to a
@@ -109,19 +108,13 @@ export class AntiEntropy {
    * a tab that is closed for good must not leave its keys one copy short until `replaceAfterMs` has passed.
    */
   private checkStandIns(): void {
-    const away = new Set(
-      this.membership
-        .placed()
-        .filter(
-          (node) => !this.routing.isReachable(node) && this.membership.silence(node) >= this.tuning.standInAfterMs,
-        ),
-    )
+    const away = new Set(this.membership.placed().filter((node) => this.transfers.isAway(node)))
     const wanted = new Set<Partition>()
     if (away.size > 0 && this.tuning.merkleSync) {
       for (const n of this.duties.inUse())
         for (const partition of this.duties.partitionsOf(n)) if (this.standsIn(partition, away)) wanted.add(partition)
     }
-    if (this.duties.setStandIns(wanted)) this.onStandInsChanged()
+    if (this.duties.setStandIns(wanted)) this.transfers.fill()
   }
 
   private standsIn(partition: Partition, away: Set<NodeId>): boolean {
