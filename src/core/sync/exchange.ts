@@ -206,13 +206,14 @@ export class Exchange {
     how: How,
     result: ExchangeResult,
   ): Promise<void> {
+    const { forest } = this.replica
     const reply = await this.ask(peer, { type: 'ListLeaves', leaves }, 'KeyDigests')
     if (!reply.whole) result.complete = false
     const theirs = new Map(reply.entries.map(([key, bytes]) => [key, digestsFromBytes(bytes)[0] as Digest]))
-    const before = leaves.map((leaf) => this.leafDigest(leaf))
+    const before = leaves.map((leaf) => forest.leafDigest(...leaf))
     const mine = new Map((await this.listLeaves(leaves)).map((record) => [record.key, record.digest]))
     await this.mendTrees(
-      leaves.filter((leaf, i) => sameDigest(this.leafDigest(leaf), before[i] as Digest)),
+      leaves.filter((leaf, i) => sameDigest(forest.leafDigest(...leaf), before[i] as Digest)),
       mine,
       theirs,
     )
@@ -243,22 +244,17 @@ export class Exchange {
     theirs: Map<StoreKey, Digest>,
   ): Promise<void> {
     const wrong = new Set<Partition>()
-    for (const leaf of leaves) {
+    for (const [partition, leaf] of leaves) {
       const records = [...mine].filter(([key]) => {
         const address = this.replica.addressOf(key)
-        return address.partition === leaf[0] && address.leaf === leaf[1]
+        return address.partition === partition && address.leaf === leaf
       })
       const sum = records.reduce((xored, [, digest]) => xor(xored, digest), NOTHING)
       // A record whose own digest is damaged differs from the peer's: the tree must not be made from that.
       const isListedThere = records.every(([key, digest]) => sameDigest(theirs.get(key) ?? NOTHING, digest))
-      if (isListedThere && !sameDigest(sum, this.leafDigest(leaf))) wrong.add(leaf[0])
+      if (isListedThere && !sameDigest(sum, this.replica.forest.leafDigest(partition, leaf))) wrong.add(partition)
     }
     for (const partition of wrong) await this.replica.recount(partition)
-  }
-
-  private leafDigest([partition, leaf]: [Partition, number]): Digest {
-    const group = this.replica.forest.leafDigests(partition, Math.floor(leaf / LEAVES_PER_GROUP))
-    return group[leaf % LEAVES_PER_GROUP] as Digest
   }
 
   /** Looks again after a moment: what changed on either side meanwhile was a write on its way. */

@@ -58,24 +58,24 @@ export class MerkleForest {
     return sum
   }
 
-  /** 16 × 8 bytes. */
   groupDigests(partition: Partition): Digest[] {
     const tree = this.trees.get(partition)
     return Array.from({ length: GROUPS }, (_, group) => groupDigest(tree?.[group]))
   }
 
   leafDigests(partition: Partition, group: number): Digest[] {
-    const digests = this.trees.get(partition)?.[group]?.digests
-    return Array.from({ length: LEAVES_PER_GROUP }, (_, i) =>
-      digests ? { high: digests[2 * i] as number, low: digests[2 * i + 1] as number } : NOTHING,
-    )
+    return Array.from({ length: LEAVES_PER_GROUP }, (_, i) => this.leafDigest(partition, LEAVES_PER_GROUP * group + i))
+  }
+
+  leafDigest(partition: Partition, leaf: number): Digest {
+    const digests = this.trees.get(partition)?.[Math.floor(leaf / LEAVES_PER_GROUP)]?.digests
+    const at = 2 * (leaf % LEAVES_PER_GROUP)
+    return digests ? { high: digests[at] as number, low: digests[at + 1] as number } : NOTHING
   }
 
   /** True when this node certainly holds no record at that place: saves looking on the disk. */
   certainlyAbsent({ partition, leaf }: Address): boolean {
-    const digests = this.trees.get(partition)?.[Math.floor(leaf / LEAVES_PER_GROUP)]?.digests
-    const at = 2 * (leaf % LEAVES_PER_GROUP)
-    return !digests || (digests[at] === 0 && digests[at + 1] === 0)
+    return isZero(this.leafDigest(partition, leaf))
   }
 
   recordsIn(partition: Partition): number {
