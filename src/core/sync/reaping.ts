@@ -15,7 +15,7 @@ import type { Replica } from '../requests/replica.js'
 import type { Routing } from '../requests/routing.js'
 import type { Tuning } from '../tuning.js'
 import { type Container, isLive, withStableContextDropped } from '../versions/container.js'
-import { contextSize } from '../versions/context.js'
+import { contextSize, isEmpty } from '../versions/context.js'
 import { digestOf } from '../versions/encoding.js'
 import type { Duties } from './duties.js'
 import type { Agreed } from './forgettings.js'
@@ -164,8 +164,7 @@ export class Reaping {
       const theirs = digestsFromBytes(digest)[0]
       const { hints } = this.replica
       if (this.replica.mayHaveHint(key) || hints.isUnderWay(key) || !theirs || !container) return false
-      const absent = container.siblings.length === 0 && contextSize(container.context) === 0
-      if (absent) return !this.routing.homes(key).includes(this.routing.self)
+      if (isEmpty(container.context)) return !this.routing.homes(key).includes(this.routing.self)
       return sameDigest(digestOf(key, container), theirs)
     })
     await this.onAgreed(agreed.map(({ key, left }) => ({ key, left: left && digestsFromBytes(left)[0] })))

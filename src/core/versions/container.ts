@@ -12,6 +12,7 @@ import {
   EMPTY_CONTEXT,
   covers,
   descends,
+  isEmpty,
   joinContexts,
   restrict,
   withDot,
@@ -44,8 +45,8 @@ export function writtenContainer(context: CausalContext, sibling: Sibling): Cont
 
 /** Keeps what both have, and what one has and the other's context does not cover; nothing else survives. Gives back the one that has it all, where one does. */
 export function mergeContainers(a: Container, b: Container): Container {
-  if (a === b || isBlank(b)) return a
-  if (isBlank(a)) return b
+  if (a === b || isEmpty(b.context)) return a
+  if (isEmpty(a.context)) return b
   const siblings: Sibling[] = []
   for (const sibling of a.siblings) {
     if (hasDot(b, sibling.dot) || !covers(b.context, sibling.dot)) siblings.push(sibling)
@@ -91,10 +92,6 @@ export function isLiveSibling(sibling: Sibling, wallTime: number): boolean {
 export function withStableContextDropped(container: Container): Container {
   const actors = new Set(container.siblings.map((sibling) => sibling.dot.actor))
   return { siblings: container.siblings, context: restrict(container.context, (actor) => actors.has(actor)) }
-}
-
-function isBlank(container: Container): boolean {
-  return container.siblings.length === 0 && container.context.vector.size === 0 && container.context.cloud.size === 0
 }
 
 function hasDot(container: Container, dot: Dot): boolean {

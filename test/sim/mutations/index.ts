@@ -153,9 +153,9 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/versions/container.ts',
-        find: '  if (isBlank(a)) return b\n',
+        find: '  if (isEmpty(a.context)) return b\n',
         replace:
-          '  if (isBlank(a)) return b\n  const all = joinContexts(a.context, b.context)\n  if (descends(a.context, b.context)) return a\n  if (descends(b.context, a.context)) return b\n  return { siblings: [...a.siblings, ...b.siblings.filter(({ dot }) => !hasDot(a, dot))].sort((x, y) => compareDots(x.dot, y.dot)), context: all }\n',
+          '  if (isEmpty(a.context)) return b\n  const all = joinContexts(a.context, b.context)\n  if (descends(a.context, b.context)) return a\n  if (descends(b.context, a.context)) return b\n  return { siblings: [...a.siblings, ...b.siblings.filter(({ dot }) => !hasDot(a, dot))].sort((x, y) => compareDots(x.dot, y.dot)), context: all }\n',
       },
     ],
   },
