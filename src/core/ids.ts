@@ -48,7 +48,7 @@ const SEPARATOR = '\0'
  * node can place a key without knowing the bucket's options.
  */
 export function storeKey(n: ReplicationFactor, bucket: string, key: string): StoreKey {
-  return `${n === 'all' ? '*' : n}/${bucket}${SEPARATOR}${key}` as StoreKey
+  return (bucketPrefix(n, bucket) + key) as StoreKey
 }
 
 /** Takes a `StoreKey` apart; undefined when it is not one (it may come from a peer). */

@@ -3,8 +3,8 @@
  * sending, time to live, then the message's fields in the order of its declaration. Decoding checks every field
  * against the declaration, so nothing behind this door ever sees a value of the wrong shape or size.
  */
-import { MalformedError } from './versions/encoding.js'
-import { decodeMessagePack, encodeMessagePack } from './versions/messagepack.js'
+import { MalformedError, decodeOrThrow } from './versions/encoding.js'
+import { encodeMessagePack } from './versions/messagepack.js'
 
 /** Checks one field; throws MalformedError. What it returns is what the message holds. */
 export type Field<T> = (value: unknown) => T
@@ -114,12 +114,7 @@ export function decodeFrame(
   shapes: ReadonlyMap<number, { type: string; shape: Shape }>,
   frame: Uint8Array,
 ): { header: FrameHeader; message: { type: string } & Record<string, unknown> } {
-  let wire: unknown
-  try {
-    wire = decodeMessagePack(frame)
-  } catch (cause) {
-    throw new MalformedError('not MessagePack', { cause })
-  }
+  const wire = decodeOrThrow(frame)
   check(Array.isArray(wire), 'not a frame')
   const declared = shapes.get(wire[0] as number)
   check(declared !== undefined, 'a message of an unknown kind')

@@ -11,7 +11,7 @@ import type { Replica } from '../requests/replica.js'
 import type { Routing } from '../requests/routing.js'
 import { type Container, isLiveSibling, mergeContainers } from '../versions/container.js'
 import { type CausalContext, EMPTY_CONTEXT, compact, isEmpty } from '../versions/context.js'
-import { MalformedError, checksumOf, decodeContainer, digestOf } from '../versions/encoding.js'
+import { checksumOf, decodeContainer, digestOf, ifPossible } from '../versions/encoding.js'
 import { NOTHING, isZero, sameDigest, xor } from './merkle.js'
 
 const PAGE_BYTES = 512 * 1024
@@ -202,13 +202,8 @@ function readRecord({ key, container: bytes, digest }: StoredRecord): Container 
 }
 
 function readRecordBytes(bytes: Uint8Array): Container | undefined {
-  try {
-    const container = decodeContainer(bytes)
-    return isSound(container) ? container : undefined
-  } catch (error) {
-    if (error instanceof MalformedError) return undefined
-    throw error
-  }
+  const container = ifPossible(() => decodeContainer(bytes))
+  return container && isSound(container) ? container : undefined
 }
 
 function isSound(container: Container): boolean {

@@ -204,7 +204,8 @@ export function checksumOf(bytes: Uint8Array): number {
   return hash >>> 0
 }
 
-function decodeOrThrow(bytes: Uint8Array): unknown {
+/** @throws MalformedError */
+export function decodeOrThrow(bytes: Uint8Array): unknown {
   try {
     return decodeMessagePack(bytes)
   } catch (cause) {
