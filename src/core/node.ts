@@ -299,9 +299,7 @@ export class Node {
       expire: (key, expired) => this.coordinator.expire(key, expired).outcome,
       duties: () => this.duties.held(),
       consider: (key, container) => this.reaping.consider(key, container),
-      also: async () => {
-        await this.transfers.releaseStrays()
-      },
+      also: () => this.transfers.releaseStrays(),
       onError,
     })
     this.replica.events.on('damaged', ({ key }) => this.scrub.suspect(key))

@@ -43,7 +43,7 @@ export interface ScrubContext {
   /** Offers a record for forgetting. */
   consider: (key: StoreKey, container: Container) => void
   /** Further housekeeping at the same pace. */
-  also: () => Promise<void>
+  also: () => Promise<unknown>
   onError: (error: unknown) => void
 }
 
@@ -79,8 +79,8 @@ export class Scrub {
 
   /** Walks over all partitions at once. */
   async verify(repair: boolean): Promise<ScrubReport> {
-    const report: ScrubReport = { records: 0, bytes: 0, corrupt: [], healed: 0, wrongTrees: 0 }
-    for (const partition of this.partitions()) await this.walk(partition, report, repair)
+    const report = newReport()
+    for (const partition of this.partitions()) await this.walk(partition, repair, report)
     return report
   }
 
@@ -88,15 +88,14 @@ export class Scrub {
   private async round(): Promise<void> {
     await this.context.replica.clearDoubts()
     const held = this.partitions()
-    const report: ScrubReport = { records: 0, bytes: 0, corrupt: [], healed: 0, wrongTrees: 0 }
     // What is met meanwhile is for the next round: nobody may be able to heal it, and it may be read all the time.
     for (const partition of [...this.suspected]) {
-      await this.walk(partition, report, true)
+      await this.walk(partition, true)
       this.suspected.delete(partition)
     }
     for (let i = Math.ceil(held.length / 16); i > 0; i--) {
       const partition = held[this.next++ % held.length]
-      if (partition !== undefined) await this.walk(partition, report, true)
+      if (partition !== undefined) await this.walk(partition, true)
     }
     // Afterwards: a damaged record must not keep the walk from healing it.
     await this.context.also()
@@ -107,7 +106,7 @@ export class Scrub {
     return [...new Set([...replica.forest.held(), ...duties()])]
   }
 
-  private async walk(partition: Partition, report: ScrubReport, repair: boolean): Promise<void> {
+  private async walk(partition: Partition, repair: boolean, report = newReport()): Promise<void> {
     const { replica, background } = this.context
     const before = replica.forest.root(partition)
     let healed = 0
@@ -180,6 +179,10 @@ export class Scrub {
     await replica.replaceDamaged(key, good, (bytes) => readRecordBytes(bytes) === undefined)
     return true
   }
+}
+
+function newReport(): ScrubReport {
+  return { records: 0, bytes: 0, corrupt: [], healed: 0, wrongTrees: 0 }
 }
 
 /**
