@@ -113,8 +113,9 @@ export class Duties {
     return this.homes.has(partition)
   }
 
-  isStandIn(partition: Partition): boolean {
-    return this.standIns.has(partition)
+  /** As a home or as a stand-in, it should hold the partition now. */
+  isOnDuty(partition: Partition): boolean {
+    return this.homes.has(partition) || this.standIns.has(partition)
   }
 
   /** Changes when what was fetched of the partition before counts for nothing any more. */
@@ -141,7 +142,7 @@ export class Duties {
 
   /** Home or stand-in on duty, with all data: if there were something, this node would know, and its "not found" is a vote. */
   isComplete(partition: Partition): boolean {
-    return this.whole.has(partition) && (this.homes.has(partition) || this.standIns.has(partition))
+    return this.whole.has(partition) && this.isOnDuty(partition)
   }
 
   /** Has all data as of when it was last on duty: good to fetch from, as a former home is that has not handed its copy over. */
@@ -151,8 +152,7 @@ export class Duties {
 
   /** The partition was fetched, all of it in that generation; if it was not this node's duty all the time, writes have gone elsewhere meanwhile and it counts for nothing. */
   markComplete(partition: Partition, generation: number): void {
-    if (generation !== this.generationOf(partition)) return
-    if (!this.homes.has(partition) && !this.standIns.has(partition)) return
+    if (generation !== this.generationOf(partition) || !this.isOnDuty(partition)) return
     this.whole.add(partition)
     this.wholeAlone.delete(partition)
     this.changed()

@@ -157,7 +157,7 @@ export class Transfers {
   /** Partitions on this disk for which this node has no duty, and which their homes may lack. */
   strays(): Partition[] {
     return this.replica.forest.held().filter((partition) => {
-      if (this.duties.isHome(partition) || this.duties.isStandIn(partition)) return false
+      if (this.duties.isOnDuty(partition)) return false
       const given = this.given.get(partition)
       return given === undefined || !sameDigest(given, this.replica.forest.root(partition))
     })
@@ -242,11 +242,7 @@ export class Transfers {
   }
 
   private isStill(partition: Partition, root: Digest): boolean {
-    return sameDigest(root, this.replica.forest.root(partition)) && !this.isOnDuty(partition)
-  }
-
-  private isOnDuty(partition: Partition): boolean {
-    return this.duties.isHome(partition) || this.duties.isStandIn(partition)
+    return sameDigest(root, this.replica.forest.root(partition)) && !this.duties.isOnDuty(partition)
   }
 
   /** All records of a partition, in pages of so many as may be read at once. */
@@ -274,7 +270,7 @@ export class Transfers {
         if (!isQuota(error)) throw error
       })
       for (const page of pages) {
-        if (this.isOnDuty(partition) || leave?.isGivenUp()) return false
+        if (this.duties.isOnDuty(partition) || leave?.isGivenUp()) return false
         const removed = new Map<StoreKey, Entry>()
         const to = (key: StoreKey) => (container: Container | undefined) => {
           if (container) removed.set(key, { key, container })
@@ -284,7 +280,7 @@ export class Transfers {
         if (!leave) await this.gaveUp([...removed.values()])
       }
     } finally {
-      if (this.isOnDuty(partition)) this.fetchAgain(partition)
+      if (this.duties.isOnDuty(partition)) this.fetchAgain(partition)
     }
     return this.replica.forest.recordsIn(partition) === 0
   }

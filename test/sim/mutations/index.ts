@@ -198,7 +198,7 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/sync/duties.ts',
-        find: '    return this.whole.has(partition) && (this.homes.has(partition) || this.standIns.has(partition))\n',
+        find: '    return this.whole.has(partition) && this.isOnDuty(partition)\n',
         replace: '    return this.homes.has(partition) || this.standIns.has(partition)\n',
       },
     ],
