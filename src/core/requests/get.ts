@@ -11,6 +11,7 @@ import { type Container, EMPTY_CONTAINER, dominates, mergeContainers } from '../
 import { isEmpty } from '../versions/context.js'
 import { type Answer, askFor, digestIfAny } from './answer.js'
 import type { Copies } from './copies.js'
+import { MAX_ATTEMPTS, patience } from './patience.js'
 import { type RepairContext, repairHomes } from './read-repair.js'
 
 export interface GetOptions {
@@ -41,9 +42,6 @@ export interface GetContext extends RepairContext {
 export function coordinateGet(key: StoreKey, options: GetOptions, context: GetContext): Promise<GetOutcome> {
   return new Get(key, options, context).run()
 }
-
-/** A node is asked at most this often. */
-const MAX_ATTEMPTS = 4
 
 class Get {
   private readonly homes: readonly NodeId[]
@@ -97,7 +95,7 @@ class Get {
     this.asked.add(routing.self)
     this.askSelf()
     for (const node of homesFirst) if (node !== routing.self) this.ask(node, !this.fullAsked)
-    this.hedgeAfter(this.patience(), 1)
+    this.hedgeLater(0)
     this.timers.push(
       clock.setTimer(tuning.requestTimeoutMs, () => {
         this.expired = true
@@ -176,21 +174,14 @@ class Get {
         // Nobody else is left: the same again, as the frame may be lost.
         if (attempt < MAX_ATTEMPTS && routing.isReachable(node)) this.ask(node, true)
       }
-      if (attempt < MAX_ATTEMPTS) this.hedgeAfter(this.patience() * 2 ** attempt, attempt + 1)
+      if (attempt < MAX_ATTEMPTS) this.hedgeLater(attempt)
     }
     void this.consider()
   }
 
-  private hedgeAfter(delayMs: number, attempt: number): void {
-    this.timers.push(this.context.clock.setTimer(delayMs, () => this.hedge(attempt)))
-  }
-
-  /** As long as the slowest asked peer usually takes, within bounds. */
-  private patience(): number {
-    const { patienceMinMs, patienceMaxMs } = this.context.tuning
-    let wait = patienceMinMs
-    for (const node of this.asked) wait = Math.max(wait, this.context.peers.slowAfter(node))
-    return Math.min(wait, patienceMaxMs)
+  private hedgeLater(attempt: number): void {
+    const wait = patience(this.asked, this.context, attempt)
+    this.timers.push(this.context.clock.setTimer(wait, () => this.hedge(attempt + 1)))
   }
 
   private votes(): NodeId[] {
@@ -288,7 +279,7 @@ class Get {
         })
       }
       const askAgain = (attempt: number) => {
-        cancel = clock.setTimer(this.patience() * 2 ** attempt, () => {
+        cancel = clock.setTimer(patience(this.asked, this.context, attempt), () => {
           if (!said.some(([node]) => peers.isMoving(node))) ask()
           if (attempt + 1 < MAX_ATTEMPTS) askAgain(attempt + 1)
         })

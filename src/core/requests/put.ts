@@ -13,6 +13,7 @@ import type { Message, MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
 import type { Tuning } from '../tuning.js'
 import { encodeContainer } from '../versions/encoding.js'
+import { MAX_ATTEMPTS, patience } from './patience.js'
 import type { Entry, Replica } from './replica.js'
 import type { Routing } from './routing.js'
 
@@ -62,8 +63,6 @@ export function coordinatePut(
   return { outcome: put.run(), settled: put.settled }
 }
 
-/** A put is sent to one node at most this often. */
-const MAX_ATTEMPTS = 4
 /** What one member has just heard, all hear within some milliseconds, or seconds where frames get lost. */
 const ASK_AGAIN_MS = 50
 /** Of all homes together. */
@@ -124,22 +123,14 @@ class Put {
     this.writeOwn()
     const bytes = encodeContainer(this.entry.container)
     for (const { node, standsFor } of targets) if (node !== routing.self) this.send(node, standsFor, bytes)
+    this.escalateLater(bytes, 0)
     this.timers.push(
-      clock.setTimer(this.patience(), () => this.escalate(bytes, 1)),
       clock.setTimer(tuning.requestTimeoutMs, () => {
         this.awaited.clear()
         void this.conclude()
       }),
     )
     return decided
-  }
-
-  /** As long as the slowest asked peer usually takes, within bounds. */
-  private patience(): number {
-    const { patienceMinMs, patienceMaxMs } = this.context.tuning
-    let wait = patienceMinMs
-    for (const node of this.asked) wait = Math.max(wait, this.context.peers.slowAfter(node))
-    return Math.min(wait, patienceMaxMs)
   }
 
   /** Homes whose confirmation is not to be expected now: their hints are written together with the own copy. */
@@ -252,7 +243,7 @@ class Put {
 
   /** The quorum takes too long: stand-ins join in; where there are none, the same nodes are asked again, as the frame may be lost. */
   private escalate(bytes: Uint8Array, attempt: number): void {
-    const { routing, peers, clock } = this.context
+    const { routing, peers } = this.context
     if (!this.resolve || this.afterLimit || this.answers() >= this.options.w) return
     for (const node of [...this.asked]) {
       if (node === routing.self || this.acks.has(node) || this.replace(node, bytes)) continue
@@ -260,8 +251,12 @@ class Put {
         this.send(node, this.standIns.get(node), bytes)
     }
     this.decideIfMet()
-    if (attempt < MAX_ATTEMPTS)
-      this.timers.push(clock.setTimer(this.patience() * 2 ** attempt, () => this.escalate(bytes, attempt + 1)))
+    if (attempt < MAX_ATTEMPTS) this.escalateLater(bytes, attempt)
+  }
+
+  private escalateLater(bytes: Uint8Array, attempt: number): void {
+    const wait = patience(this.asked, this.context, attempt)
+    this.timers.push(this.context.clock.setTimer(wait, () => this.escalate(bytes, attempt + 1)))
   }
 
   /** Homes as both see it, like those of a get: readers who know better do not ask a former one. */
