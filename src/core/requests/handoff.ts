@@ -143,8 +143,7 @@ export class Handoff {
     const [row] = await this.replica.storage.getHints([key])
     const container = row && ifPossible(() => decodeContainer(row.container))
     if (!container) return undefined
-    const entry = { key, container }
-    await this.replica.store([entry], { asRecord: true, hintFor: [], own: false, durability: 'strict', maxSiblings: 0 })
+    await this.replica.storeRecords([{ key, container }], 'strict')
     return container
   }
 

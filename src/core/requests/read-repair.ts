@@ -1,7 +1,7 @@
 /** Read repair (§5): once a get has its answer, the homes that are behind it are brought up to date, a limited number a second. */
 import type { Clock, Digest } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
-import { mayTravel } from '../messages.js'
+import { type Message, mayTravel } from '../messages.js'
 import type { Peers } from '../peers.js'
 import { sameDigest } from '../sync/merkle.js'
 import type { Tuning } from '../tuning.js'
@@ -78,21 +78,8 @@ async function send(
   node: NodeId,
   { replica, routing, peers, tuning }: RepairContext,
 ): Promise<void> {
-  if (node === routing.self) {
-    await replica.store([{ key, container: merged }], {
-      asRecord: true,
-      hintFor: [],
-      own: false,
-      durability: 'relaxed',
-      maxSiblings: 0,
-    })
-  } else {
-    const entries: [StoreKey, Uint8Array][] = [[key, encodeContainer(merged)]]
-    await peers.request(
-      node,
-      { type: 'Store', entries, hintFor: [], strict: false, fresh: false },
-      tuning.requestTimeoutMs,
-      'background',
-    )
-  }
+  if (node === routing.self) return void (await replica.storeRecords([{ key, container: merged }], 'relaxed'))
+  const entries: [StoreKey, Uint8Array][] = [[key, encodeContainer(merged)]]
+  const message: Message = { type: 'Store', entries, hintFor: [], strict: false, fresh: false }
+  await peers.request(node, message, tuning.requestTimeoutMs, 'background')
 }

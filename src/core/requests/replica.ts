@@ -170,6 +170,11 @@ export class Replica {
     return refused
   }
 
+  /** As `store`, of what others have, for the records of this node: nothing is refused. @throws StorageFailure as `store` */
+  storeRecords(entries: Entry[], durability: Durability): Promise<unknown> {
+    return this.store(entries, { asRecord: true, hintFor: [], own: false, durability, maxSiblings: 0 })
+  }
+
   /** A home confirmed this container: its hint is done, unless a newer write was added to the row meanwhile. */
   async hintDelivered(delivered: Entry[], homes: readonly NodeId[]): Promise<void> {
     const { hints } = this

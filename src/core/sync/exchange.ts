@@ -339,13 +339,7 @@ export class Exchange {
       const container = ifPossible(() => decodeContainer(bytes))
       return container ? [{ key, container }] : []
     })
-    await this.replica.store(entries, {
-      asRecord: true,
-      hintFor: [],
-      own: false,
-      durability: 'relaxed',
-      maxSiblings: 0,
-    })
+    await this.replica.storeRecords(entries, 'relaxed')
     return new Map(entries.map(({ key, container }) => [key, container]))
   }
 
