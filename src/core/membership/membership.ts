@@ -86,9 +86,11 @@ export class Membership {
 
   /** Members that take part in the placement, this node included unless it leaves. */
   placed(): NodeId[] {
-    return this.all()
-      .filter((record) => record.state === 'up')
-      .map((record) => record.node)
+    return this.up().map((record) => record.node)
+  }
+
+  private up(): MemberRecord[] {
+    return this.all().filter((record) => record.state === 'up')
   }
 
   /** It has left, or is about to: it takes nothing any more. */
@@ -105,11 +107,7 @@ export class Membership {
   placementFor(n: ReplicationFactor): Placement {
     let found = this.placements.get(n)
     if (!found) {
-      found = placement(
-        this.all().filter((record) => record.state === 'up'),
-        this.partitions,
-        n,
-      )
+      found = placement(this.up(), this.partitions, n)
       this.placements.set(n, found)
     }
     return found
@@ -238,8 +236,7 @@ export class Membership {
 
   /** What the placement depends on: who is in it, on which device, with how much capacity. */
   private weights(): Map<NodeId, string> {
-    const placed = this.all().filter((record) => record.state === 'up')
-    return new Map(placed.map(({ node, device, capacity }) => [node, `${device} ${capacity}`]))
+    return new Map(this.up().map(({ node, device, capacity }) => [node, `${device} ${capacity}`]))
   }
 
   private settle(before: Map<NodeId, string>, changed: MemberRecord[]): void {

@@ -446,9 +446,9 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/membership/membership.ts',
-        find: "        this.all().filter((record) => record.state === 'up'),\n",
+        find: 'placement(this.up(), this.partitions, n)',
         replace:
-          "        this.all().filter((record) => record.state === 'up').map((record) => record.node === this.own.node ? { ...record, capacity: 2 * record.capacity } : record),\n",
+          'placement(this.up().map((record) => record.node === this.own.node ? { ...record, capacity: 2 * record.capacity } : record), this.partitions, n)',
       },
     ],
   },
