@@ -52,7 +52,7 @@ export interface ScanEntry {
 }
 
 const PAGE = 200
-/** So many keys on which homes differ are read at a time. */
+/** Keys that are looked at while the one before them is waited for. */
 const MAX_AHEAD = 15
 
 /** A key that is to be yielded soon. */
@@ -65,9 +65,11 @@ interface Upcoming {
 }
 
 interface Stream {
-  /** undefined: this node's copies of keys that belong elsewhere, or what waited here for its homes. */
+  /** undefined: copies here of keys that belong elsewhere, what waited here for its homes, or what who asks knows of. */
   node: NodeId | undefined
   entries: [StoreKey, Uint8Array][]
+  /** The last key of its latest page. */
+  last?: StoreKey | undefined
   more: boolean
   lacking: Set<Partition>
   failed: boolean
@@ -195,14 +197,11 @@ export class Scan {
     stream.more = page.more
     // What an earlier page lacked is not in a later one either.
     for (const partition of page.lacking) stream.lacking.add(partition)
-    this.positions.set(stream, page.entries.at(-1)?.[0])
+    stream.last = page.entries.at(-1)?.[0]
     return true
   }
 
-  private readonly positions = new Map<Stream, StoreKey | undefined>()
-
-  private resume(stream: Stream): Partial<ScanRange> {
-    const last = this.positions.get(stream)
+  private resume({ last }: Stream): Partial<ScanRange> {
     if (last === undefined) return {}
     return this.range.reverse ? { to: last } : { from: `${last}\0` }
   }
