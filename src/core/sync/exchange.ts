@@ -226,9 +226,9 @@ export class Exchange {
     if (reply.whole)
       for (const [key, digest] of mine) if (!theirs.has(key)) differences.push({ key, mine: digest, theirs: undefined })
     if (how.settle && differences.length > 0) {
-      const before = differences.length
-      differences = await this.lasting(peer, differences)
-      if (differences.length < before) result.complete = false
+      const lasting = await this.lasting(peer, differences)
+      if (lasting.length < differences.length) result.complete = false
+      differences = lasting
     }
     for (let i = 0; i < differences.length; i += this.tuning.batchKeys)
       await this.exchangeKeys(peer, differences.slice(i, i + this.tuning.batchKeys), how, result)
@@ -260,16 +260,15 @@ export class Exchange {
   /** Looks again after a moment: what changed on either side meanwhile was a write on its way. */
   private async lasting(peer: NodeId, differences: Difference[]): Promise<Difference[]> {
     await new Promise<void>((resolve) => this.clock.setTimer(this.tuning.syncSettleMs, resolve))
-    const keys = differences.slice(0, MAX_LISTED).map((difference) => difference.key)
+    const listed = differences.slice(0, MAX_LISTED)
+    const keys = listed.map(({ key }) => key)
     const reply = await this.ask(peer, { type: 'CheckKeys', keys }, 'KeyDigests')
     const theirs = new Map(reply.entries)
     const mine = new Map(await this.checkKeys(keys))
-    return differences
-      .slice(0, MAX_LISTED)
-      .filter(
-        ({ key, mine: myFormer, theirs: theirFormer }) =>
-          isStill(mine.get(key), myFormer) && isStill(theirs.get(key), theirFormer),
-      )
+    return listed.filter(
+      ({ key, mine: myFormer, theirs: theirFormer }) =>
+        isStill(mine.get(key), myFormer) && isStill(theirs.get(key), theirFormer),
+    )
   }
 
   private async exchangeKeys(peer: NodeId, differences: Difference[], how: How, result: ExchangeResult): Promise<void> {
