@@ -15,7 +15,7 @@ import { eachRow, recordRow } from './rows.js'
 
 /** Journal rows that are folded at once: opening reads fewer than this. */
 const FOLD_AFTER = 1000
-/** Numbers per change: partition, leaf, digest (high, low) to XOR, then records, live and bytes to add. */
+/** Numbers per change of a leaf: see {@link Delta}. */
 const WIDTH = 7
 
 /** One record that came, went or changed. */
@@ -25,16 +25,8 @@ export interface LeafChange {
   row: RecordRow | undefined
 }
 
-/** Of one leaf: digest (high, low) to XOR, then records, live and bytes to add. */
-type Correction = [
-  partition: number,
-  leaf: number,
-  high: number,
-  low: number,
-  records: number,
-  live: number,
-  bytes: number,
-]
+/** What an entry of the journal says of one leaf: digest (high, low) to XOR, then records, live and bytes to add. */
+type Delta = [partition: number, leaf: number, high: number, low: number, records: number, live: number, bytes: number]
 
 export class Leaves {
   private readonly rows = new Map<number, LeafRow>()
@@ -96,13 +88,13 @@ export class Leaves {
   }
 
   /** What must change for the leaves of a partition to be those of its records. */
-  corrections(partition: number, records: { leaf: number; row: RecordRow | undefined }[]): Correction[] {
+  corrections(partition: number, records: { leaf: number; row: RecordRow | undefined }[]): Delta[] {
     const actual = new Leaves()
     actual.applied(
       actual.entryFor(records.map(({ leaf, row }) => ({ address: { partition, leaf }, former: undefined, row }))).entry,
     )
     const [is, should] = [this.rowOf(partition), actual.rowOf(partition)]
-    const found: Correction[] = []
+    const found: Delta[] = []
     for (let leaf = 0; leaf < LEAVES; leaf++) {
       const high = ((is.digests[2 * leaf] as number) ^ (should.digests[2 * leaf] as number)) >>> 0
       const low = ((is.digests[2 * leaf + 1] as number) ^ (should.digests[2 * leaf + 1] as number)) >>> 0
@@ -121,7 +113,7 @@ export class Leaves {
   }
 
   /** What a transaction with these changes has to write. Nothing here changes before `applied`. */
-  entryFor(changes: LeafChange[], corrections: Correction[] = []): { key: number; entry: Float64Array } {
+  entryFor(changes: LeafChange[], corrections: Delta[] = []): { key: number; entry: Float64Array } {
     const entry = new Float64Array(WIDTH * (changes.length + corrections.length))
     for (const [i, correction] of corrections.entries()) entry.set(correction, WIDTH * (changes.length + i))
     for (const [i, { address, former, row }] of changes.entries()) {
@@ -190,15 +182,7 @@ export class Leaves {
 
   private apply(entry: Float64Array): void {
     for (let i = 0; i < entry.length; i += WIDTH) {
-      const [partition, leaf, high, low, records, live, bytes] = entry.subarray(i, i + WIDTH) as unknown as [
-        number,
-        number,
-        number,
-        number,
-        number,
-        number,
-        number,
-      ]
+      const [partition, leaf, high, low, records, live, bytes] = entry.subarray(i, i + WIDTH) as unknown as Delta
       const row = this.rowOf(partition)
       const group = groupOf(leaf)
       row.digests[2 * leaf] = (row.digests[2 * leaf] as number) ^ high
