@@ -4,11 +4,9 @@
  *
  * Invariant: for the node, `onUp` and `onDown` of one peer alternate, whatever is switched.
  */
-import type { Lane, Moving, Transport, TransportHandlers } from '../core/environment.js'
+import { type Lane, type Moving, STILL, type Transport, type TransportHandlers } from '../core/environment.js'
 import type { NodeId } from '../core/ids.js'
 import type { Mesh } from './mesh/mesh.js'
-
-const STILL: Moving = { in: false, out: false }
 
 export class Links implements Transport {
   private mesh: Mesh | undefined

@@ -185,6 +185,8 @@ export interface Moving {
   out: boolean
 }
 
+export const STILL: Moving = { in: false, out: false }
+
 export interface TransportHandlers {
   /** There is a path to this node now, direct or relayed. Never called twice without `onDown` between. */
   onUp(node: NodeId): void

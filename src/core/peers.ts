@@ -12,7 +12,7 @@ import {
   type Lane,
   MAX_FRAME_BYTES,
   MAX_TTL_MS,
-  type Moving,
+  STILL,
   type Transport,
 } from './environment.js'
 import type { DeviceId, NodeId } from './ids.js'
@@ -486,8 +486,6 @@ function firstId(life: string): number {
   for (let i = 0; i < life.length; i++) id = (31 * id + life.charCodeAt(i)) % 2 ** 29
   return id + 1
 }
-
-const STILL: Moving = { in: false, out: false }
 
 /** How long a frame is worth something, in milliseconds: larger ones take longer. */
 function lifeOf(type: MessageType, frame: Uint8Array, ttl: number): number {

@@ -6,7 +6,7 @@
  * Invariant: whatever faults are set and lifted, what arrives from one node in one lane arrives in order and at most once,
  * and `onUp` and `onDown` alternate.
  */
-import type { Lane, Transport, TransportHandlers } from '../core/environment.js'
+import { type Lane, STILL, type Transport, type TransportHandlers } from '../core/environment.js'
 import type { NodeId } from '../core/ids.js'
 
 export interface Faults {
@@ -140,8 +140,7 @@ export function faultyTransport(inner: Transport, random: () => number = Math.ra
       return accepted
     },
 
-    moving: (node) =>
-      isCut(node) || frozen ? { in: false, out: false } : (inner.moving?.(node) ?? { in: false, out: false }),
+    moving: (node) => (isCut(node) || frozen ? STILL : (inner.moving?.(node) ?? STILL)),
     want: (nodes) => inner.want(nodes),
     reject: (node) => inner.reject(node),
 

@@ -10,6 +10,7 @@ import {
   type Lane,
   MAX_FRAME_BYTES,
   MAX_TTL_MS,
+  STILL,
   type Transport,
   type TransportHandlers,
 } from '../../core/environment.js'
@@ -19,7 +20,7 @@ import type { Signaling } from '../signaling-client.js'
 import { isChosen } from './choice.js'
 import { Dialer } from './dialer.js'
 import { type QueueBytes, defaultQueueBytes } from './flow.js'
-import { hasWebRtc } from './link.js'
+import { type Link, hasWebRtc } from './link.js'
 import { BACKGROUND, CONTROL, FOREGROUND, type LinkLane } from './packets.js'
 import { Peer } from './peer.js'
 import { type Control, Neighbours, decodeControl, encodeControl, unwrapRelayed, wrapRelayed } from './relay.js'
@@ -193,6 +194,12 @@ export function createMesh(options: MeshOptions): Mesh {
     }
   }
 
+  /** The peer's own link, or that of the neighbour which passes frames on to it. */
+  function linkTowards(peer: Peer | undefined): Link | undefined {
+    if (peer?.link?.open) return peer.link
+    return peer?.via === undefined ? undefined : peers.get(peer.via)?.link
+  }
+
   function sendControl(to: Peer | undefined, control: Control): void {
     to?.link?.send(CONTROL, encodeControl(control))
   }
@@ -357,17 +364,13 @@ export function createMesh(options: MeshOptions): Mesh {
       const peer = peers.get(to)
       if (!peer?.up) return false
       const linkLane = lane === 'foreground' ? FOREGROUND : BACKGROUND
-      if (peer.link?.open) return peer.link.send(linkLane, frame, false, ttlMs)
-      const carrier = peer.via === undefined ? undefined : peers.get(peer.via)?.link
-      if (!carrier) return false
-      return carrier.send(linkLane, wrapRelayed({ to, from: self, session, path: peer.pathOut }, frame), true, ttlMs)
+      const link = linkTowards(peer)
+      if (!link) return false
+      if (link === peer.link) return link.send(linkLane, frame, false, ttlMs)
+      return link.send(linkLane, wrapRelayed({ to, from: self, session, path: peer.pathOut }, frame), true, ttlMs)
     },
 
-    moving(node) {
-      const peer = peers.get(node)
-      const link = peer?.link?.open ? peer.link : peer?.via === undefined ? undefined : peers.get(peer.via)?.link
-      return link?.moving() ?? { in: false, out: false }
-    },
+    moving: (node) => linkTowards(peers.get(node))?.moving() ?? STILL,
 
     want(nodes) {
       const wanted = new Set(nodes)
