@@ -43,9 +43,14 @@ function seedOf(text: string): number {
   return mix(hash, 0)
 }
 
-/** A cheap 32-bit mixing hash of two integers (the finaliser of MurmurHash3 around a golden-ratio step). */
-function mix(seed: number, value: number): number {
-  let hash = seed ^ Math.imul(value + 1, 0x9e3779b1)
+/** A cheap 32-bit mixing hash of two integers (a golden-ratio step, then `scattered`). */
+export function mix(seed: number, value: number): number {
+  return scattered(seed ^ Math.imul(value + 1, 0x9e3779b1))
+}
+
+/** The finaliser of MurmurHash3: every bit of the result depends on every bit given. */
+export function scattered(bits: number): number {
+  let hash = bits
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
   return (hash ^ (hash >>> 16)) >>> 0

@@ -7,6 +7,7 @@
  */
 import { type Address, type Digest, GROUPS, LEAVES_PER_GROUP, type LeafGroup } from '../environment.js'
 import type { Partition } from '../ids.js'
+import { mix, scattered } from '../ring/scores.js'
 import { readUint32 } from '../versions/encoding.js'
 
 export const NOTHING: Digest = { high: 0, low: 0 }
@@ -102,17 +103,9 @@ function groupDigest(group: LeafGroup | undefined): Digest {
 
 /** One to one for each partition, and unlike any other's: no change of a root has the same effect in two of them. */
 function mixed({ high, low }: Digest, partition: Partition): Digest {
-  const a = scattered(low ^ Math.imul(partition + 1, 0x9e3779b1))
+  const a = mix(low, partition)
   const b = scattered(high ^ a)
   return { high: b, low: (a ^ scattered(b)) >>> 0 }
-}
-
-/** The finalizer of MurmurHash3: every bit of the result depends on every bit given. */
-function scattered(bits: number): number {
-  let mixing = bits
-  mixing = Math.imul(mixing ^ (mixing >>> 16), 0x85ebca6b)
-  mixing = Math.imul(mixing ^ (mixing >>> 13), 0xc2b2ae35)
-  return (mixing ^ (mixing >>> 16)) >>> 0
 }
 
 export function xor(a: Digest, b: Digest): Digest {
