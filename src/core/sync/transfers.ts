@@ -36,7 +36,7 @@ export interface TransferEvents {
   /** Partitions that this node has fetched, and how many it still lacks. */
   filled: { from: NodeId; partitions: number; containers: number; left: number }
   /** A partition whose copy here was given up, all its homes having it. */
-  released: { partition: Partition; containers: number }
+  released: { partition: Partition }
 }
 
 /** One attempt of this node to leave for good, whose last steps may go on after it was given up. */
@@ -205,7 +205,6 @@ export class Transfers {
   private async release(partition: Partition, heirs: readonly NodeId[], leave: Leave | undefined): Promise<boolean> {
     const isHeir = heirs.length === 0 || heirs.includes(this.routing.self)
     if (isHeir || !heirs.every((heir) => this.routing.isReachable(heir))) return false
-    const containers = this.replica.forest.recordsIn(partition)
     try {
       const mustGive = leave && this.replica.pressure.refusesReplicas
       if (!(await (mustGive ? this.give(partition, heirs, leave) : this.move(partition, heirs, leave)))) return false
@@ -213,7 +212,7 @@ export class Transfers {
       if (!leave || !isQuota(error)) throw error
       if (!(await this.give(partition, heirs, leave))) return false
     }
-    this.events.emit('released', { partition, containers })
+    this.events.emit('released', { partition })
     return true
   }
 
