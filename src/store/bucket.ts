@@ -279,7 +279,7 @@ export class Bucket<V = AnyValue> {
     )
   }
 
-  /** Where a key of this bucket lives. @internal */
+  /** The full name of a key of this bucket. @internal */
   key(key: unknown): StoreKey {
     this.checkOpen()
     checkKey(key)

@@ -125,6 +125,11 @@ function typeName(given: unknown): string {
   return Array.isArray(given) ? 'an array' : given === null || given === undefined ? String(given) : `a ${typeof given}`
 }
 
+/** As given at opening. A bucket that was not, like the unnamed one, has the store's defaults. */
+export function bucketSettings({ buckets, defaults }: Settings, name: string): BucketSettings {
+  return buckets.get(name) ?? { name, merge: undefined, ttl: null, ...defaults }
+}
+
 /** @throws OptionError */
 export function readOptions(options: OpenOptions): Settings {
   if (typeof options !== 'object' || options === null)
@@ -308,7 +313,7 @@ export function checkKey(key: unknown): asserts key is string {
 /** Checks the beginning of keys, or a bound of a range of keys. @throws OptionError */
 export function checkKeyPart(option: string, text: unknown): asserts text is string {
   if (typeof text !== 'string') throw new OptionError(option, 'give a text.')
-  if (/\p{Surrogate}/u.test(text))
+  if (LONE_SURROGATE.test(text))
     throw new OptionError(option, 'give well-formed Unicode; this holds half a surrogate pair.')
   if (byteLength(text) > MAX_KEY_BYTES)
     throw new OptionError(option, `give at most ${MAX_KEY_BYTES} bytes in UTF-8: keys are not longer.`)

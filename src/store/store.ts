@@ -12,7 +12,7 @@ import { ConfigMismatchError, OptionError, StorageError } from './errors.js'
 import type { StoreInside } from './inside.js'
 import { type LeaveProgress, handEverythingOver } from './leave.js'
 import { Lifetime } from './lifetime.js'
-import { type BucketSettings, type Settings, checkBucketName, readCall } from './options.js'
+import { type Settings, bucketSettings, checkBucketName, readCall } from './options.js'
 import type { Scan, ScanOptions } from './scan.js'
 import { Session } from './session.js'
 import { type Member, type Status, memberOf, membersOf, statusOf } from './status.js'
@@ -93,7 +93,7 @@ export class Store extends EventTarget {
       ),
       onError: (error) => this.report(error),
     }
-    this.root = new Bucket(this.inside, { name: '', merge: undefined, ttl: null, ...settings.defaults })
+    this.root = new Bucket(this.inside, bucketSettings(settings, ''))
     node.events.on('forgetting', (agreed) => session.forgetVersions(agreed))
     node.events.on('refused', ({ key, dot }) => session.refused(key, dot))
     // What is still in memory need not be lost with the disk.
@@ -182,13 +182,7 @@ export class Store extends EventTarget {
     checkBucketName(name)
     let bucket = this.buckets.get(name)
     if (!bucket) {
-      const settings: BucketSettings = this.settings.buckets.get(name) ?? {
-        name,
-        merge: undefined,
-        ttl: null,
-        ...this.settings.defaults,
-      }
-      bucket = new Bucket(this.inside, settings)
+      bucket = new Bucket(this.inside, bucketSettings(this.settings, name))
       this.buckets.set(name, bucket)
     }
     return bucket
