@@ -149,7 +149,7 @@ export class Peers {
 
   stop(): void {
     this.beat?.()
-    for (const node of this.sessions.keys()) this.notify(node, { type: 'Bye' }, 'foreground')
+    this.suspend()
     this.transport.stop()
     for (const node of [...this.linked]) this.linkDown(node)
   }
@@ -254,11 +254,6 @@ export class Peers {
     return incoming || out
   }
 
-  /** Forgets a peer's link on purpose, e.g. one that does not fit. */
-  reject(node: NodeId): void {
-    this.transport.reject(node)
-  }
-
   private get protocol(): [oldest: number, newest: number] {
     return this.options.protocol ?? PROTOCOL
   }
@@ -334,7 +329,7 @@ export class Peers {
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error
       this.events.emit('malformed', from)
-      if (session && ++session.malformed > MAX_MALFORMED) this.reject(from)
+      if (session && ++session.malformed > MAX_MALFORMED) this.transport.reject(from)
       return
     }
     const { header } = decoded
@@ -406,7 +401,7 @@ export class Peers {
       const theirs = describe(hello.config, hello.protocol)
       this.events.emit('mismatch', { node: from, theirs, ours: describe(this.self.config, this.protocol) })
       // After the answer had a chance to leave: the peer should learn the reason as well.
-      this.clock.setTimer(500, () => this.reject(from))
+      this.clock.setTimer(500, () => this.transport.reject(from))
       return
     }
     const known = this.sessions.get(from)
