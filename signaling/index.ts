@@ -5,6 +5,7 @@
  * a page or a development server.
  */
 import type { Server as HttpServer, IncomingMessage } from 'node:http'
+import type { Http2SecureServer } from 'node:http2'
 import type { Server as HttpsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer } from 'ws'
@@ -32,8 +33,14 @@ export interface Signaling {
 /** Listeners of signaling servers, with their paths: several may share one HTTP server. */
 const pathsOf = new WeakMap<object, string>()
 
-/** @throws TypeError that names an option which makes no sense, or a path that another one has on this server */
-export function attachSignaling(server: HttpServer | HttpsServer, options: SignalingOptions = {}): Signaling {
+/**
+ * A server of HTTP/2 has to take HTTP/1 as well (`allowHTTP1`), as Vite's does: WebSockets come that way.
+ * @throws TypeError that names an option which makes no sense, or a path that another one has on this server
+ */
+export function attachSignaling(
+  server: HttpServer | HttpsServer | Http2SecureServer,
+  options: SignalingOptions = {},
+): Signaling {
   if (typeof options !== 'object' || options === null) throw new TypeError('options must be an object')
   const { path = '/signal', allowedOrigins, trustProxy = false, ...given } = options
   if (typeof path !== 'string' || !/^\/[^?#]*$/.test(path))

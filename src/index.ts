@@ -8,6 +8,7 @@ export {
   ConfigMismatchError,
   ConnectionError,
   ContextError,
+  type ErrorCode,
   KeyError,
   OptionError,
   QuorumError,

@@ -195,7 +195,11 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
       return
     }
     server.next = socket
-    server.timer = setTimeout(() => socket.close(), CONNECT_TIMEOUT_MS)
+    server.timer = setTimeout(() => {
+      // Whoever lets it hang for so long, as a server of pages does that knows nothing of signaling, is as suspicious as one that fails often.
+      server.failures = Math.max(server.failures, SUSPICIOUS_FAILURES - 1)
+      socket.close()
+    }, CONNECT_TIMEOUT_MS)
     socket.onopen = () => socket.send(JSON.stringify({ type: 'join', room, id: self }))
     socket.onmessage = ({ data }) => {
       if (!handlers) return

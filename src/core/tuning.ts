@@ -1,5 +1,5 @@
 /**
- * What a node decides by and rooms or machines may have reason to change, with its default and its unit. Applications rarely
+ * What a node decides by and rooms or machines may have reason to change; the defaults stand below. Applications rarely
  * touch it (`openStore({ tuning })`). All other numbers stand where they are used.
  */
 export interface Tuning {

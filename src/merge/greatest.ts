@@ -17,8 +17,10 @@ export function max<V>(): Merge<V> {
  *
  * Limits: every other concurrent write is dropped without a trace, and a device whose clock is ahead wins until the
  * others catch up. Right for values that are replaced whole and may be lost: a cursor, a presence note, a preference.
+ * @throws TypeError for a field that is no text
  */
 export function lww<V>(field: string): Merge<V> {
+  if (typeof field !== 'string') throw new TypeError("lww takes the name of a field, as in lww('changedAt')")
   const time = (sibling: V) => fieldsOf(sibling)?.get(field)
   return (siblings) => greatest(siblings, (a, b) => compare(time(a), time(b)) || compare(a, b))
 }

@@ -7,9 +7,13 @@ import { type Merge, fieldsOf } from './order.js'
  *
  * Limits: a field that one sibling has and another removed comes back; of a field without a merge the greatest value stays
  * (as with {@link max}), so name every field that is changed concurrently; a sibling that is no object yields to one that is.
+ * @throws TypeError for a field whose merge is none
  */
 export function object<V extends object>(merges: { [K in keyof V]?: Merge<V[K] & {}> }): Merge<V> {
   const mergeOf = new Map(Object.entries(merges) as [string, Merge<unknown>][])
+  for (const [name, merge] of mergeOf)
+    if (merge !== undefined && typeof merge !== 'function')
+      throw new TypeError(`object takes a merge for each field, and of '${name}' it is none`)
   const greatest = max<unknown>()
   return (siblings) => {
     const objects = siblings.map(fieldsOf).filter((fields) => fields !== undefined)

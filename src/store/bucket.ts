@@ -202,7 +202,7 @@ export class Bucket<V = AnyValue> {
   }
 
   /**
-   * First the present entry (all entries, for a prefix or a whole bucket), then each change, wherever it was made. Slow readers get the latest
+   * First the present entry (all entries of this bucket, for a prefix or where nothing is given), then each change, wherever it was made. Slow readers get the latest
    * state per key. Ends with `break` or `return()`, also while it waits, or with the reason of the signal.
    * @throws KeyError, OptionError, ClosedError
    */
@@ -234,7 +234,8 @@ export class Bucket<V = AnyValue> {
   }
 
   /**
-   * The callback form of `watch`; where this tab's disk fails and nobody else answers, it looks again later.
+   * The callback form of `watch`; where this tab's disk fails and nobody else answers, it looks again later. What the listener throws
+   * comes as an 'error' event of the store, and the listener is called on.
    * @returns a function that ends it. @throws KeyError, OptionError, ClosedError
    */
   subscribe(target: WatchTarget, listener: (entry: Entry<V>) => void): () => void {

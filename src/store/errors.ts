@@ -1,11 +1,26 @@
 /** Every error that applications meet: one class per cause that a caller can act on, with a stable `code`. */
 
+/** Of each class below, in their order. */
+export type ErrorCode =
+  | 'quorum'
+  | 'value'
+  | 'value-too-large'
+  | 'key'
+  | 'context'
+  | 'config-mismatch'
+  | 'sibling-limit'
+  | 'storage'
+  | 'closed'
+  | 'connection'
+  | 'secret'
+  | 'option'
+
 export class TabringError extends Error {
   // Literally, here and below: a minifier changes the names of classes.
   override readonly name: string = 'TabringError'
   constructor(
     /** Stable, for programs; messages are for people and may change. */
-    readonly code: string,
+    readonly code: ErrorCode,
     message: string,
     options?: { cause?: unknown },
   ) {

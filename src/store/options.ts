@@ -36,7 +36,10 @@ export interface OpenOptions {
   room: string
   /** Not supported yet: a SecretError. */
   secret?: string | undefined
-  /** WebSocket addresses of signaling servers. Default: /signal at the page's own origin. null: never connect. */
+  /**
+   * Addresses of signaling servers: ws:// or wss://, http:// or https:// for the same, or relative to the page's own. Default: /signal at the page's
+   * origin. null: never connect.
+   */
   signaling?: string | string[] | null | undefined
   /** STUN and TURN servers for peers behind routers. Default: none, which is enough within one network. */
   iceServers?: RTCIceServer[] | undefined
@@ -46,11 +49,11 @@ export interface OpenOptions {
   replication?: Given<Replication> | undefined
   /** What named buckets do otherwise, by their names of at most 64 bytes in UTF-8. */
   buckets?: Record<string, BucketOptions> | undefined
-  /** Relative weight in the placement, 0.1 to 10. */
+  /** Relative weight in the placement, 0.1 to 10. Default: 1. */
   capacity?: number | undefined
-  /** Links to this many peers; others are reached through common neighbours. */
+  /** Links to this many peers; others are reached through common neighbours. Default: 24. */
   maxPeers?: number | undefined
-  /** Inner timings, for tests and unusual networks. */
+  /** Inner timings, for tests and unusual networks. Defaults: `DEFAULT_TUNING` in core/tuning.ts. */
   tuning?: Given<Tuning> | undefined
   /** Aborts the opening. */
   signal?: AbortSignal | undefined
@@ -122,7 +125,8 @@ function checkSignal(signal: unknown): void {
 }
 
 function typeName(given: unknown): string {
-  return Array.isArray(given) ? 'an array' : given === null || given === undefined ? String(given) : `a ${typeof given}`
+  if (given === null || given === undefined) return String(given)
+  return Array.isArray(given) ? 'an array' : typeof given === 'object' ? 'an object' : `a ${typeof given}`
 }
 
 /** As given at opening. A bucket that was not, like the unnamed one, has the store's defaults. */

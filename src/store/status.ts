@@ -4,48 +4,48 @@ import type { MemberRecord } from '../core/membership/records.js'
 import type { Node } from '../core/node.js'
 
 export interface Status {
-  node: string
-  device: string
-  room: string
-  name: string
+  readonly node: string
+  readonly device: string
+  readonly room: string
+  readonly name: string
   /** False after `disconnect()`, and while the browser says that there is no network. */
-  online: boolean
+  readonly online: boolean
   /** Members that answer now. */
-  peers: number
+  readonly peers: number
   /** Members of the ring, this node and those that are away included; not those that left. */
-  members: number
+  readonly members: number
   /** Partitions of which this node is a home, those of all replication factors in use. */
-  partitionsHeld: number
+  readonly partitionsHeld: number
   /** Partitions whose data this node is still fetching. */
-  partitionsFilling: number
+  readonly partitionsFilling: number
   /** Keys with a value on this node's disk. */
-  keysHeld: number
+  readonly keysHeld: number
   /** Deliveries that hints on this node's disk wait for, one per key and home: a write that two homes lack counts twice. */
-  hintsPending: number
+  readonly hintsPending: number
   /** Bytes of all versions on this node's disk. */
-  bytesStored: number
+  readonly bytesStored: number
   /** Bytes that the site's data take on this device, and that they may take, as the browser says; null where it does not say. */
-  storageUsed: number | null
-  storageQuota: number | null
+  readonly storageUsed: number | null
+  readonly storageQuota: number | null
   /** What this node takes no more of, for lack of room: hints for others, or also replicas of their writes. */
-  storageRefuses: 'nothing' | 'hints' | 'replicas'
+  readonly storageRefuses: 'nothing' | 'hints' | 'replicas'
   /** Every write made here has reached all of its homes. */
-  synced: boolean
+  readonly synced: boolean
 }
 
 export interface Member {
-  node: string
-  name: string
-  device: string
+  readonly node: string
+  readonly name: string
+  readonly device: string
   /** unreachable: belongs to the ring but does not answer this node now. */
-  state: 'up' | 'unreachable' | 'asleep' | 'left'
-  connected: boolean
+  readonly state: 'up' | 'unreachable' | 'asleep' | 'left'
+  readonly connected: boolean
   /** Round trip in milliseconds, smoothed; null before the first, and for this node. */
-  rtt: number | null
+  readonly rtt: number | null
   /** Partitions (of the default replication) of which it is a home. */
-  partitions: number
+  readonly partitions: number
   /** Milliseconds since 1970 of the last sign of life; null when there was none. */
-  lastSeen: number | null
+  readonly lastSeen: number | null
 }
 
 export function statusOf(node: Node, room: string, online: boolean): Status {

@@ -192,7 +192,8 @@ export class Store extends EventTarget {
 
   /**
    * Resolves when `peers` other members (default 1) are connected. Rejects with ConfigMismatchError when one is here that runs with other
-   * parameters, and too few others are here that could be waited for.
+   * parameters, and too few others are here that could be waited for. Connected does not mean filled: right after it, a get of a key that
+   * nobody has put may say `quorum.met: false`, until `status.partitionsFilling` is 0.
    */
   async ready(options?: { peers?: number | undefined; signal?: AbortSignal | undefined }): Promise<void> {
     const { peers = 1, signal } = readCall(options, ['peers', 'signal'])

@@ -170,7 +170,7 @@ function validateObject(value: object, path: string, depth: number): void {
   const kind = Object.prototype.toString.call(value)
   if (!isPlain || kind !== '[object Object]') {
     const name = isPlain ? kind.slice('[object '.length, -1) : (value.constructor?.name ?? 'class instance')
-    throw new ValueError(`${path} is a ${name}; only plain objects can be stored.`)
+    throw new ValueError(`${path} is of type ${name}; only plain objects can be stored.`)
   }
   for (const [name, item] of Object.entries(value)) {
     if (name === '__proto__') throw new ValueError(`${path} has a property named __proto__, which cannot be stored.`)

@@ -167,6 +167,13 @@ describe('max() and lww()', () => {
   })
 })
 
+test('a field that is none, or a merge, is refused at once', () => {
+  expect(() => lww(undefined as never)).toThrow(new TypeError("lww takes the name of a field, as in lww('changedAt')"))
+  expect(() => object({ a: 5 as never })).toThrow(
+    new TypeError("object takes a merge for each field, and of 'a' it is none"),
+  )
+})
+
 test('object() keeps what is no object until there is one', () => {
   const merge = object<object>({})
   expect(merge([3, 7] as never)).toBe(7)

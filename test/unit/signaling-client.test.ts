@@ -353,6 +353,16 @@ test('an address where no server answers is told of once; one that did answer is
   expect(a.warnings).toEqual([])
 })
 
+// Each try took ten seconds, and the fourth was told of.
+test('an address where a connection hangs is told of with its first time-out', async () => {
+  const silent = createTcpServer((socket) => socket.on('error', () => {}))
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+  ends.push(() => silent.close())
+  const { port } = silent.address() as AddressInfo
+  const { warnings } = client(A, `ws://127.0.0.1:${port}/signal`)
+  await expect.poll(() => warnings, { timeout: 15_000 }).toEqual([expect.stringContaining(`:${port}/`)])
+}, 20_000)
+
 // It was told of as one that does not answer, after what it had answered.
 test('a server that refuses has answered', async () => {
   const full = await server({ peersPerRoom: 1 })

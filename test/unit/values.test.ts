@@ -122,7 +122,7 @@ describe('a value', () => {
       [given, 'Arguments'],
     ] as const)
       expect(() => encodeValue({ value })).toThrow(
-        new ValueError(`the value.value is a ${name}; only plain objects can be stored.`),
+        new ValueError(`the value.value is of type ${name}; only plain objects can be stored.`),
       )
     expect(() => encodeValue({ moved })).toThrow(ValueError)
   })
@@ -173,13 +173,13 @@ describe('a value is refused, and the message says what and where, when it is or
     ['a function in a map', new Map([['name', () => {}]]), 'the value.get(name) is a function'],
     ['undefined in a map', new Map([['name', undefined]]), 'the value.get(name) is undefined'],
     ['a function under an unprintable key', new Map([[Object.create(null), () => {}]]), 'is a function'],
-    ['a class instance', { owner: new Account() }, 'the value.owner is a Account; only plain objects'],
-    ['an error', new Error('x'), 'the value is a Error'],
-    ['a regular expression', /x/, 'the value is a RegExp'],
-    ['a promise', Promise.resolve(), 'the value is a Promise'],
-    ['other typed arrays', new Float64Array(2), 'the value is a Float64Array'],
-    ['a buffer', new ArrayBuffer(2), 'the value is a ArrayBuffer'],
-    ['a weak map', new WeakMap(), 'the value is a WeakMap'],
+    ['a class instance', { owner: new Account() }, 'the value.owner is of type Account; only plain objects'],
+    ['an error', new Error('x'), 'the value is of type Error'],
+    ['a regular expression', /x/, 'the value is of type RegExp'],
+    ['a promise', Promise.resolve(), 'the value is of type Promise'],
+    ['other typed arrays', new Float64Array(2), 'the value is of type Float64Array'],
+    ['a buffer', new ArrayBuffer(2), 'the value is of type ArrayBuffer'],
+    ['a weak map', new WeakMap(), 'the value is of type WeakMap'],
     ['an invalid date', { at: new Date(Number.NaN) }, 'the value.at is an invalid Date'],
     ['itself', cycle, 'contains itself'],
     ['a property __proto__', JSON.parse('{"__proto__": 1}'), 'a property named __proto__'],
