@@ -396,8 +396,9 @@ export class Node {
       this.gossip.spread()
     })
     membership.events.on('placement', ({ joined }) => {
-      // Who has data itself need not ask whether it was missing what a newcomer does not have either.
-      const bringing = this.isEmpty ? joined : joined.filter((node) => !this.peers.cameEmpty(node))
+      // Who has data, or has looked for some among others, need not ask whether it was missing what a newcomer does not have either.
+      const knowsNothing = this.isEmpty && this.duties.isFounder
+      const bringing = knowsNothing ? joined : joined.filter((node) => !this.peers.cameEmpty(node))
       this.duties.placementChanged(bringing)
       this.transfers.offer()
       this.transfers.fillSoon()

@@ -135,6 +135,11 @@ export class Duties {
     return this.distrusted > this.trusted
   }
 
+  /** It has been alone, and not compared all that it has with anybody's since. */
+  get isFounder(): boolean {
+    return this.wholeAlone.size > 0
+  }
+
   /** Nothing is to be fetched any more. */
   lookedAtAll(): void {
     this.trusted = this.distrusted
