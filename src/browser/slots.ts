@@ -164,8 +164,12 @@ function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
 
 async function freeSlots(room: string): Promise<SlotRow[]> {
   const rows = await withRegistry((registry) => slotsOf(registry, room))
-  const { held = [] } = await navigator.locks.query()
-  const taken = new Set(held.map(({ name }) => name))
+  const locks = await navigator.locks.query().catch((error) => {
+    if (error.name !== 'SecurityError') throw error
+  })
+  // To a page that another site embeds, Firefox lends locks but does not say who has them: there, a slot is free only for who claims it.
+  if (!locks) return []
+  const taken = new Set(locks.held?.map(({ name }) => name))
   return rows.filter(({ slot }) => !taken.has(lockName(room, slot)))
 }
 

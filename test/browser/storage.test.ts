@@ -8,6 +8,7 @@ declare global {
   interface Window {
     /** The first error that a store told of. */
     lost: Promise<string>
+    told: string[]
   }
 }
 
@@ -314,6 +315,27 @@ test('a store that leaves as the registry fails says so, and holds no lock any m
     return `${told}; locks: ${held.length}`
   })
   expect(locks).toMatch(/^StorageError: .*the registry fails.*; locks: 0$/)
+})
+
+// Firefox refuses it in a page that another site embeds. An event of a bare DOMException came at every look, for as long as the page lived.
+test('where the browser does not say who holds locks, no slot is looked into or taken over, and no error told', async () => {
+  const tab = await world.tab({ options: { signaling: null, tuning: { adoptAfterMs: 100 } } })
+  const other = await world.tab({ options: { signaling: null }, profile: tab })
+  const { node } = await other.status()
+  await tab.evaluate((store) => {
+    window.told = []
+    store.addEventListener('error', ({ detail }) => window.told.push(`error: ${detail}`))
+    navigator.locks.query = () => {
+      window.told.push('looked')
+      return Promise.reject(new DOMException('query() is not allowed in this context', 'SecurityError'))
+    }
+  })
+  await other.close()
+  await tab.waitFor('several looks', () => window.told.length > 5)
+  expect((await tab.get('absent')).value).toBeUndefined()
+  expect(new Set(await tab.evaluate(() => window.told))).toEqual(new Set(['looked']))
+  await other.open()
+  expect((await other.status()).node).toBe(node)
 })
 
 test('a copied tab, and a second store in one page, are nodes of their own', async () => {
