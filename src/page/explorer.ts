@@ -29,12 +29,22 @@ export function explore(store: Store, directory: Directory, log: Log): () => voi
     (place) => ring.select(place),
     () => select(undefined),
   )
+  /** Entries that were acted on. Pressed once more, a button would put another version beside the one it has put. */
+  const settled = new WeakSet<Entry>()
+  const settle = (entry: Entry, act: () => Promise<void>) => {
+    if (settled.has(entry)) return
+    settled.add(entry)
+    act().catch((error) => {
+      settled.delete(entry)
+      log.error(error)
+    })
+  }
   const keys = new Keys(store, find('key-rows', HTMLElement), find('keys-note', HTMLElement), {
     select: (key) => select(key === selected ? undefined : key),
     keep: (entry: Entry, sibling: unknown) =>
-      report(store.put(entry.key, sibling, { context: entry.context }).then((receipt) => log.receipt('put', receipt))),
+      settle(entry, async () => log.receipt('put', await store.put(entry.key, sibling, { context: entry.context }))),
     delete: (entry: Entry) =>
-      report(store.delete(entry.key, { context: entry.context }).then((receipt) => log.receipt('delete', receipt))),
+      settle(entry, async () => log.receipt('delete', await store.delete(entry.key, { context: entry.context }))),
     changed: (key) => {
       if (key === selected) trace.refresh()
     },

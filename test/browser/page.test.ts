@@ -126,6 +126,24 @@ test('puts made while the links are cut become a conflict in both tabs, and keep
   }
 })
 
+// The second click put the same version beside the first one's, and the conflict went on.
+test('a double click that keeps a version ends the conflict as well', async () => {
+  const [a, b] = await twoPages()
+  await a.getByRole('button', { name: 'Cut this tab’s links' }).click()
+  for (const page of [a, b]) await shows(page.getByTestId('member').nth(1), 'unreachable')
+  await put(a, 'title', 'from A')
+  await put(b, 'title', 'from B')
+  await a.getByRole('button', { name: 'Heal this tab’s links' }).click()
+  await shows(row(b, 'title').getByTestId('conflict'), '2 versions')
+  await b.getByRole('button', { name: 'Keep "from A" for title' }).evaluate((button: HTMLButtonElement) => {
+    button.click()
+    button.click()
+  })
+  await shows(b.getByTestId('log'), '"title": quorum met')
+  await shows(row(b, 'title').getByTestId('value'), /^"from A"$/)
+  await shows(row(a, 'title').getByTestId('value'), /^"from A"$/)
+})
+
 test('a selected key shows its homes and where it is on the ring', async () => {
   const [a] = await twoPages()
   await put(a, 'greeting', 'hello')
