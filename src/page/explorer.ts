@@ -27,7 +27,10 @@ export function explore(store: Store, directory: Directory, log: Log): () => voi
     log,
     find('trace', HTMLElement),
     (place) => ring.select(place),
-    () => select(undefined),
+    () => {
+      keys.focus(selected)
+      select(undefined)
+    },
   )
   /** Entries that were acted on. Pressed once more, a button would put another version beside the one it has put. */
   const settled = new WeakSet<Entry>()

@@ -71,6 +71,10 @@ export class Keys {
     this.show()
   }
 
+  focus(key: string | undefined): void {
+    if (key !== undefined) this.rows.get(key)?.keyButton.focus()
+  }
+
   private async scan(): Promise<void> {
     this.wanted = false
     const before = this.heard
@@ -108,10 +112,13 @@ export class Keys {
       keyButton.setAttribute('aria-pressed', String(selected))
       root.classList.toggle('selected', selected)
     }
+    const focused = [...this.body.children].findIndex((root) => root.contains(document.activeElement))
     arrange(
       this.body,
       rows.map(({ root }) => root),
     )
+    // Who deletes with the keyboard stays where the row was.
+    if (focused >= 0 && !this.body.contains(document.activeElement)) (rows[focused] ?? rows.at(-1))?.keyButton.focus()
     setText(this.note, this.describe(keys.length))
   }
 

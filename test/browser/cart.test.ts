@@ -109,6 +109,17 @@ test('what one tab puts into the cart, takes out and removes shows in the other,
   for (const page of [a, b]) await shows(page.getByTestId('cart-total'), 'The cart is empty.')
 })
 
+// Focus was on the page then: from its beginning again, for who has no pointer.
+test('who removes an item with the keyboard goes on at the field for the next', async () => {
+  const page = await openCart()
+  for (const item of ['tea', 'milk']) await add(page, item)
+  await page.getByRole('button', { name: 'Remove tea' }).press('Enter')
+  await holds(page, { milk: 1 })
+  expect(await page.getByLabel('Item', { exact: true }).evaluate((field) => field === document.activeElement)).toBe(
+    true,
+  )
+})
+
 test('two tabs cut off from each other both change the cart, and after healing both have every item that was added', async () => {
   const [a, b] = await twoCarts()
   for (const item of ['milk', 'soap', 'tea']) await add(a, item)

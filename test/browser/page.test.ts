@@ -144,6 +144,23 @@ test('a double click that keeps a version ends the conflict as well', async () =
   await shows(row(a, 'title').getByTestId('value'), /^"from A"$/)
 })
 
+// Focus was on the page then: from its beginning again, for who has no pointer.
+test('who deletes keys and closes their places with the keyboard stays where that was', async () => {
+  const page = await openPage()
+  for (const key of ['a', 'b', 'c']) await put(page, key, '1')
+  await row(page, 'b').getByRole('button', { name: 'b', exact: true }).press('Enter')
+  await page.getByRole('button', { name: 'Close this key’s places' }).press('Enter')
+  const focused = page.locator(':focus')
+  await shows(focused, /^b$/)
+  for (const [key, then] of [
+    ['b', 'c'],
+    ['c', 'a'],
+  ] as const) {
+    await row(page, key).getByRole('button', { name: 'Delete' }).press('Enter')
+    await shows(focused, RegExp(`^${then}$`))
+  }
+})
+
 test('a selected key shows its homes and where it is on the ring', async () => {
   const [a] = await twoPages()
   await put(a, 'greeting', 'hello')

@@ -23,13 +23,14 @@ export class CartView {
   private readonly body = find('cart-rows', HTMLElement)
   private readonly total = find('cart-total', HTMLElement)
   private readonly merged = find('cart-merged', HTMLElement)
+  private readonly item = find('item-field', HTMLInputElement)
 
   constructor(
     store: Store,
     private readonly log: Log,
   ) {
     this.carts = store.bucket<Cart>('carts')
-    const item = find('item-field', HTMLInputElement)
+    const { item } = this
     const form = find('cart-form', HTMLFormElement)
     form.addEventListener('submit', (event) => {
       event.preventDefault()
@@ -56,10 +57,13 @@ export class CartView {
     const lines = linesOf(value)
     const items = new Set(lines.map(({ item }) => item))
     for (const item of this.rows.keys()) if (!items.has(item)) this.rows.delete(item)
+    const focused = this.body.querySelector(':focus-visible')
     arrange(
       this.body,
       lines.map((line) => this.row(line).root),
     )
+    // Who removes with the keyboard does not begin the page anew. Not on to the next item: one press too many would take that away as well.
+    if (focused && !focused.isConnected) this.item.focus()
     const count = lines.reduce((sum, { units }) => sum + units.length, 0)
     setText(
       this.total,
