@@ -271,7 +271,7 @@ async function orRelease<T>(release: () => void, work: () => Promise<T>): Promis
  */
 function slotsOfThisTab(room: string): number[] {
   try {
-    const noted = sessionStorage.getItem(lockName(room, -1))
+    const noted = sessionStorage.getItem(noteName(room))
     return noted ? noted.split(',').map(Number) : []
   } catch {
     // Some embeddings forbid sessionStorage; then any free slot will do.
@@ -281,8 +281,18 @@ function slotsOfThisTab(room: string): number[] {
 
 function noteSlots(room: string, slots: number[]): void {
   try {
-    sessionStorage.setItem(lockName(room, -1), slots.join())
+    sessionStorage.setItem(noteName(room), slots.join())
   } catch {
     // As above.
   }
+}
+
+/** The frames of a tab share its sessionStorage. Each has a note of its own, by its place in the page: what another one holds is not its own. */
+function noteName(room: string): string {
+  const path: number[] = [-1]
+  for (let frame: Window = window; frame !== frame.parent; frame = frame.parent) {
+    const { parent } = frame
+    path.push(Array.from({ length: parent.length }, (_, i) => parent[i]).indexOf(frame))
+  }
+  return `tabring/${room}/${path.join('.')}`
 }

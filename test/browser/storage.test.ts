@@ -317,6 +317,26 @@ test('a store that leaves as the registry fails says so, and holds no lock any m
   expect(locks).toMatch(/^StorageError: .*the registry fails.*; locks: 0$/)
 })
 
+// They shared one note of their slots: each took the other's at every reload, and what it wrote then stood beside what it had written before.
+test('a page and a frame in it keep their nodes when they are loaded anew', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  const nodes = async () => {
+    const ofFrame = await tab.evaluate(async (_, room) => {
+      const frame = document.body.appendChild(document.createElement('iframe')).contentWindow as Window
+      const script = frame.document.createElement('script')
+      Object.assign(script, { type: 'module', src: document.querySelector('script')?.src })
+      const loaded = new Promise((resolve) => script.addEventListener('load', resolve))
+      frame.document.head.append(script)
+      await loaded
+      return (await frame.tabring.openStore({ room, signaling: null })).status.node
+    }, world.room)
+    return [(await tab.status()).node, ofFrame]
+  }
+  const before = await nodes()
+  await tab.reload()
+  expect(await nodes()).toEqual(before)
+})
+
 // Firefox refuses it in a page that another site embeds. An event of a bare DOMException came at every look, for as long as the page lived.
 test('where the browser does not say who holds locks, no slot is looked into or taken over, and no error told', async () => {
   const tab = await world.tab({ options: { signaling: null, tuning: { adoptAfterMs: 100 } } })
