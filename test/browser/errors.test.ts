@@ -99,6 +99,21 @@ describe('openStore', () => {
     expect(locks.message).toMatch(/Web Locks.*https/)
   })
 
+  // As in Firefox, where cookies are blocked. It was of an unknown kind.
+  test('where the user lets the site store nothing, a StorageError says that it is unavailable', async () => {
+    const tab = await offline()
+    await tab.page.evaluate(() => {
+      IDBFactory.prototype.open = () => {
+        throw new DOMException('The operation is insecure.', 'SecurityError')
+      }
+    })
+    expect(await caught(tab, "tabring.openStore({ room: 'r4', signaling: null })")).toMatchObject({
+      name: 'StorageError',
+      reason: 'unavailable',
+      message: expect.stringContaining('insecure'),
+    })
+  })
+
   // It said that there is no document, once its node ran: that one could not be stopped any more, and went on to adopt closed tabs onto a closed disk.
   test('a worker has no page, and nothing is begun there', async () => {
     const tab = await world.tab({ options: { signaling: null } })

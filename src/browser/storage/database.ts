@@ -242,6 +242,8 @@ export function toFailure(error: unknown): StorageFailure {
   if (name === 'QuotaExceededError') return new StorageFailure('quota', message, { cause: error })
   if (name === 'VersionError')
     return new StorageFailure('blocked', 'the database belongs to a newer version of tabring', { cause: error })
+  // So says Firefox where the user lets the site store nothing.
+  if (name === 'SecurityError') return new StorageFailure('unavailable', message, { cause: error })
   if (name === 'DataError' || name === 'NotReadableError')
     return new StorageFailure('corrupt', message, { cause: error })
   return new StorageFailure('unknown', message, { cause: error })
