@@ -206,6 +206,11 @@ export class Peers {
     return [...this.sessions].filter(([, session]) => session.reachable).map(([node]) => node)
   }
 
+  /** Somebody may have read this node's Hello already, whose own has not come yet. */
+  get isBeingMet(): boolean {
+    return [...this.linked].some((node) => !this.sessions.has(node))
+  }
+
   /** Smoothed round-trip time in milliseconds; undefined before the first reply. */
   rtt(node: NodeId): number | undefined {
     return this.sessions.get(node)?.rtt

@@ -375,3 +375,18 @@ test('an update and a put that wait for a leave make no conflict once it is give
   await answerOf(ring, Promise.all([put, update]))
   expect(await answerOf(ring, store.get('k'))).toMatchObject({ siblings: ['put, updated'] })
 })
+
+// It told nobody, as it had met nobody; and they had its Hello: a member that nobody would ever see again, and for which no deletion was forgotten.
+test('who leaves in the moment of being met is no member that is waited for', async () => {
+  const ring = await openRing(2)
+  const [old] = ring.tabs as [Tab]
+  const visitor = ring.world.addPlace()
+  ring.world.begin(visitor)
+  const isLinked = () => ring.tabs.some((tab) => ring.world.network.isLinked(visitor.id, tab.id))
+  await ring.world.time.until('a link', isLinked, 1000, 1)
+  expect(nodeOf(visitor).peers.reachable()).toEqual([])
+  await ring.leave(visitor)
+  ring.crash(visitor)
+  await ring.pass(5000)
+  expect(nodeOf(old).membership.placed()).not.toContain(visitor.id)
+})

@@ -80,10 +80,14 @@ export class Gossip {
     }
   }
 
-  /** Tells everybody who is reachable. True if every reachable peer now has all our records, and at least one peer is reachable unless we are the only member. */
+  /**
+   * Tells everybody who is reachable. True if every reachable peer now has all our records, and at least one peer is reachable unless we are the only member, of
+   * whom nobody has heard either.
+   */
   async tellAll(): Promise<boolean> {
     const known = await Promise.all(this.peers.reachable().map((peer) => this.exchange(peer)))
-    return known.every((complete) => complete) && (known.length > 0 || this.membership.placed().length === 0)
+    const isAlone = () => this.membership.placed().length === 0 && !this.peers.isBeingMet
+    return known.every((complete) => complete) && (known.length > 0 || isAlone())
   }
 
   /** Resolves once anybody has told what changed, if anybody does. */
