@@ -43,6 +43,8 @@ const SLOWEST_BYTES_PER_MS = 32
 const STILL_MOVING_MS = 500
 /** Nothing at all happened here for so long: no heartbeat, no frame. */
 const STOOD_STILL_MS = 5000
+/** A Hello is said again with each heartbeat: who is awake has sent its own by then. */
+const GREETED_WITHIN_MS = 5000
 /** For so long it counts that a peer came with nothing: later it may have more. */
 const JUST_COME_MS = 500
 const MAX_SAID_EMPTY = 1000
@@ -99,7 +101,8 @@ export class Peers {
   readonly events = new Emitter<PeerEvents>()
   readonly detector: FailureDetector
   private readonly sessions = new Map<NodeId, Session>()
-  private readonly linked = new Set<NodeId>()
+  /** Since when. */
+  private readonly linked = new Map<NodeId, number>()
   /** Since when nodes are here that held nothing when they came. */
   private readonly emptySince = new Map<NodeId, number>()
   /** The same of nodes that others have greeted, and this one has not yet. */
@@ -151,7 +154,7 @@ export class Peers {
     this.beat?.()
     this.suspend()
     this.transport.stop()
-    for (const node of [...this.linked]) this.linkDown(node)
+    for (const node of [...this.linked.keys()]) this.linkDown(node)
   }
 
   /** It has just come, and held nothing then: it brings nothing that anybody could have missed. */
@@ -206,9 +209,10 @@ export class Peers {
     return [...this.sessions].filter(([, session]) => session.reachable).map(([node]) => node)
   }
 
-  /** Somebody may have read this node's Hello already, whose own has not come yet. */
+  /** Somebody may have read this node's Hello already, whose own has not come yet; a tab that is frozen sends none. */
   get isBeingMet(): boolean {
-    return [...this.linked].some((node) => !this.sessions.has(node))
+    const since = this.clock.now() - GREETED_WITHIN_MS
+    return [...this.linked].some(([node, at]) => at > since && !this.sessions.has(node))
   }
 
   /** Smoothed round-trip time in milliseconds; undefined before the first reply. */
@@ -296,7 +300,7 @@ export class Peers {
   }
 
   private linkUp(node: NodeId): void {
-    this.linked.add(node)
+    this.linked.set(node, this.clock.now())
     this.sayHello(node, true)
   }
 
@@ -460,7 +464,7 @@ export class Peers {
 
   private heartbeat(): void {
     const now = this.clock.now()
-    for (const node of this.linked) {
+    for (const node of this.linked.keys()) {
       const session = this.sessions.get(node)
       if (!session) {
         this.sayHello(node, true)

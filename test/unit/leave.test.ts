@@ -390,3 +390,12 @@ test('who leaves in the moment of being met is no member that is waited for', as
   await ring.pass(5000)
   expect(nodeOf(old).membership.placed()).not.toContain(visitor.id)
 })
+
+test('who is alone and linked with tabs that say nothing leaves all the same', async () => {
+  const ring = await openRing(1)
+  const [frozen] = ring.tabs as [Tab]
+  ring.world.freeze(frozen)
+  const visitor = await ring.join()
+  await ring.pass(500)
+  await ring.leave(visitor)
+})
