@@ -50,7 +50,8 @@ export interface Digest {
 export type RecordWrite =
   | 'keep'
   | 'remove'
-  | { container: Uint8Array; digest: Digest /** false when the key is deleted: a tombstone. */; live: boolean }
+  /** `live` is false when the key is deleted: a tombstone. */
+  | { container: Uint8Array; digest: Digest; live: boolean }
 
 /**
  * One atomic read-modify-write. `apply` is pure and synchronous; it gets the stored container inside the transaction and

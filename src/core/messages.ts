@@ -142,7 +142,8 @@ export const shapes = {
 
   Gossip: shape(20, {
     digests: list(pair(node, count), MAX_MEMBERS),
-    /** Milliseconds since the last sign of life, per digest; -1 is never. */ heard: list(real, MAX_MEMBERS),
+    /** Milliseconds since the last sign of life, per digest; -1 is never. */
+    heard: list(real, MAX_MEMBERS),
     hash: digest,
   }),
   /** `empty`: of these members, the ones that have just come and hold nothing. Older builds do not say. */
@@ -161,7 +162,8 @@ export const shapes = {
   CompareLeaves: shape(33, { groups: list(pair(partition, below(GROUPS)), MAX_COMPARED_GROUPS) }),
   Digests: shape(34, { digests: bytes(DIGEST_BYTES * LEAVES_PER_GROUP * MAX_COMPARED_GROUPS) }),
   ListLeaves: shape(35, { leaves: list(pair(partition, below(LEAVES)), MAX_LISTED_LEAVES) }),
-  KeyDigests: shape(36, { entries: keyDigests, /** False when the list was cut. */ whole: flag }),
+  /** `whole`: false when the list was cut. */
+  KeyDigests: shape(36, { entries: keyDigests, whole: flag }),
   CheckKeys: shape(37, { keys: list(key, MAX_ENTRIES) }),
   /** The sender holds these partitions and the receiver is now a home of them: come and get them (§4.9). */
   OfferPartitions: shape(38, { partitions }),

@@ -34,7 +34,7 @@ export const PACKET_BYTES = 16 * 1024
 /** Pieces smaller than this are not cut off: they cost more than they bring. */
 const MIN_PIECE_BYTES = 1024
 const MAX_RELAY_HEADER_BYTES = 256
-export const MAX_CONTROL_BYTES = 128 * 1024
+const MAX_CONTROL_BYTES = 128 * 1024
 
 /** A frame on its way into packets. */
 export interface Outgoing {

@@ -45,8 +45,8 @@ export function coordinateGet(key: StoreKey, options: GetOptions, context: GetCo
 
 class Get {
   private readonly homes: readonly NodeId[]
-  /** Nodes, with all homes and leavers among them, of which some had the partition before. */
-  private readonly enough: number
+  /** Of nodes, where enough have voted: the homes, as many former ones, and who leaves. */
+  private readonly maxAsked: number
   private readonly answers = new Map<NodeId, Answer>()
   /** Answers that have come. */
   private arrived = 0
@@ -76,7 +76,7 @@ class Get {
     private readonly context: GetContext,
   ) {
     this.homes = context.routing.homes(key)
-    this.enough = 2 * this.homes.length + context.routing.leavers().length
+    this.maxAsked = 2 * this.homes.length + context.routing.leavers().length
   }
 
   run(): Promise<GetOutcome> {
@@ -211,7 +211,7 @@ class Get {
     this.outstanding--
     // A home that still waits for its data cannot say no: whoever had the partition before is further down the list.
     // Where enough others have voted all the same, only so many are asked in vain as there can be former homes.
-    const isWorthIt = this.votes().length < this.options.r || this.asked.size < this.enough
+    const isWorthIt = this.votes().length < this.options.r || this.asked.size < this.maxAsked
     if (this.resolve && this.outstanding === 0 && !this.isCertain() && isWorthIt) this.askNext()
     void this.consider()
   }

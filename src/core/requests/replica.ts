@@ -1,6 +1,6 @@
 /**
  * The replica's side of every request: reading and merging containers on this node's disk. Whatever moves data ends here. Replicas merge and never
- * mint (P18), so every handler is idempotent and any delivery may be repeated.
+ * mint (P9), so every handler is idempotent and any delivery may be repeated.
  */
 import { Emitter } from '../emitter.js'
 import {

@@ -15,7 +15,7 @@ export class Routing {
     readonly partitions: number,
   ) {}
 
-  /** All members in the order in which they are responsible for the key; the first n are its homes. */
+  /** All members that are up, in the order in which they are responsible for the key; the first n are its homes. */
   preferenceList(key: StoreKey): readonly NodeId[] {
     return this.listOf(this.addressOf(key).partition)
   }
