@@ -22,7 +22,7 @@ export async function verifyNode(node: Node, repair: boolean): Promise<VerifyRep
   const peers: VerifyReport['peers'] = []
   for (const peer of node.peers.reachable()) {
     const shared = node.antiEntropy.shared(peer)
-    if (repair) await node.exchange.with(peer, shared, 'sync', false)
+    if (repair) await node.exchange.with(peer, shared, { kind: 'sync', settle: false, give: true })
     const differing = await node.exchange.differing(peer, shared)
     if (differing) peers.push({ node: peer, shared: shared.length, differing: differing.length })
   }

@@ -92,7 +92,8 @@ export class AntiEntropy {
         const partitions = shared.filter((partition) => !this.transfers.isMoving(peer, partition))
         if (partitions.length < shared.length) this.later(peer, AFTER_TRANSFER_MS)
         if (partitions.length === 0) continue
-        const { pulled, pushed, complete } = await this.exchange.with(peer, partitions, 'sync', true)
+        const how = { kind: 'sync', settle: true, give: true } as const
+        const { pulled, pushed, complete } = await this.exchange.with(peer, partitions, how)
         if (complete || pulled + pushed > 0) this.events.emit('synced', { peer, pulled, pushed })
         if (!complete && this.routing.isReachable(peer)) this.later(peer, 2000)
       }

@@ -42,7 +42,9 @@ interface Difference {
 
 interface How {
   kind: BackgroundKind
+  /** Only differences that last are exchanged: writes on their way are not divergence. */
   settle: boolean
+  /** The peer gets what it lacks. */
   give: boolean
 }
 
@@ -61,18 +63,9 @@ export class Exchange {
     this.serve(onError)
   }
 
-  /**
-   * Makes the peer's and this node's copies of some partitions equal. With `settle`, only differences that last are exchanged: writes
-   * on their way are not divergence. Without `give`, the peer gets nothing that it lacks.
-   */
-  async with(
-    peer: NodeId,
-    partitions: Partition[],
-    kind: BackgroundKind,
-    settle: boolean,
-    give = true,
-  ): Promise<ExchangeResult> {
-    const how: How = { kind, settle, give }
+  /** Makes the peer's and this node's copies of some partitions equal. */
+  async with(peer: NodeId, partitions: Partition[], how: How): Promise<ExchangeResult> {
+    const { kind } = how
     const result: ExchangeResult = { pulled: 0, pushed: 0, complete: true, damaged: new Set() }
     try {
       const differing = await this.differingPartitions(peer, partitions, kind)

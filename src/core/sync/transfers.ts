@@ -218,7 +218,7 @@ export class Transfers {
 
   private async move(partition: Partition, heirs: readonly NodeId[], leave: Leave | undefined): Promise<boolean> {
     for (const heir of heirs) {
-      const { complete } = await this.exchange.with(heir, [partition], 'transfer', false)
+      const { complete } = await this.exchange.with(heir, [partition], { kind: 'transfer', settle: false, give: true })
       if (!complete) return false
     }
     const root = this.replica.forest.root(partition)
@@ -369,7 +369,7 @@ export class Transfers {
 
   /** A source that loses its disk in the midst goes on to answer, with the little that it has then. */
   private async fetchFrom(peer: NodeId, partitions: Partition[], give: boolean, distrusted: number | undefined) {
-    const result = await this.exchange.with(peer, partitions, 'transfer', false, give)
+    const result = await this.exchange.with(peer, partitions, { kind: 'transfer', settle: false, give })
     if (!result.complete || partitions.every((partition) => result.damaged.has(partition))) return result
     const reply = await this.askComplete(peer, [])
     return { ...result, complete: reply !== undefined && reply.distrusted === distrusted }

@@ -417,7 +417,7 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/sync/transfers.ts',
-        find: "    for (const heir of heirs) {\n      const { complete } = await this.exchange.with(heir, [partition], 'transfer', false)\n      if (!complete) return false\n    }\n",
+        find: "    for (const heir of heirs) {\n      const { complete } = await this.exchange.with(heir, [partition], { kind: 'transfer', settle: false, give: true })\n      if (!complete) return false\n    }\n",
         replace: '',
       },
       {
