@@ -3,7 +3,7 @@
  * slow consumer gets the latest state per key and never a queue of old ones.
  */
 import type { StoreKey } from '../core/ids.js'
-import type { Interest } from '../core/requests/interests.js'
+import { type Interest, isAbout } from '../core/requests/interests.js'
 import { type Entry, expiryOf } from './entry.js'
 import { StorageError, ValueError } from './errors.js'
 import type { StoreInside } from './inside.js'
@@ -90,7 +90,7 @@ async function* follow(
     wake()
   }
   const changed = ({ key }: { key: StoreKey }) => {
-    if (key === interest.key || (interest.prefix !== undefined && key.startsWith(interest.prefix))) add(key)
+    if (isAbout(interest, key)) add(key)
   }
   if (interest.key !== undefined) pending.add(interest.key)
   const abort = () => end.abort(signal?.reason)

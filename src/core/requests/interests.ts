@@ -127,8 +127,7 @@ export class Interests {
   }
 
   private isWatched(key: StoreKey): boolean {
-    for (const interest of this.own)
-      if (interest.key === key || (interest.prefix !== undefined && key.startsWith(interest.prefix))) return true
+    for (const interest of this.own) if (isAbout(interest, key)) return true
     return false
   }
 
@@ -187,6 +186,11 @@ export class Interests {
       this.tellAgain()
     })
   }
+}
+
+/** Whether a change of that key is of interest. */
+export function isAbout({ key, prefix }: Interest, changed: StoreKey): boolean {
+  return key === changed || (prefix !== undefined && changed.startsWith(prefix))
 }
 
 function lengthOf({ key, prefix }: Interest): number {
