@@ -1,4 +1,5 @@
 /** `scan`: every live key in order, over the whole ring, as an async iterable that knows afterwards whether it saw everything. */
+import type { KeyRange } from '../core/environment.js'
 import type { Scan as RingScan, ScanEntry, ScanRange } from '../core/requests/scan.js'
 import type { Entry } from './entry.js'
 import { OptionError } from './errors.js'
@@ -20,15 +21,11 @@ export interface ScanOptions {
   signal?: AbortSignal | undefined
 }
 
-export interface ScanPlan extends ScanRange {
-  limit: number
-}
-
 const TEXT_OPTIONS = ['prefix', 'start', 'end'] as const
 const OPTIONS = [...TEXT_OPTIONS, 'limit', 'reverse', 'signal']
 
 /** @throws OptionError */
-export function readScanOptions(options: ScanOptions | undefined, bucketPrefix: string): ScanPlan {
+export function readScanOptions(options: ScanOptions | undefined, bucketPrefix: string): KeyRange {
   const given = readCall(options, OPTIONS)
   for (const name of TEXT_OPTIONS) if (given[name] !== undefined) checkKeyPart(name, given[name])
   const { prefix = '', start, end, limit = Number.POSITIVE_INFINITY, reverse = false } = given
@@ -62,7 +59,7 @@ export class Scan<V = AnyValue> implements AsyncIterable<Entry<V>> {
 
   /** @internal */
   constructor(
-    private readonly plan: ScanPlan,
+    private readonly plan: KeyRange,
     private readonly begin: (range: ScanRange) => RingScan,
     /** undefined where a value cannot be read: then the scan is not complete. */
     private readonly toEntry: (found: ScanEntry) => Entry<V> | undefined,

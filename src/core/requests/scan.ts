@@ -3,7 +3,7 @@
  * the streams. A key on which the answering homes disagree is read with a quorum, so that neither a deleted nor a
  * stale version slips through. What could not be covered is said (P40), never passed over.
  */
-import { StorageFailure } from '../environment.js'
+import { type KeyRange, StorageFailure } from '../environment.js'
 import type { NodeId, Partition, StoreKey } from '../ids.js'
 import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
@@ -19,11 +19,7 @@ import type { Replica } from './replica.js'
 import type { Routing } from './routing.js'
 import { scanHere } from './serve.js'
 
-export interface ScanRange {
-  from: string
-  to: string
-  reverse: boolean
-}
+export type ScanRange = Omit<KeyRange, 'limit'>
 
 export interface ScanContext {
   routing: Routing
@@ -207,7 +203,7 @@ export class Scan {
   }
 
   /** undefined: no answer. */
-  private async page(node: NodeId | undefined, range: ScanRange & { limit: number }) {
+  private async page(node: NodeId | undefined, range: KeyRange) {
     const { routing, peers, replica, copies, tuning, lacking } = this.context
     if (node === undefined) {
       const keys = await copies.keysIn(range.from, range.to)

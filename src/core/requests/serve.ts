@@ -1,5 +1,5 @@
 /** The replica's answers to other nodes' requests: Store, Read, Fetch and Scan, straight from this node's disk. */
-import type { StorageFailure } from '../environment.js'
+import type { KeyRange, StorageFailure } from '../environment.js'
 import type { Partition, StoreKey } from '../ids.js'
 import { type Message, type MessageOf, mayTravel } from '../messages.js'
 import type { Peers } from '../peers.js'
@@ -108,7 +108,7 @@ const NO_BYTES = new Uint8Array(0)
  */
 export async function scanHere(
   replica: Replica,
-  range: { from: string; to: string; limit: number; reverse: boolean },
+  range: KeyRange,
   lacking: () => Partition[],
   maxBytes: number,
   reader: Reader = 'self',
