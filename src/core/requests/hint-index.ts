@@ -19,6 +19,12 @@ interface UnderWay {
   withdrawals: number
 }
 
+/** An update of a row on the disk, and what to call once it is committed. */
+export interface Tracked {
+  update: HintUpdate
+  done: () => void
+}
+
 export class HintIndex {
   /** Emitted whenever a row loses homes or goes: delivered, taken over, or nobody left to wait for. */
   readonly events = new Emitter<{ fewer: undefined }>()
@@ -73,10 +79,9 @@ export class HintIndex {
   }
 
   /**
-   * Wraps an update so that the index follows once the commit has succeeded: call the returned `done` then. An `apply` may run more than once; where it
-   * never ran, there is nothing to follow.
+   * Wraps an update so that the index follows once it is committed. An `apply` may run more than once; where it never ran, there is nothing to follow.
    */
-  tracked(update: HintUpdate): { update: HintUpdate; done: () => void } {
+  tracked(update: HintUpdate): Tracked {
     let result: HintRow | undefined | 'unknown' = 'unknown'
     return {
       update: {

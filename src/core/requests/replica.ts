@@ -27,7 +27,7 @@ import {
 } from '../versions/container.js'
 import { contextSize, isEmpty } from '../versions/context.js'
 import { decodeContainer, digestOf, encodeContainer, ifPossible } from '../versions/encoding.js'
-import { HintIndex } from './hint-index.js'
+import { HintIndex, type Tracked } from './hint-index.js'
 import { isTooMany } from './sibling-limit.js'
 
 export interface Entry {
@@ -251,10 +251,7 @@ export class Replica {
    * the node be opened anew before, hints go where they have been already, and until then no deletion is forgotten that they could undo.
    * @param whenFull makes it so in memory, and returns what notes it.
    */
-  async commitTargets(
-    hints: { update: HintUpdate; done: () => void }[],
-    whenFull: () => () => Promise<void>,
-  ): Promise<void> {
+  async commitTargets(hints: Tracked[], whenFull: () => () => Promise<void>): Promise<void> {
     try {
       await this.commit([], hints, 'relaxed')
     } catch (error) {
@@ -399,11 +396,7 @@ export class Replica {
     }
   }
 
-  async commit(
-    records: RecordUpdate[],
-    hints: { update: HintUpdate; done: () => void }[],
-    durability: Durability,
-  ): Promise<void> {
+  private async commit(records: RecordUpdate[], hints: Tracked[], durability: Durability): Promise<void> {
     if (records.length === 0 && hints.length === 0) return
     try {
       this.forest.update(await this.storage.commit({ records, hints: hints.map((hint) => hint.update) }, durability))
