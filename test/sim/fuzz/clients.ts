@@ -23,6 +23,8 @@ interface Client {
   session: Session
   /** What its user was last shown of a key, and what was confirmed to it since. */
   shown: Map<StoreKey, Set<Write>>
+  /** What its user was shown of a key, and then that the key has no value any more. */
+  gone: Map<StoreKey, Set<Write>>
 }
 
 /** A put that met its quorum at homes of the key. */
@@ -176,7 +178,7 @@ export class Clients {
   }
 
   /** Read your writes, monotonic reads (I7). */
-  private sees({ session, shown }: Client, place: Place, key: StoreKey, container: Container): void {
+  private sees({ session, shown, gone }: Client, place: Place, key: StoreKey, container: Container): void {
     const { history, sights } = this.world
     const merged = session.found(key, container)
     session.knew(key, merged.context)
@@ -186,7 +188,18 @@ export class Clients {
       if (!history.shows(merged, write))
         history.violation('I7', `${place.id} no longer shows ${nameOf(key, write.dot)}, which its session saw`)
     }
-    shown.set(key, new Set(merged.siblings.flatMap(({ dot }) => history.writeOf(key, dot) ?? [])))
+    const now = new Set(merged.siblings.flatMap(({ dot }) => history.writeOf(key, dot) ?? []))
+    const missed = gone.get(key) ?? new Set()
+    if (missed.size > 0) sights.saw(HELD_TO_DELETION)
+    for (const write of now)
+      if (missed.has(write) && !write.revived)
+        history.violation(
+          'I7',
+          `${place.id} shows ${nameOf(key, write.dot)} again, which its session saw and then saw gone`,
+        )
+    if ([...now].every(({ deleted }) => deleted))
+      gone.set(key, new Set([...missed, ...(shown.get(key) ?? [])].filter(({ deleted }) => !deleted)))
+    shown.set(key, now)
   }
 
   /** A put and a later get that met quorums of the same homes have a home in common, if R + W > N (§4.5). */
@@ -216,7 +229,7 @@ export class Clients {
     const name = `${place.id} ${place.lives} ${number}`
     const known = this.clients.get(name)
     if (known) return known
-    const client: Client = { session: new Session(), shown: new Map() }
+    const client: Client = { session: new Session(), shown: new Map(), gone: new Map() }
     this.clients.set(name, client)
     const { node } = place
     node.events.on('forgetting', (agreed) => {
@@ -262,10 +275,11 @@ const KEPT_MET = 12
 const HELD_TO_TAKE = 'a put had to meet its quorum'
 const HELD_TO_QUORUM = 'a get had to show a put'
 const HELD_TO_SESSION = 'a session was held to what it had seen'
+const HELD_TO_DELETION = 'a session was held to a deletion that it had seen'
 const HELD_TO_SHOW = 'a complete scan had to show a key'
 
 /** Promises that some day of many has to have been held to: without that, none of them was tested. */
-export const HELD: readonly string[] = [HELD_TO_TAKE, HELD_TO_QUORUM, HELD_TO_SESSION, HELD_TO_SHOW]
+export const HELD: readonly string[] = [HELD_TO_TAKE, HELD_TO_QUORUM, HELD_TO_SESSION, HELD_TO_DELETION, HELD_TO_SHOW]
 
 function nameOfClient(place: Place, { client, key }: Get | Put): string {
   return `${place.id} ${client} ${key}`

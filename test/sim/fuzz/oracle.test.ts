@@ -1,13 +1,17 @@
 /** The simulator's own judgement, on rings that are wronged on purpose. */
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import type { ActorId } from '../../../src/core/ids.js'
 import { mergeContainers } from '../../../src/core/versions/container.js'
 import { EMPTY_CONTEXT, withDot } from '../../../src/core/versions/context.js'
 import { decodeContainer, encodeContainer } from '../../../src/core/versions/encoding.js'
+import { Session } from '../../../src/store/session.js'
 import { leftovers, settledState, unsettled } from '../checks.js'
 import type { Disk, Row } from '../disk.js'
 import type { Write } from '../history.js'
 import { Ring, type Tab, named, nodeOf } from '../ring.js'
+import { Clients } from './clients.js'
+import { planOf } from './plan.js'
+import type { Availability } from './promises.js'
 
 async function ringWith(keys: string[]): Promise<Ring> {
   const ring = new Ring({ seed: 1 })
@@ -140,4 +144,36 @@ test('what replaced a write cannot tell what that had replaced, unless it had se
   const container = encodeContainer(mergeContainers(third.container, former))
   homes.forEach((home, i) => void home.disk.records.set(key, { ...(rows[i] as Row), container }))
   expect(judged(ring, 'k')).toEqual([])
+})
+
+// That a deletion is about to be forgotten excused it.
+test('a session that shows once more what it has shown as deleted is blamed, although the deletion is forgotten (I7)', async () => {
+  const ring = await ringWith(['k'])
+  const { world } = ring
+  const plan = planOf({ seed: 1, operations: 1, tabs: 5, faults: undefined })
+  const clients = new Clients(world, plan, [named('k')], {} as Availability)
+  const [home] = ring.homes('k')
+  const read = () =>
+    ring.await(
+      clients.get(
+        { ...home, node: nodeOf(home) },
+        { do: 'get', after: 0, tab: 0, client: 0, key: 0, r: 3, strict: false },
+      ),
+    )
+  await read()
+  const [before] = ring.homes('k').map((tab) => tab.disk.records.get(named('k')) as Row)
+  const client = ring.client(ring.tab(0))
+  await client.get('k')
+  await client.put('k', undefined, { w: 3 })
+  await read()
+  world.history.forgot([named('k')])
+  expect(world.history.violations).toEqual([])
+  const forgetful = vi
+    .spyOn(Session.prototype, 'found')
+    .mockImplementation(() => decodeContainer((before as Row).container))
+  await read()
+  forgetful.mockRestore()
+  expect(world.history.violations).toEqual([
+    expect.stringMatching(/^I7: .* shows .* again, which its session saw and then saw gone/),
+  ])
 })
