@@ -77,7 +77,10 @@ export class Duties {
         if (!this.routing.homesOf(partition).includes(this.self)) {
           if (before.has(partition)) this.interrupt(partition)
           // A founder counted as complete everywhere while it was alone; where it holds nothing it has nothing to give.
-          if (this.recordsIn(partition) === 0 && !this.standIns.has(partition)) this.whole.delete(partition)
+          if (this.recordsIn(partition) === 0 && !this.standIns.has(partition)) {
+            this.whole.delete(partition)
+            this.wholeAlone.delete(partition)
+          }
           continue
         }
         this.homes.add(partition)
