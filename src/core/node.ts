@@ -138,7 +138,7 @@ export class Node {
     const hints = state.hints.filter(({ key }) => parseStoreKey(key))
     for (const { key, homes, own } of hints) node.replica.hints.set(key, { homes, own })
     node.copies.restore(state.copies)
-    node.duties.restore(state.meta.get('complete'))
+    node.duties.restore(state.meta.get('complete'), state.meta.get('alone'))
     // After that: it may say that this node was about to leave, and then what was whole is so no longer.
     node.membership.restore(state.meta.get('members'), state.meta.get('heard'))
     for (const n of options.replication) node.duties.addClass(n)
@@ -212,6 +212,7 @@ export class Node {
         ['members', this.membership.encoded()],
         ['heard', this.membership.encodedHeard()],
         ['complete', this.duties.encoded()],
+        ['alone', this.duties.encodedAlone()],
       ],
       onError,
     )

@@ -110,3 +110,30 @@ test('and nobody fills from it what it does not have', async () => {
   }
   expect([...wrong]).toEqual([])
 })
+
+// It had forgotten that nobody else was there when it counted as whole. With a record of its own in the partition, nothing made it look for others.
+test('nor does a tab that was alone, wrote, and was loaded anew before it met the others', async () => {
+  const ring = await openRing(3)
+  const old = [...ring.tabs]
+  for (const key of MANY)
+    expect(await ring.client(ring.tab(0)).put(key, 'there', { w: 3, strictQuorum: true })).toMatchObject({ met: true })
+  const tab = ring.world.addPlace()
+  ring.partition([tab], old)
+  await ring.world.start(tab)
+  for (let i = 0; i < 100; i++) await ring.client(tab).put(`new${i}`, 'new', { w: 1 })
+  await ring.pass(1000)
+  ring.crash(tab)
+  ring.heal()
+  await ring.reopen(tab)
+  const both = [ring.tab(0), tab]
+  const haveMet = () => both.every((one) => both.every(({ id }) => nodeOf(one).membership.placed().includes(id)))
+  await ring.world.time.until('they meet', haveMet, 60_000, 5)
+  // All at once: in a moment, sync will have brought it everything.
+  const gets = both.map((at) =>
+    Promise.all(MANY.map((key) => nodeOf(at).coordinator.get(named(key), { r: 1, strictQuorum: true }))),
+  )
+  const absent = (await ring.await(Promise.all(gets))).map(
+    (outcomes) => outcomes.filter(({ met, container }) => met && container.siblings.length === 0).length,
+  )
+  expect(absent).toEqual([0, 0])
+})

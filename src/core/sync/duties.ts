@@ -23,7 +23,7 @@ export class Duties {
   distrusted = 0
   /** As often, it has all been looked at since. */
   private trusted = 0
-  /** Whole only because nobody else was in the placement: whoever brings something may have more of them. */
+  /** Whole only because nobody else was in the placement: whoever brings something may have more of them, also after a restart. */
   private readonly wholeAlone = new Set<Partition>()
   /** How often what was being fetched of them ceased to be all there is. */
   private readonly interrupted = new Map<Partition, number>()
@@ -37,12 +37,18 @@ export class Duties {
     private readonly changed: () => void,
   ) {}
 
-  restore(stored: Uint8Array | undefined): void {
-    for (const partition of restored(stored, partitions) ?? []) this.whole.add(partition)
+  restore(whole: Uint8Array | undefined, alone?: Uint8Array): void {
+    for (const partition of restored(whole, partitions) ?? []) this.whole.add(partition)
+    for (const partition of restored(alone, partitions) ?? [])
+      if (this.whole.has(partition)) this.wholeAlone.add(partition)
   }
 
   encoded(): Uint8Array {
     return encodeMessagePack([...this.whole])
+  }
+
+  encodedAlone(): Uint8Array {
+    return encodeMessagePack([...this.wholeAlone])
   }
 
   /** A replication factor that is in use here: its partitions count from now on. */
