@@ -420,7 +420,8 @@ export const membership: Scenario[] = [
         assert.equal(met, true)
         if (acks.includes(gray.id)) ring.saw('the hidden tab acknowledged a put')
       })
-      assert.ok((taken[98] as number) - 1000 < 500, `slowest put ${(taken[98] as number) - 1000} ms`)
+      const slowest = (taken.at(-1) as number) - 1000
+      assert.ok(slowest < 500, `slowest put ${slowest} ms`)
       await ring.pass(15 * MINUTE)
       for (const { node } of ring.world.alive()) assert.ok(node.membership.placed().includes(gray.id))
     },
