@@ -2,6 +2,7 @@
  * Sometimes-assertions: which dangerous states a run really visited. A scenario names those without which it proves nothing, and fails when it
  * never got there.
  */
+import { StorageFailure } from '../../src/core/environment.js'
 import type { Node } from '../../src/core/node.js'
 import { isLive } from '../../src/core/versions/container.js'
 import type { Place } from './world.js'
@@ -66,6 +67,9 @@ export class Sights {
     node.membership.events.on('replaced', () => saw('a node was replaced while it was away'))
     node.peers.events.on('down', () => saw('a peer went down'))
     node.peers.events.on('malformed', () => saw('a frame was malformed'))
-    node.events.on('error', () => saw('a disk refused'))
+    // Other failures tell of what is damaged, deleted or closed.
+    node.events.on('error', (error) => {
+      if (error instanceof StorageFailure && ['quota', 'unknown'].includes(error.kind)) saw('a disk refused')
+    })
   }
 }

@@ -213,4 +213,30 @@ export const deletes: Scenario[] = [
       for (const key of names) assert.deepEqual(await ring.client(ring.tab(3)).get(key), [])
     },
   },
+  {
+    number: 72,
+    name: 'read-repair-tombstone',
+    shows: 'a home that was away while a key was deleted hears of it by the next read, and the deletion stays one',
+    tuning: { merkleSync: false, hintedHandoff: false },
+    visits: ['a read repair met a tombstone'],
+    async run(ring) {
+      const [away, home] = ring.homes('k')
+      const client = ring.client(home)
+      await client.put('k', 'value', { w: 3 })
+      ring.crash(away)
+      await ring.pass(2000)
+      await client.get('k')
+      await client.delete('k')
+      // What would bring it to the one that was away without a read.
+      const holders = ring.tabs.filter((tab) => hintAt(tab, 'k'))
+      ring.crash(...holders)
+      for (const { disk } of holders) disk.hints.clear()
+      await ring.reopen(...holders, away)
+      await ring.until('one ring', () => ring.isWhole())
+      assert.deepEqual(replicaAt(away, 'k'), ['value'])
+      assert.deepEqual(await ring.client(home).get('k', { r: 3 }), [])
+      await ring.pass(2000)
+      assert.equal(tombstones(ring, 'k'), 3)
+    },
+  },
 ]

@@ -1,7 +1,7 @@
 /** A tab's life: closed for good and adopted, its disk deleted or full under it; and what the fuzz has found of the kind. */
 import { strict as assert } from 'node:assert'
 import type { Node } from '../../../src/core/node.js'
-import { type Ring, type Tab, named, nodeOf, replicaAt, textsOf } from '../ring.js'
+import { type Ring, type Tab, hintAt, named, nodeOf, replicaAt, textsOf } from '../ring.js'
 import { typeOf } from '../trace.js'
 import { type Scenario, keys } from './scenario.js'
 
@@ -143,13 +143,16 @@ export const life: Scenario[] = [
     shows: 'a write that reached the disk although its connection was lost is soon in the Merkle tree as well',
     tabs: 3,
     tuning: { scrubIntervalMs: 2000, syncIntervalMs: 1000 },
+    visits: ['a write was on the disk that was said to have failed'],
     async run(ring) {
       const names = keys(40)
       for (const key of names) await ring.client(ring.tab(0)).put(key, 'value', { w: 3 })
       const tab = ring.tab(1)
       for (const key of names.slice(0, 5)) {
         if (tab.storage) tab.storage.loseOutcome = true
-        await ring.client(ring.tab(0)).put(key, 'newer')
+        const { acks } = await ring.client(ring.tab(0)).put(key, 'newer')
+        if (tab.storage?.closed && !acks.includes(tab.id) && replicaAt(tab, key).includes('newer'))
+          ring.saw('a write was on the disk that was said to have failed')
         // The browser opens the connection once more.
         if (tab.storage) Object.assign(tab.storage, { loseOutcome: false, closed: false })
       }
@@ -169,6 +172,7 @@ export const life: Scenario[] = [
     name: 'last-stand-in',
     shows: 'with a home gone and the one other stand-in full, this tab’s own outbox makes up the quorum',
     tabs: 5,
+    visits: ['a disk refused', 'its own outbox was the last stand-in'],
     async run(ring) {
       const key = keys(200).find((name) => ring.others(name).length === 2) as string
       const [home] = ring.homes(key)
@@ -178,6 +182,8 @@ export const life: Scenario[] = [
       if (standIn.storage) standIn.storage.failing = 'quota'
       const outcome = await ring.client(writer).put(key, 'value', { w: 3 })
       assert.deepEqual([outcome.met, outcome.answers, outcome.sloppy], [true, 3, true])
+      if (!outcome.acks.includes(standIn.id) && hintAt(writer, key)?.homes.includes(home.id))
+        ring.saw('its own outbox was the last stand-in')
     },
   },
   {
