@@ -234,6 +234,18 @@ export const mutations: Mutation[] = [
     ],
   },
   {
+    pitfall: 'P15',
+    name: 'a session shows what the last read found, whatever it had shown before',
+    killedBy: 'session-goes-forward',
+    changes: [
+      {
+        file: 'src/store/session.ts',
+        find: 'const merged = mergeContainers(former?.container ?? EMPTY_CONTAINER, container)',
+        replace: 'const merged = container',
+      },
+    ],
+  },
+  {
     pitfall: 'P16',
     name: 'an empty stand-in’s "not found" is a vote',
     killedBy: 'cold-restart-subset',
@@ -557,12 +569,6 @@ export const mutations: Mutation[] = [
 ]
 
 export const absent: Absent[] = [
-  {
-    pitfall: 'P15',
-    name: 'non-monotonic quorum reads',
-    reason:
-      'promised per store handle only, by its session, which is above the simulated core; test/unit/session.test.ts and test/browser/api.test.ts hold it',
-  },
   {
     pitfall: 'P24',
     name: 'hints reject healthy traffic',

@@ -1,5 +1,6 @@
 /** Writing and reading: causality, conflicts, quorums, receipts. */
 import { strict as assert } from 'node:assert'
+import { EMPTY_CONTAINER } from '../../../src/core/versions/container.js'
 import {
   counter,
   counterAdd,
@@ -9,7 +10,8 @@ import {
   orSetRemove,
   orSetValues,
 } from '../../../src/merge/index.js'
-import { type Client, hintAt, nodeOf, replicaAt } from '../ring.js'
+import { Session } from '../../../src/store/session.js'
+import { type Client, type Tab, hintAt, named, nodeOf, replicaAt, textsOf } from '../ring.js'
 import { typeOf } from '../trace.js'
 import { type Scenario, keys, quantile } from './scenario.js'
 
@@ -376,6 +378,54 @@ export const writes: Scenario[] = [
         assert.equal(await counted(client), 5 + 55 - 10)
         assert.deepEqual(tagsAt(await client.get(tagsKey)), [...left(0), ...left(1), 'bread', 'rice'])
       }
+    },
+  },
+  {
+    number: 73,
+    name: 'session-goes-forward',
+    shows:
+      'a failed write is in one read and not in the next: the store’s session shows it in both, and its next write replaces it (P15)',
+    visits: ['a get lacked what the one before it had'],
+    async run(ring) {
+      const [home] = ring.homes('k')
+      const [reader] = ring.others('k')
+      const apart = (...side: Tab[]) =>
+        ring.partition(
+          side,
+          ring.tabs.filter((tab) => !side.includes(tab)),
+        )
+      const key = named('k')
+      const session = new Session()
+      const read = async (): Promise<string[]> => {
+        const { container } = await ring.client(reader).ask('k')
+        if (textsOf(container).length < textsOf(session.foundOf(key) ?? EMPTY_CONTAINER).length)
+          ring.saw('a get lacked what the one before it had')
+        const shown = session.found(key, container)
+        session.knew(key, shown.context)
+        return textsOf(shown)
+      }
+      apart(home)
+      await ring.pass(2000)
+      const failed = await ring.client(home).put('k', 'failed', { strictQuorum: true })
+      assert.deepEqual([failed.met, failed.acks], [false, [home.id]])
+      ring.heal()
+      apart(home, reader)
+      await ring.until('their link', () => nodeOf(reader).peers.isReachable(home.id))
+      assert.deepEqual(await read(), ['failed'])
+      ring.crash(home)
+      ring.heal()
+      await ring.pass(5000)
+      assert.deepEqual(await read(), ['failed'])
+      const { outcome } = nodeOf(reader).coordinator.write(
+        key,
+        { value: new TextEncoder().encode('next'), expiresAt: 0 },
+        session.contextOf(key),
+        { w: 2, strictQuorum: false, durability: 'strict' },
+      )
+      assert.equal((await ring.await(outcome)).met, true)
+      await ring.reopen(home)
+      await ring.until('one ring', () => ring.isWhole())
+      for (const tab of ring.tabs) assert.deepEqual(await ring.client(tab).get('k', { r: 3 }), ['next'])
     },
   },
 ]
