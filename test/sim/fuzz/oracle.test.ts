@@ -99,6 +99,16 @@ test('a context that could be shorter is not taken for rest (I8)', async () => {
   expect(leftovers(ring.world)).toEqual([expect.stringMatching(/^I8: .* keeps 101 entries/)])
 })
 
+test('a tombstone is not taken for rest (I8)', async () => {
+  const ring = await ringWith(['k'])
+  const client = ring.client(ring.tab(0))
+  await client.get('k')
+  await client.put('k', undefined, { w: 3 })
+  await ring.pass(2000)
+  expect(unsettled(ring.world, 0)).toMatch(/^I8: .* keeps the tombstone/)
+  expect(leftovers(ring.world)).toEqual(Array(3).fill(expect.stringMatching(/^I8: .* keeps the tombstone/)))
+})
+
 // Seed 9518: the tombstone of an expired value, which replaces nothing else, had come to a tab that showed what the expired value had replaced.
 test('a disk that shows what a write has replaced does not hold that write (I5)', async () => {
   const ring = await ringWith(['k'])

@@ -117,6 +117,19 @@ export const mutations: Mutation[] = [
     ],
   },
   {
+    pitfall: 'P4',
+    name: 'everybody agrees to forget a tombstone, again and again, and nobody does',
+    killedBy: 'transfer-vs-purge',
+    changes: [
+      {
+        file: 'src/core/sync/reaping.ts',
+        find: '    for (const commit of [false, true]) {\n',
+        replace: '    for (const commit of [false, false]) {\n',
+      },
+      { file: 'src/core/sync/reaping.ts', find: '    await this.forget(entries)\n', replace: '' },
+    ],
+  },
+  {
     pitfall: 'P5',
     name: 'tombstones are forgotten while a hint with the old value waits',
     killedBy: 'hint-vs-purge',

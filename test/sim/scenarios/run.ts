@@ -1,7 +1,8 @@
 /** Runs a scenario, and then checks what holds after every one: all back, nothing lost or risen, one ring, converged, bounded, quiet. */
 import { StorageFailure } from '../../../src/core/environment.js'
+import { DEFAULT_TUNING } from '../../../src/core/tuning.js'
 import { MalformedError } from '../../../src/core/versions/encoding.js'
-import { disagreement, leftovers, settledState, unrest } from '../checks.js'
+import { disagreement, leftovers, settledState, unrest, unsettled } from '../checks.js'
 import { Ring } from '../ring.js'
 import type { TraceOptions } from '../trace.js'
 import { scenarios } from './index.js'
@@ -45,9 +46,20 @@ async function restsWell({ world }: Ring, { convergesWithinMs = CONVERGES_WITHIN
     return
   }
   for (const key of keys) history.judge(key, settledState(world, key))
-  // Forgetting may still go on for a while; then nothing may.
-  await time.advance(2 * (world.knobs.tuning.reapAfterMs ?? 60_000) + 10_000)
-  for (const found of [...leftovers(world), ...(await unrest(world, QUIET_MS))]) history.violations.push(found)
+  // A whole scrub finds what is to be forgotten, and who asks may have to ask once more. Some time after that nothing may go on.
+  const { reapAfterMs, scrubIntervalMs } = { ...DEFAULT_TUNING, ...world.knobs.tuning }
+  const afterwardsMs = 2 * reapAfterMs + 10_000
+  // Who asks in vain does so again within this time.
+  const quietMs = Math.max(QUIET_MS, 2 * reapAfterMs)
+  const rest = () => unsettled(world, afterwardsMs + quietMs)
+  try {
+    await time.until('rest', () => rest() === undefined, 16 * scrubIntervalMs + 3 * reapAfterMs + 10_000, 1000)
+  } catch {
+    history.violation('no rest', rest() ?? 'it came and went')
+    return
+  }
+  await time.advance(afterwardsMs)
+  for (const found of [...leftovers(world), ...(await unrest(world, quietMs))]) history.violations.push(found)
   for (const error of world.errors) {
     if (error instanceof StorageFailure || error instanceof MalformedError) continue
     history.violation('error', error instanceof Error ? String(error.stack) : String(error))
