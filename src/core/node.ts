@@ -403,7 +403,7 @@ export class Node {
       this.duties.placementChanged(bringing)
       this.transfers.offer()
       this.transfers.fillSoon()
-      this.antiEntropy.withEveryone()
+      this.antiEntropy.placementChanged()
       this.handoff.reroute().catch((error) => this.report(error))
     })
     peers.events.on('brings', (node) => {

@@ -26,6 +26,22 @@ test('the progress is told from the beginning, partition by partition', async ()
   expect(left.at(-1)).toBe(0)
 })
 
+// That was its duty until the next heartbeat, and what is a duty is not handed over: who had left by then took the last copy along.
+test('what it holds for homes that are away goes to who stands in for them after it', async () => {
+  const ring = await openRing(4)
+  const [leaver, first, ...others] = ring.tabs as [Tab, Tab, ...Tab[]]
+  const names = Array.from({ length: 100 }, (_, i) => `k${i}`).filter((key) => !ring.homes(key).includes(leaver))
+  for (const key of names) await ring.client(first).put(key, 'value', { w: 3 })
+  ring.crash(first)
+  await ring.until('stand-in', () => names.every((key) => replicaAt(leaver, key).length > 0))
+  ring.crash(...others)
+  await ring.pass(10_000)
+  const heir = await ring.join()
+  await ring.until('a peer', () => nodeOf(leaver).peers.isReachable(heir.id))
+  await ring.leave(leaver)
+  for (const key of names) expect(replicaAt(heir, key)).toEqual(['value'])
+})
+
 // A tab that wrote all the time had not left after half a minute.
 test('after some seconds what the tab itself writes waits', async () => {
   const ring = await openRing(5)

@@ -61,8 +61,12 @@ export class AntiEntropy {
     for (const cancel of this.timers) cancel()
   }
 
-  /** After a change of the placement other homes share this node's partitions. */
-  withEveryone(): void {
+  /**
+   * After a change of the placement other homes share this node's partitions. Who leaves stands in for nobody any more, at once: of what it has a
+   * duty for, it hands nothing over.
+   */
+  placementChanged(): void {
+    this.checkStandIns()
     for (const node of this.peers.reachable()) this.later(node, 1500)
   }
 
