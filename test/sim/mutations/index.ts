@@ -102,7 +102,15 @@ export const mutations: Mutation[] = [
     pitfall: 'P3',
     name: 'a key created anew restarts its counter under the old actor',
     killedBy: 'doomstone-fallback',
-    changes: SAME_ACTOR_IN_EVERY_LIFE,
+    byItsOwnClaim: true,
+    changes: [
+      {
+        file: 'src/core/node.ts',
+        find: '        this.forgettings.note(agreed.map(({ key }) => key))\n',
+        replace:
+          "        this.forgettings.note(agreed.map(({ key }) => key))\n        for (const { key } of agreed) this.minter['counters'].delete(key)\n",
+      },
+    ],
   },
   {
     pitfall: 'P4',
@@ -220,6 +228,7 @@ export const mutations: Mutation[] = [
     pitfall: 'P12',
     name: 'the node’s name is its actor, also after it has left and come back',
     killedBy: 'leave-rejoin',
+    byItsOwnClaim: true,
     changes: SAME_ACTOR_IN_EVERY_LIFE,
   },
   {

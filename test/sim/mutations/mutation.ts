@@ -8,6 +8,8 @@ export interface Mutation {
   name: string
   /** The scenario that has to notice. */
   killedBy: string
+  /** Only what the scenario itself claims counts: what this does to dots or counters (I4, I6) shows in any scenario, whether it does harm there or not. */
+  byItsOwnClaim?: boolean
   changes: { file: string; find: string; replace: string }[]
 }
 

@@ -47,12 +47,18 @@ export async function runMutations(pitfall: string | undefined): Promise<{ kille
   return { killed, survived: chosen.length - killed }
 }
 
-/** The first violation of a scenario in a build, on one line; undefined when it passes. */
-async function violationOf(outDir: string, name: string, seed: number): Promise<string | undefined> {
+/** The first violation of a scenario in a build, or of what it claims itself, on one line; undefined when there is none. */
+async function violationOf(
+  outDir: string,
+  name: string,
+  seed: number,
+  onlyItsOwn = false,
+): Promise<string | undefined> {
   let violation: string | undefined
   const job: Job = { kind: 'scenario', name, seed, twice: false }
   await inWorkers<Job, JobResult>(join(outDir, 'worker.js'), [job], ({ violations }) => {
-    violation = violations[0]?.split('\n')[0]?.slice(0, 160)
+    const first = onlyItsOwn ? violations.find((each) => each.startsWith(`${name}: `)) : violations[0]
+    violation = first?.split('\n')[0]?.slice(0, 160)
   })
   return violation
 }
@@ -88,7 +94,7 @@ async function killerOf(
     const fault = await faultOf(mutation.killedBy, seed)
     if (fault !== undefined)
       throw new Error(`${mutation.killedBy} fails on seed ${seed} without any mutation: ${fault}`)
-    violation = await violationOf(outDir, mutation.killedBy, seed)
+    violation = await violationOf(outDir, mutation.killedBy, seed, mutation.byItsOwnClaim)
   }
   rmSync(outDir, { recursive: true, force: true })
   // Text that does not even run would be killed by any scenario.

@@ -64,7 +64,7 @@ export const membership: Scenario[] = [
         await ring.until('one ring', () => ring.isWhole(), 120_000)
         transferred += nodeOf(tab).metrics.snapshot().counters.keysTransferred ?? 0
         const back = ring.client(tab)
-        await back.get('its own')
+        assert.deepEqual(await back.get('its own'), round === 0 ? [] : [`${round - 1}`])
         await back.put('its own', `${round}`)
       }
       const { seen } = ring.world.sights
