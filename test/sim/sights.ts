@@ -10,6 +10,7 @@ import type { Place } from './world.js'
 export type Sight =
   | 'a hint was delivered'
   | 'a hint was delivered by a restarted holder'
+  | 'a hint was re-routed'
   | 'a read was repaired'
   | 'a read repair met a tombstone'
   | 'a partition was transferred'
@@ -40,6 +41,11 @@ export class Sights {
       saw('a hint was delivered', keys)
       if (restarted) saw('a hint was delivered by a restarted holder', keys)
     })
+    const retargetHint = node.replica.retargetHint.bind(node.replica)
+    node.replica.retargetHint = (key, homes, kept) => {
+      if (homes.length > 0) saw('a hint was re-routed')
+      return retargetHint(key, homes, kept)
+    }
     node.events.on('repair', ({ key }) => {
       saw('a read was repaired')
       void node.replica.read([key]).then(

@@ -383,6 +383,18 @@ export const mutations: Mutation[] = [
     ],
   },
   {
+    pitfall: 'P25',
+    name: 'hints for a home that is none any more are dropped',
+    killedBy: 'hint-orphan',
+    changes: [
+      {
+        file: 'src/core/requests/replica.ts',
+        find: '        if (current && homes.length > 0) return { ...current, homes: [...homes] }\n',
+        replace: '        if (current && homes.length > 0) return undefined\n',
+      },
+    ],
+  },
+  {
     pitfall: 'P26',
     name: 'a restarted holder does not look for its hints',
     killedBy: 'hint-holder-restarts',

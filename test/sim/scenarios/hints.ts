@@ -1,6 +1,7 @@
 /** Hinted handoff (§4.6). */
 import { strict as assert } from 'node:assert'
-import { type Ring, type Tab, nodeOf, replicaAt } from '../ring.js'
+import type { Disk } from '../disk.js'
+import { type Ring, type Tab, hintAt, nodeOf, replicaAt } from '../ring.js'
 import { SLOW_HEART, type Scenario, keys, quantile } from './scenario.js'
 
 /** Nothing but hints moves data, and nobody takes a closed tab's place. */
@@ -129,17 +130,32 @@ export const hints: Scenario[] = [
   {
     number: 12,
     name: 'hint-orphan',
-    shows: 'hints for a home that others have replaced go to the new homes and end (P25)',
-    tuning: { replaceAfterMs: 20_000, standInAfterMs: 600_000 },
-    visits: ['a member fell asleep'],
+    shows:
+      'hints for a home that others have replaced go to the new homes, also where nobody else has the value, and end (P25)',
+    tuning: { replaceAfterMs: 30_000, standInAfterMs: 600_000 },
+    visits: ['a member fell asleep', 'a hint was re-routed', 'a re-routed hint was delivered'],
     async run(ring) {
-      const [away, writer] = ring.tabs as [Tab, Tab]
-      const names = homeKeys(ring, away, 20)
+      const [away, holder, ...others] = ring.tabs as [Tab, Tab, ...Tab[]]
+      const names = homeKeys(ring, away, 40).filter((key) => !ring.homes(key).includes(holder))
       ring.crash(away)
       await ring.pass(2000)
-      for (const key of names) await ring.client(writer).put(key, 'value')
-      assert.ok(hintRows(ring) > 0)
+      for (const key of names) await ring.client(holder).put(key, 'value')
+      await ring.pass(5000)
+      // The two homes that had acknowledged lose it, and so do the stand-ins.
+      ring.crash(...others)
+      for (const tab of others) ring.world.changeDisk(tab, 'loses its records and hints', () => loseData(tab.disk))
+      await ring.reopen(...others)
+      for (const key of names) {
+        assert.deepEqual(hintAt(holder, key)?.homes, [away.id], `${key} is in a hint for the one that is away`)
+        assert.ok(
+          ring.tabs.every((tab) => replicaAt(tab, key).length === 0),
+          `${key} is nowhere else`,
+        )
+      }
+      const delivered = () => ring.world.sights.seen.get('a hint was delivered') ?? 0
+      const before = delivered()
       await ring.until('no hints', () => hintRows(ring) === 0, 120_000)
+      if (delivered() > before) ring.saw('a re-routed hint was delivered')
       for (const key of names)
         for (const home of ring.homes(key)) assert.deepEqual(replicaAt(home, key), ['value'], `${key} at its new homes`)
     },
@@ -171,6 +187,10 @@ export const hints: Scenario[] = [
     },
   },
 ]
+
+function loseData({ records, hints, groups }: Disk): void {
+  for (const rows of [records, hints, groups]) rows.clear()
+}
 
 /** From now on each commit of the tab takes that much longer, until the function that is returned is called. Its timers and links are as before. */
 function slowDown(ring: Ring, tab: Tab, ms: number): () => void {
