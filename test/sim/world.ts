@@ -44,6 +44,8 @@ export interface PlaceOptions {
   tuning?: Partial<Tuning>
   /** Default 1. */
   capacity?: number
+  /** The versions of the protocol that its build speaks; those of the present one where it is not given. */
+  protocol?: [oldest: number, newest: number]
 }
 
 /** One tab's place in the world; `node` is undefined while it is closed. */
@@ -174,6 +176,9 @@ export class World {
         if (place.lives !== life) return
         place.opening = false
         place.node = node
+        // No frame has travelled yet: links come up in later turns.
+        const { protocol } = place.options
+        if (protocol) Object.assign(Reflect.get(node.peers, 'options'), { protocol })
         this.observe(place, node)
       },
       (error) => place.lives === life && this.errors.push(error),

@@ -1,6 +1,10 @@
 /** Tabs join, leave, fall asleep, and do not agree about it (§4.8, §4.9). */
 import { strict as assert } from 'node:assert'
+import type { NodeId } from '../../../src/core/ids.js'
 import type { MemberRecord } from '../../../src/core/membership/records.js'
+import { type MessageOf, shapesByCode } from '../../../src/core/messages.js'
+import { PROTOCOL } from '../../../src/core/peers.js'
+import { decodeFrame } from '../../../src/core/wire.js'
 import { type Ring, type Tab, containerAt, hintAt, named, nodeOf, replicaAt } from '../ring.js'
 import { typeOf } from '../trace.js'
 import { type Scenario, keys } from './scenario.js'
@@ -452,23 +456,59 @@ export const membership: Scenario[] = [
   {
     number: 49,
     name: 'mixed-version',
-    shows: 'half of the tabs run a newer build, which knows a newer protocol and sends more fields: they work together',
-    visits: ['a newer frame was sent'],
+    shows:
+      'tabs are upgraded one by one to a build that also speaks a newer protocol and sends more fields: each pair has the newest that both speak, data flows all the time, and who has none in common with them is refused by name',
+    visits: ['a newer frame was sent', 'a pair of an old and a new build', 'a pair of new builds'],
     async run(ring) {
-      const newer = new Set(ring.tabs.slice(0, 3).map(({ id }) => id))
-      ring.world.network.knobs.rewrite = (from, frame) => {
-        if (!newer.has(from)) return frame
+      const [oldest, newest] = PROTOCOL
+      const upgraded = new Set<NodeId>()
+      /** The newest protocol that the first has offered to the second last; before, all have the present one. */
+      const offered = new Map<string, number>()
+      const pair = (from: NodeId, to: NodeId) => `${from} to ${to}`
+      const { network } = ring.world
+      network.taps.push((from, to, frame) => {
+        if (typeOf(frame) !== 'Hello') return
+        const { protocol } = decodeFrame(shapesByCode, frame).message as MessageOf<'Hello'>
+        offered.set(pair(from, to), protocol[1])
+      })
+      network.knobs.rewrite = (from, frame) => {
+        if (!upgraded.has(from) || typeOf(frame) === 'Hello') return frame
         ring.saw('a newer frame was sent')
-        return typeOf(frame) === 'Hello' ? withNewerProtocol(frame) : withOneMoreField(frame)
+        return withOneMoreField(frame)
       }
-      for (const tab of [...ring.tabs]) {
+      const expectNegotiated = () => {
+        for (const a of ring.tabs)
+          for (const b of ring.tabs) {
+            if (a.id >= b.id) continue
+            const news = [a, b].filter(({ id }) => upgraded.has(id)).length
+            const common = Math.min(...[pair(a.id, b.id), pair(b.id, a.id)].map((way) => offered.get(way) ?? newest))
+            assert.equal(common, news === 2 ? newest + 1 : newest, `${a.id} and ${b.id}, ${news} of them upgraded`)
+            if (news === 1) ring.saw('a pair of an old and a new build')
+            if (news === 2) ring.saw('a pair of new builds')
+          }
+      }
+      let written = 0
+      // Each reads what the one before it wrote, old or new.
+      const flow = async (tabs: Tab[]) => {
+        for (const tab of tabs) {
+          const client = ring.client(tab)
+          assert.deepEqual(await client.get('k'), written === 0 ? [] : [`${written}`], `read by ${tab.id}`)
+          assert.ok((await client.put('k', `${++written}`, { w: 3 })).met)
+        }
+      }
+      const members = [...ring.tabs]
+      for (const [i, tab] of members.entries()) {
+        // By then there are as many of each as seven allow.
+        if (i === 4) await expectRefused(ring, [newest + 2, newest + 3])
         ring.crash(tab)
+        await flow(members.filter((other) => other !== tab))
+        tab.options.protocol = [oldest, newest + 1]
+        upgraded.add(tab.id)
         await ring.reopen(tab)
         await ring.until('one ring', () => ring.isWhole(), MINUTE)
+        expectNegotiated()
+        await flow(members)
       }
-      const names = keys(30)
-      await fill(ring, names)
-      await expectAll(ring, names, 'value', ring.tab(5))
     },
   },
   {
@@ -593,13 +633,26 @@ function withOneMoreField(frame: Uint8Array): Uint8Array {
   return longer
 }
 
-/** The first field after the header is the pair [oldest, newest], [1, 1] here: 0x92 0x01 0x01. */
-function withNewerProtocol(frame: Uint8Array): Uint8Array {
-  const changed = frame.slice()
-  for (let i = 0; i + 2 < changed.length; i++) {
-    if (changed[i] !== 0x92 || changed[i + 1] !== 1 || changed[i + 2] !== 1) continue
-    changed[i + 2] = 2
-    return changed
-  }
-  throw new Error('a Hello says which protocols it speaks')
+/** A build that speaks only these comes: all refuse it, and it refuses all, each by the other's name and range; the ring goes on without it. */
+async function expectRefused(ring: Ring, protocol: [number, number]): Promise<void> {
+  const members = ring.world.alive()
+  const stranger = ring.world.addPlace({ protocol })
+  await ring.world.start(stranger)
+  /** By whom, whom, and of which range each was. */
+  const refusals = new Set<string>()
+  for (const { id, node } of ring.world.alive())
+    node.events.on('mismatch', ({ node: other, theirs, ours }) => {
+      const [their, our] = [theirs, ours].map((text) => text.match(/protocol (\d+ to \d+)/)?.[1])
+      refusals.add(`${id} (${our}) ${other} (${their})`)
+    })
+  await ring.pass(5000)
+  const strange = `${stranger.id} (${protocol.join(' to ')})`
+  const expected = members.flatMap(({ id, options }) => {
+    const member = `${id} (${(options.protocol ?? PROTOCOL).join(' to ')})`
+    return [`${member} ${strange}`, `${strange} ${member}`]
+  })
+  assert.deepEqual([...refusals].sort(), expected.sort())
+  assert.deepEqual(nodeOf(stranger).peers.reachable(), [])
+  for (const { node } of members) assert.equal(node.membership.placed().length, members.length)
+  ring.evict(stranger)
 }
