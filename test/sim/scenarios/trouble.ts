@@ -1,6 +1,7 @@
 /** Everything else that a bad day brings, alone and together. */
 import { strict as assert } from 'node:assert'
-import { storeKey } from '../../../src/core/ids.js'
+import { isQuota } from '../../../src/core/environment.js'
+import { type NodeId, storeKey } from '../../../src/core/ids.js'
 import { largestContext } from '../checks.js'
 import { type Ring, type Tab, nodeOf } from '../ring.js'
 import { SLOW_HEART, type Scenario, keys, mean } from './scenario.js'
@@ -78,19 +79,32 @@ export const trouble: Scenario[] = [
     number: 43,
     name: 'storage-full',
     shows:
-      'a tab whose disk is full refuses visibly, others take its place, and hardly any put fails (verify_readonly)',
-    visits: ['a disk refused'],
+      'a tab whose disk is full at any moment refuses visibly and says what it takes no more, others take its place, and no put fails (verify_readonly)',
+    visits: ['a disk refused', 'a stand-in held a hint for the full tab'],
     async run(ring) {
       const full = ring.tab(3)
-      let failed = 0
+      const { pressure } = nodeOf(full).replica
+      const told: string[] = []
+      pressure.events.on('changed', (refuses) => told.push(refuses))
+      const fullFrom = ring.random.below(200)
+      const fullUntil = fullFrom + 400
       for (let i = 0; i < 600; i++) {
-        if (i === 100 && full.storage) full.storage.failing = 'quota'
-        if (i === 500 && full.storage) full.storage.failing = undefined
+        if (i === fullFrom && full.storage) full.storage.failing = 'quota'
+        if (i === fullUntil && full.storage) full.storage.failing = undefined
         const { met, storageError } = await ring.client(ring.tab(i % 7)).put(`k${i % 60}`, `${i}`)
-        if (!met) failed++
-        if (ring.tab(i % 7) === full && i > 100 && i < 500) assert.ok(storageError, 'its own refusal is told')
+        assert.ok(met, `put ${i}, full from ${fullFrom} to ${fullUntil}`)
+        if (i < fullFrom) assert.equal(pressure.refuses, 'nothing')
+        if (i < fullFrom || i >= fullUntil || ring.tab(i % 7) !== full) continue
+        assert.ok(isQuota(storageError), 'its own refusal is told')
+        assert.notEqual(pressure.refuses, 'nothing', 'it knows that it is full')
+        const isForIt = ({ homes }: { homes: NodeId[] }) => homes.includes(full.id)
+        if (ring.tabs.some(({ disk }) => [...disk.hints.values()].some(isForIt)))
+          ring.saw('a stand-in held a hint for the full tab')
       }
-      assert.equal(failed, 0)
+      // First what others can keep as well, and then what has other homes: `status` shows it.
+      assert.deepEqual(told.slice(0, 2), ['hints', 'replicas'])
+      await ring.pass(15_000)
+      assert.equal(pressure.refuses, 'nothing', 'with room again, it takes everything')
       // A read that failed is no answer, least of all 'there is nothing'.
       const [a, b] = [ring.tab(1), ring.tab(4)]
       for (const { storage } of [a, b]) if (storage) storage.failingReads = 'unknown'
