@@ -127,7 +127,7 @@ export class Ring {
     this.gone(orphan)
   }
 
-  /** After an adoption: nothing is left on the disk, which is deleted. */
+  /** After an adoption, or when it has left: nothing is left on the disk, which is deleted. */
   gone(orphan: Tab): void {
     assert.deepEqual([orphan.disk.records.size, orphan.disk.hints.size], [0, 0], 'nothing is left there')
     this.tabs.splice(this.tabs.indexOf(orphan), 1)

@@ -34,6 +34,16 @@ function sizes(ring: Ring): Record<string, number> {
   }
 }
 
+/** Some open tab hands over what it has, and is never seen again. */
+async function leaveForGood(ring: Ring): Promise<void> {
+  const tab = ring.random.pick(ring.world.alive())
+  // Until who was closed last counts as away: it would be waited for.
+  await ring.pass(HOUR / 6)
+  await ring.leave(tab)
+  await ring.world.close(tab)
+  ring.gone(tab)
+}
+
 export const trouble: Scenario[] = [
   {
     number: 42,
@@ -171,7 +181,8 @@ export const trouble: Scenario[] = [
   {
     number: 54,
     name: 'soak-churn',
-    shows: 'thirty days of tabs that come, go and crash at random: nothing lost, nothing grows',
+    shows:
+      'thirty days of tabs that join, close, crash, come back and leave for good at random: nothing lost, nothing grows',
     tuning: {
       ...SLOW_HEART,
       heartbeatIntervalMs: 300_000,
@@ -184,19 +195,27 @@ export const trouble: Scenario[] = [
       reapAfterMs: HOUR,
     },
     noticeMs: 5000,
-    visits: ['a member fell asleep', 'a hint was delivered', 'a tombstone was forgotten', 'Merkle sync moved data'],
+    visits: [
+      'a member fell asleep',
+      'a member left',
+      'a hint was delivered',
+      'a tombstone was forgotten',
+      'a partition was transferred',
+      'Merkle sync moved data',
+    ],
     convergesWithinMs: 24 * HOUR,
     async run(ring) {
       const end = ring.world.time.now + 30 * 24 * HOUR
       const samples: Record<string, number>[] = []
       let n = 0
       while (ring.world.time.now < end) {
-        // Poisson: memoryless gaps of three hours on average.
-        await ring.pass(-Math.log(1 - ring.random.next()) * 3 * HOUR)
+        // Poisson: memoryless gaps of four hours on average.
+        await ring.pass(-Math.log(1 - ring.random.next()) * 4 * HOUR)
         const open = ring.world.alive()
         const closed = ring.tabs.filter(({ node }) => !node)
         if (closed.length > 0 && (open.length < 4 || ring.random.chance(0.55)))
           await ring.reopen(ring.random.pick(closed))
+        else if (ring.random.chance(0.4)) await (ring.tabs.length < 8 ? ring.join() : leaveForGood(ring))
         else if (ring.random.chance(0.5)) ring.crash(ring.random.pick(open))
         else await ring.world.close(ring.random.pick(open))
         for (let i = 0; i < 5; i++) {
