@@ -66,7 +66,7 @@ export class AntiEntropy {
    * duty for, it hands nothing over.
    */
   placementChanged(): void {
-    this.checkStandIns()
+    if (!this.routing.isPlaced(this.routing.self)) this.checkStandIns()
     for (const node of this.peers.reachable()) this.later(node, 1500)
   }
 
