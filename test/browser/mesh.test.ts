@@ -24,6 +24,10 @@ let pages: Server
 let url: string
 let room: string
 let opened: MeshTab[] = []
+/** What no healthy page writes to its console. */
+let noise: string[] = []
+/** What one writes all the same in the present test. */
+let expectedNoise: RegExp | undefined
 
 /** One page with one mesh node. */
 class MeshTab {
@@ -77,9 +81,15 @@ class MeshTab {
   }
 }
 
+async function newPage(): Promise<Page> {
+  const page = await browser.newPage()
+  page.on('pageerror', (error) => noise.push(String(error)))
+  page.on('console', (message) => message.type() === 'error' && noise.push(message.text()))
+  return page
+}
+
 async function open(name: string, setup: Partial<NodeSetup> = {}): Promise<MeshTab> {
-  const context = await browser.newContext()
-  const tab = new MeshTab(await context.newPage(), { node: name, urls: signaling.url, room, ...setup })
+  const tab = new MeshTab(await newPage(), { node: name, urls: signaling.url, room, ...setup })
   opened.push(tab)
   await tab.open()
   return tab
@@ -125,6 +135,10 @@ beforeAll(() => signaling.start())
 afterEach(async () => {
   await Promise.all(opened.map((tab) => tab.page.context().close()))
   opened = []
+  const heard = noise.filter((what) => !expectedNoise?.test(what))
+  noise = []
+  expectedNoise = undefined
+  expect(heard).toEqual([])
 })
 afterAll(async () => {
   await browser?.close()
@@ -139,7 +153,7 @@ beforeEach(() => {
 })
 
 test.each(transportCases)('as every transport: $name', async ({ name }) => {
-  const page = await browser.newPage()
+  const page = await newPage()
   await page.goto(url)
   await page.evaluate(([name, urls, room]) => runTransportCase(name, urls, room), [name, signaling.url, room] as const)
   await page.close()
@@ -265,6 +279,7 @@ test('a tab that is closed is noticed at once, also by those who could reach it 
 
 test('links live on without the signaling server, and a lost one comes back through a common neighbour', async () => {
   const [a, b, c] = await openLinked(A, B, C)
+  expectedNoise = /^WebSocket connection to /
   await signaling.kill()
   await a.send(B, 1024)
   await b.until('node.received.length === 1')
