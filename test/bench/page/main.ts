@@ -43,6 +43,25 @@ async function openAndReadOne(name: string): Promise<number> {
   return time
 }
 
-const bench = { Floor, oneByOne, openAndReadOne, pipelined, tabring, value }
+/** Tasks of this page that took over 50 ms, as the browser counts them, and the longest in ms: 0 where there was none. */
+export interface LongTasks {
+  count: number
+  longest: number
+}
+
+let durations: number[] = []
+const observer = new PerformanceObserver((list) => durations.push(...list.getEntries().map(({ duration }) => duration)))
+observer.observe({ type: 'longtask' })
+
+/** Those since the last call. A task is known once it has ended, so not the one that calls this. */
+async function takeLongTasks(): Promise<LongTasks> {
+  await new Promise((resolve) => setTimeout(resolve))
+  durations.push(...observer.takeRecords().map(({ duration }) => duration))
+  const taken = durations
+  durations = []
+  return { count: taken.length, longest: Math.max(0, ...taken) }
+}
+
+const bench = { Floor, oneByOne, openAndReadOne, pipelined, takeLongTasks, tabring, value }
 export type Bench = typeof bench
 Object.assign(window, { bench })
