@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Browser, BrowserContext, JSHandle, Page } from 'playwright'
 import { build } from 'vite'
-import { test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { Store } from '../../src/index.js'
 import { launchChromium } from '../browser/support/browser.js'
 import { type PageServer, TestSignaling, servePage } from '../browser/support/servers.js'
@@ -90,6 +90,11 @@ test('the ring beside the raw floor', async () => {
   const out = fileURLToPath(new URL('../../out', import.meta.url))
   mkdirSync(out, { recursive: true })
   writeFileSync(join(out, 'bench.json'), `${JSON.stringify(rows, null, 2)}\n`)
+  const missed = rows.filter(({ met }) => met === 'no')
+  expect(
+    missed.map(({ measure, ratio, target }) => `${measure}: ${ratio}, and not ${target}`),
+    'targets that were missed',
+  ).toEqual([])
 })
 
 function median(values: number[]): number {
