@@ -289,6 +289,7 @@ function noteSlots(room: string, slots: number[]): void {
 
 /** The frames of a tab share its sessionStorage. Each has a note of its own, by its place in the page: what another one holds is not its own. */
 function noteName(room: string): string {
+  // As no slot is numbered: locks have names like these.
   const path: number[] = [-1]
   for (let frame: Window = window; frame !== frame.parent; frame = frame.parent) {
     const { parent } = frame

@@ -98,9 +98,9 @@ export class Session {
 
   /**
    * Everybody is about to forget what versions of these keys have replaced. Those that are left stay, with what is known of others that they have
-   * replaced; all others would be news if they were shown once more. A deletion that was seen stays too: it
-   * shows nothing, and where somebody does not agree, a home may still have what was deleted. What the next put descends from stays: a context cannot
-   * bring anything back, and without it the put would stand beside what was read.
+   * replaced; all others would be news if they were shown once more. A deletion that was seen stays too:
+   * it shows nothing, and where somebody does not agree, a home may still have what was deleted. What the next put descends from stays:
+   * a context cannot bring anything back, and without it the put would stand beside what was read.
    */
   forgetVersions(agreed: readonly Agreed[]): void {
     for (const one of agreed) {

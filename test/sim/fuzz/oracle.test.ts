@@ -9,6 +9,7 @@ import { leftovers, settledState, unsettled } from '../checks.js'
 import type { Disk, Row } from '../disk.js'
 import type { Write } from '../history.js'
 import { Ring, type Tab, named, nodeOf } from '../ring.js'
+import type { OpenPlace } from '../world.js'
 import { Clients } from './clients.js'
 import { planOf } from './plan.js'
 import type { Availability } from './promises.js'
@@ -164,23 +165,16 @@ test('a session that shows once more what it has shown as deleted is blamed, alt
   const clients = new Clients(world, plan, [named('k')], {} as Availability)
   const [home] = ring.homes('k')
   const read = () =>
-    ring.await(
-      clients.get(
-        { ...home, node: nodeOf(home) },
-        { do: 'get', after: 0, tab: 0, client: 0, key: 0, r: 3, strict: false },
-      ),
-    )
+    ring.await(clients.get(home as OpenPlace, { do: 'get', after: 0, tab: 0, client: 0, key: 0, r: 3, strict: false }))
   await read()
-  const [before] = ring.homes('k').map((tab) => tab.disk.records.get(named('k')) as Row)
+  const before = home.disk.records.get(named('k')) as Row
   const client = ring.client(ring.tab(0))
   await client.get('k')
   await client.put('k', undefined, { w: 3 })
   await read()
   world.history.forgot([named('k')])
   expect(world.history.violations).toEqual([])
-  const forgetful = vi
-    .spyOn(Session.prototype, 'found')
-    .mockImplementation(() => decodeContainer((before as Row).container))
+  const forgetful = vi.spyOn(Session.prototype, 'found').mockImplementation(() => decodeContainer(before.container))
   await read()
   forgetful.mockRestore()
   expect(world.history.violations).toEqual([
