@@ -318,6 +318,12 @@ export class World {
     return new Set(this.places.filter((place) => holds(place, write)).map(({ id }) => id))
   }
 
+  /** The nodes that have it, or what replaced it, as a replica: a hint goes once it is delivered. */
+  replicasOf(write: Write): Set<NodeId> {
+    const has = (place: Place) => holds(place, write, [place.disk.records.get(write.key)])
+    return new Set(this.places.filter(has).map(({ id }) => id))
+  }
+
   /** Something was done to a tab from outside. */
   happened(place: Place, what: string): void {
     place.disturbedAt = this.time.now
@@ -434,8 +440,12 @@ export class World {
  * The write is on the disk, or what replaced it. Not where something is shown that the write itself replaced: there only a later version has come
  * that was written to replace nothing but it, as the tombstone of an expired value among others is.
  */
-function holds({ disk }: Place, { key, dot, context }: Write): boolean {
-  return [disk.records.get(key), disk.hints.get(key)].some((row) => {
+function holds(
+  { disk }: Place,
+  { key, dot, context }: Write,
+  rows = [disk.records.get(key), disk.hints.get(key)],
+): boolean {
+  return rows.some((row) => {
     const found = containerOn(row)
     return covers(found.context, dot) && !found.siblings.some((sibling) => covers(context, sibling.dot))
   })

@@ -211,12 +211,15 @@ export class Clients {
       this.world.history.violation('R+W>N', `a get at ${place.id} (R=${r}) misses ${nameOf(key, write.dot)} (W=${w})`)
   }
 
-  /** The latest put of a key that met its quorum, if it is on the disk of every home and will not go away by itself. */
+  /**
+   * The latest put of a key that met its quorum, if every home has it as a replica and it will not go away by itself. A home that has it in a hint alone, for
+   * another home, shows it until that one has it.
+   */
   private everywhere(place: OpenPlace, key: StoreKey): Met | undefined {
     const met = this.met.get(key)?.at(-1)
     if (!met || met.write.deleted || met.write.sibling.expiresAt > 0) return undefined
-    const copies = this.world.copiesOf(met.write)
-    return met.homes === homesSeenBy(place, key) && met.homes.split(' ').every((home) => copies.has(home as NodeId))
+    const replicas = this.world.replicasOf(met.write)
+    return met.homes === homesSeenBy(place, key) && met.homes.split(' ').every((home) => replicas.has(home as NodeId))
       ? met
       : undefined
   }

@@ -181,3 +181,30 @@ test('a session that shows once more what it has shown as deleted is blamed, alt
     expect.stringMatching(/^I7: .* shows .* again, which its session saw and then saw gone/),
   ])
 })
+
+// Seed 500046: a home had refused a put at its limit of siblings, and kept it in a hint for another home, which got it while the scan went on.
+test.each<{ had: 'records' | 'hints'; blamed: unknown[] }>([
+  { had: 'records', blamed: [expect.stringMatching(/^scan: the complete one at .* lacks/)] },
+  { had: 'hints', blamed: [] },
+])('a scan has to show what each home has among its $had', async ({ had, blamed }) => {
+  const ring = await ringWith([])
+  const { world } = ring
+  const key = named('k')
+  const plan = { ...planOf({ seed: 1, operations: 1, tabs: 5, faults: undefined }), n: 3 }
+  const nothingPromised = { promised: () => () => false } as unknown as Availability
+  const clients = new Clients(world, plan, [key], nothingPromised)
+  const [home, other] = ring.homes('k')
+  const step = { after: 0, tab: 0, key: 0, strict: false } as const
+  const written = { w: 3, deletes: false, context: 'nothing', ttlMs: 0, durability: 'strict' } as const
+  await ring.await(clients.put(home as OpenPlace, { ...step, ...written, do: 'put', client: 0 }))
+  await ring.pass(3000)
+  if (had === 'hints') {
+    const { container } = home.disk.records.get(key) as Row
+    lose(home, 'k')
+    home.disk.hints.set(key, { homes: [other.id], own: true, container })
+  }
+  const scan = clients.scan(home as OpenPlace, { ...step, do: 'scan', client: 1, r: 1, reverse: false })
+  lose(home, 'k')
+  await ring.await(scan)
+  expect(world.history.violations).toEqual(blamed)
+})
