@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { SiblingLimitError } from '../../src/store/errors.js'
 import { Session } from '../../src/store/session.js'
 import type { WatchTarget } from '../../src/store/watch.js'
-import { type Ring, type Tab, containerAt, hintAt, named, nodeOf, openRing, textsOf } from '../paper/ring.js'
+import { type Ring, type Tab, containerAt, hintAt, named, nodeOf, openRing, replicaAt, textsOf } from '../paper/ring.js'
 import type { SimulatedStorage } from '../sim/disk.js'
 import { typeOf } from '../sim/trace.js'
 import { answerOf, passing, storeAt } from './support/stores.js'
@@ -224,6 +224,25 @@ test('what its writer has become a home of is not refused afterwards', async () 
   await leaving
   await ring.pass(60_000)
   expect((await ring.client(other).get('k', { r: 3 })).includes('contested')).toBe(!refused)
+})
+
+// It kept its own put in a hint for others alone, and no longer showed it once that was delivered (seed 500046).
+test('a home that refuses its own put takes it all the same where others have', async () => {
+  const ring = await openRing(3, { maxSiblings: 2, scrubIntervalMs: 1e9, syncIntervalMs: 1e9, readRepair: false })
+  const [writer, ...others] = ring.homes('k')
+  const client = ring.client(writer)
+  const expiresAt = ring.world.wallTime(writer) + 60_000
+  for (const text of ['a', 'b']) {
+    client.forget('k')
+    await client.put('k', text, { w: 3, expiresAt })
+  }
+  // Where these have expired already, there is room.
+  for (const other of others) other.clockError = 120_000
+  const { refused, acks } = await client.blind('k', 'contested')
+  expect(refused).toBe(false)
+  expect(acks.toSorted()).toEqual(others.map(({ id }) => id).toSorted())
+  await ring.pass(1000)
+  expect(replicaAt(writer, 'k')).toEqual(['a', 'b', 'contested'])
 })
 
 // Its word counted as 'not here', and the put was told that it is nowhere (seeds 2102, 2473, 2563).

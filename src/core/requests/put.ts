@@ -354,11 +354,14 @@ class Put {
     const unhinted = this.homes.filter(
       (home) => home !== routing.self && !this.acks.has(home) && !this.hintedHere.has(home),
     )
+    const hintFor = tuning.hintedHandoff ? unhinted : []
+    // As homes that refused what others took get it by a hint, this one takes it now.
+    const asRecord = this.isHome && !this.acks.has(routing.self) && this.storageError === undefined
     const work: Promise<unknown>[] = []
     if (replica.hints.has(this.entry.key) && confirmed.length > 0)
       work.push(replica.hintDelivered([this.entry], confirmed))
-    if (unhinted.length > 0 && tuning.hintedHandoff && this.acks.size > 0) {
-      const options = { asRecord: false, hintFor: unhinted, own: true, durability: 'strict', maxSiblings: 0 } as const
+    if ((hintFor.length > 0 || asRecord) && this.acks.size > 0) {
+      const options = { asRecord, hintFor, own: true, durability: 'strict', maxSiblings: 0 } as const
       work.push(replica.store([this.entry], options))
     }
     Promise.all(work).then(this.markSettled, (error) => {
