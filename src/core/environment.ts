@@ -123,7 +123,7 @@ export interface KeyRange {
 /**
  * A node's disk. Every promise of `commit` resolves only when the transaction has **completed**; it rejects, with nothing
  * applied, when it aborted, and with an unknown outcome when the connection to the disk was lost for good. All commits
- * called in one turn share a transaction (group commit), in call order.
+ * called in one turn share a transaction (group commit), in call order, as long as they are not more than one task of the page should write.
  * Leaf groups are updated in the same transaction as the records, so that they are true after any crash.
  * Failures reject with a `StorageFailure`; reads never return 'absent' for a read that failed (P41).
  */

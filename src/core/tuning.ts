@@ -29,7 +29,10 @@ export interface Tuning {
   syncIntervalMs: number
   /** A difference must last this long to be real: shorter ones are writes on their way. */
   syncSettleMs: number
-  /** One batch of hints, of a transfer or of a comparison holds at most so many keys, and ends once it has so many bytes. */
+  /**
+   * One batch of hints, of a transfer or of a comparison holds at most so many keys, and ends once it has so many bytes. Of a page that came by
+   * a transfer, so many keys are written at once.
+   */
   batchKeys: number
   batchBytes: number
   /** Tombstones and long contexts younger than this are not offered for reaping. Longer than a frame lives (30 s), but in tests. */
@@ -61,7 +64,7 @@ export const DEFAULT_TUNING: Tuning = {
   merkleSync: true,
   syncIntervalMs: 15_000,
   syncSettleMs: 400,
-  batchKeys: 256,
+  batchKeys: 128,
   batchBytes: 256 * 1024,
   reapAfterMs: 60_000,
   scrubIntervalMs: 30_000,

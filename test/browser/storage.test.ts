@@ -91,6 +91,17 @@ test('a batch that does not fit takes none with it that does', async () => {
   await context.close()
 })
 
+// While 5,000 keys came to a newcomer, one transaction held up to 1,700 of them, and its page stood still for half a second.
+test('batches of one turn share transactions that are short tasks of the page, in call order', async () => {
+  const { page } = await world.tab({ options: { signaling: null } })
+  await page.evaluate(() => window.tabring.beginQuotaTest())
+  const { perTransaction, found } = await page.evaluate(() => window.tabring.manyBatches())
+  expect(found).toEqual([undefined, ...Array.from({ length: 49 }, (_, batch) => String(batch))])
+  expect(perTransaction.length).toBeLessThanOrEqual(5)
+  expect(Math.max(...perTransaction)).toBeLessThanOrEqual(128)
+  expect(await page.evaluate(() => window.tabring.leavesAreTrue())).toBe(true)
+})
+
 // Firefox keeps a transaction that is told to commit, without the request that did not fit, and tells of that as of a lost connection.
 test('a batch that does not fit takes none with it that does, and leaves nothing behind, in Firefox', async () => {
   const firefox = await launchSmallFirefox()

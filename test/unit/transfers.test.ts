@@ -1,5 +1,5 @@
 /** From whom a new home fetches what it has to hold, and what a former one gives up. */
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { MAX_REPLICATION, type Partition, type ReplicationFactor, type StoreKey, storeKey } from '../../src/core/ids.js'
 import { partitions, shapes } from '../../src/core/messages.js'
 import { restored } from '../../src/core/meta.js'
@@ -9,6 +9,7 @@ import { isLive } from '../../src/core/versions/container.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { decodeContainer } from '../../src/core/versions/encoding.js'
 import { type Ring, type Tab, named, nodeOf, openRing, replicaAt, textsOf } from '../paper/ring.js'
+import { SimulatedStorage } from '../sim/disk.js'
 import { typeOf } from '../sim/trace.js'
 
 /** Only one home a key, so that a newcomer finds no home that was one before: all who have the partition are former ones. */
@@ -149,6 +150,19 @@ async function writeBehindBack(ring: Ring, keys: readonly string[]): Promise<voi
     expect(await client.put(key, 'new', { w: 2, strictQuorum: true })).toMatchObject({ met: true })
   }
 }
+
+// A page of small records had thousands of them, written in one task: the tab stood still for seconds.
+test('what comes by a transfer is written in parts', async () => {
+  const ring = await openRing(1, { partitions: 8, batchKeys: 16 })
+  for (let i = 0; i < 300; i++) await ring.client(ring.tab(0)).put(`k${i}`, 'small', { w: 1 })
+  const commit = vi.spyOn(SimulatedStorage.prototype, 'commit')
+  const newcomer = await ring.join()
+  await ring.until('it has all', () => newcomer.disk.records.size === 300)
+  const sizes = commit.mock.calls.map(([{ records = [] }]) => records.length)
+  commit.mockRestore()
+  expect(sizes.reduce((sum, size) => sum + size)).toBe(300)
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(16)
+})
 
 // It fetched from one home. That one and the newcomer were a quorum, and a write that both others had confirmed was not seen.
 test('a newcomer does not count as whole with what one home has, which may lack what the others confirmed', async () => {

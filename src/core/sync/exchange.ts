@@ -325,14 +325,21 @@ export class Exchange {
     }
   }
 
-  /** Stores what can be read, and gives it back: pages come as they lie on the peer's disk, and what is damaged there costs only itself. */
+  /**
+   * Stores what can be read, and gives it back: pages come as they lie on the peer's disk, and what is damaged there costs only itself. A page of small
+   * records has many; in parts, each of which is a task of its own.
+   */
   private async keep(wire: [StoreKey, Uint8Array][]): Promise<Map<StoreKey, Container>> {
-    const entries = wire.flatMap(([key, bytes]): Entry[] => {
-      const container = ifPossible(() => decodeContainer(bytes))
-      return container ? [{ key, container }] : []
-    })
-    await this.replica.storeRecords(entries, 'relaxed')
-    return new Map(entries.map(({ key, container }) => [key, container]))
+    const kept = new Map<StoreKey, Container>()
+    for (let i = 0; i < wire.length; i += this.tuning.batchKeys) {
+      const entries = wire.slice(i, i + this.tuning.batchKeys).flatMap(([key, bytes]): Entry[] => {
+        const container = ifPossible(() => decodeContainer(bytes))
+        return container ? [{ key, container }] : []
+      })
+      await this.replica.storeRecords(entries, 'relaxed')
+      for (const { key, container } of entries) kept.set(key, container)
+    }
+    return kept
   }
 
   private noteMissing(keys: StoreKey[], result: ExchangeResult): void {

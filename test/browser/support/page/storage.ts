@@ -150,6 +150,28 @@ export async function fullBetweenSmall(): Promise<{ ends: string[]; found: (stri
   return { ends, found: found.map(text), isTrue: await leavesAreTrue() }
 }
 
+/** How many records were written in each transaction of 50 batches of ten, all committed in one turn; and what each found of a key that all of them write. */
+export async function manyBatches(): Promise<{ perTransaction: number[]; found: (string | undefined)[] }> {
+  const { put } = IDBObjectStore.prototype
+  const records = new Map<IDBTransaction, number>()
+  IDBObjectStore.prototype.put = function (...parameters) {
+    if (this.name === 'records') records.set(this.transaction, (records.get(this.transaction) ?? 0) + 1)
+    return put.apply(this, parameters)
+  }
+  const found: (string | undefined)[] = []
+  const write = (batch: number, i: number) => ({
+    address: address(i === 0 ? 'common' : `${batch}/${i}`),
+    apply: (current: Uint8Array | undefined) => {
+      if (i === 0) found[batch] = text(current)
+      return { container: new TextEncoder().encode(`${batch}`), digest: { high: batch + 1, low: i }, live: true }
+    },
+  })
+  const batches = Array.from({ length: 50 }, (_, batch) => Array.from({ length: 10 }, (_, i) => write(batch, i)))
+  await Promise.all(batches.map((all) => storage.commit({ records: all }, 'relaxed')))
+  Object.assign(IDBObjectStore.prototype, { put })
+  return { perTransaction: [...records.values()], found }
+}
+
 /** What the storage believes of its leaves is what a fresh look at the disk gives. */
 export async function leavesAreTrue(): Promise<boolean> {
   const [told] = await commit(storage, 'small', 'y')
