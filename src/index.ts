@@ -1,5 +1,5 @@
 export type { MetricsSnapshot } from './core/metrics.js'
-export type { Trace, TracedPlace, TracedVersion } from './core/requests/trace.js'
+export type { Trace, TracedPlace, TracedVersion } from './core/trace.js'
 export type { Tuning } from './core/tuning.js'
 export { Bucket, type CallOptions, type GetCallOptions, type PutCallOptions } from './store/bucket.js'
 export type { Context, Entry, NodeId, Quorum, Receipt } from './store/entry.js'

@@ -44,7 +44,7 @@ export interface Tuning {
   /** Copies of keys that this node is no home of may take so many bytes of its disk. */
   maxCopiesBytes: number
   warnSiblings: number
-  /** Of one key, without deleted and expired ones; of these and of bytes there are limits as well (see core/requests/sibling-limit.ts). */
+  /** Of one key, without deleted and expired ones; of these and of bytes there are limits as well (see core/replica/sibling-limit.ts). */
   maxSiblings: number
 }
 

@@ -4,7 +4,7 @@
  * many as fit.
  */
 import type { StoreKey } from '../core/ids.js'
-import { type Agreed, leftOf } from '../core/sync/forgettings.js'
+import { type Agreed, leftOf } from '../core/replica/forgettings.js'
 import { type Container, EMPTY_CONTAINER, compareDots, isLive, mergeContainers } from '../core/versions/container.js'
 import { type CausalContext, type Dot, EMPTY_CONTEXT, joinContexts } from '../core/versions/context.js'
 

@@ -4,7 +4,7 @@
 import { parseStoreKey } from '../core/ids.js'
 import type { MetricsSnapshot } from '../core/metrics.js'
 import type { Node } from '../core/node.js'
-import { type Trace, traceKey } from '../core/requests/trace.js'
+import { type Trace, traceKey } from '../core/trace.js'
 import { Bucket, type GetCallOptions, type PutCallOptions } from './bucket.js'
 import { type Conflict, Conflicts } from './conflicts.js'
 import type { Entry, Receipt } from './entry.js'

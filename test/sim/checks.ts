@@ -1,7 +1,7 @@
 /** What must hold of a ring at rest, whatever happened before: one ring, whole, converged, bounded and quiet. */
 import type { Digest } from '../../src/core/environment.js'
 import type { Partition, StoreKey } from '../../src/core/ids.js'
-import { sameDigest } from '../../src/core/sync/merkle.js'
+import { sameDigest } from '../../src/core/replica/merkle.js'
 import { type Container, isLive, isLiveSibling, withStableContextDropped } from '../../src/core/versions/container.js'
 import { contextSize } from '../../src/core/versions/context.js'
 import { MalformedError, decodeContainer, digestOf } from '../../src/core/versions/encoding.js'

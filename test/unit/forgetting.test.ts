@@ -1,6 +1,6 @@
 /** Deletions that everybody has agreed to forget, and reads that began before that (seed 1096). */
 import { describe, expect, test } from 'vitest'
-import { Forgettings } from '../../src/core/sync/forgettings.js'
+import { Forgettings } from '../../src/core/replica/forgettings.js'
 import { type Ring, type Tab, containerAt, named, nodeOf, openRing, replicaAt, textsOf } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
 import { answerOf, passing, storeAt } from './support/stores.js'

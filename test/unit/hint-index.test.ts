@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { HintRow } from '../../src/core/environment.js'
 import type { NodeId, StoreKey } from '../../src/core/ids.js'
-import { HintIndex } from '../../src/core/requests/hint-index.js'
+import { HintIndex } from '../../src/core/replica/hint-index.js'
 
 const HOMES = ['home-a____', 'home-b____', 'home-c____'] as NodeId[]
 const [A, B] = HOMES as [NodeId, NodeId, NodeId]

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type Digest, GROUPS, LEAVES_PER_GROUP, type LeafGroup } from '../../src/core/environment.js'
 import type { Partition, StoreKey } from '../../src/core/ids.js'
-import { MerkleForest, digestsFromBytes, digestsToBytes, sameDigest, xor } from '../../src/core/sync/merkle.js'
+import { MerkleForest, digestsFromBytes, digestsToBytes, sameDigest, xor } from '../../src/core/replica/merkle.js'
 
 const NOTHING: Digest = { high: 0, low: 0 }
 const KEY = 'any' as StoreKey

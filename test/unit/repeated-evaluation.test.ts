@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import type { Batch, Clock, HintRow, Storage } from '../../src/core/environment.js'
 import { type ActorId, type NodeId, storeKey } from '../../src/core/ids.js'
-import { Replica, type StoreOptions } from '../../src/core/requests/replica.js'
+import { Replica, type StoreOptions } from '../../src/core/replica/replica.js'
 import { addressOf } from '../../src/core/ring/partitions.js'
 import { type Container, mergeContainers, writtenContainer } from '../../src/core/versions/container.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'

@@ -1,7 +1,7 @@
 /** The walk over everything on a disk: what it writes, and when. See also damage.test.ts. */
 import { expect, test } from 'vitest'
 import type { Message } from '../../src/core/messages.js'
-import { sameDigest } from '../../src/core/sync/merkle.js'
+import { sameDigest } from '../../src/core/replica/merkle.js'
 import { digestOf } from '../../src/core/versions/encoding.js'
 import { type Ring, type Tab, containerAt, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 

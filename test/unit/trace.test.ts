@@ -1,6 +1,6 @@
 /** `trace`: what each place of a key says that it holds, and what is not known of it. */
 import { expect, test } from 'vitest'
-import type { TracedPlace } from '../../src/core/requests/trace.js'
+import type { TracedPlace } from '../../src/core/trace.js'
 import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
 import { answerOf, storeAt } from './support/stores.js'
 

@@ -1,9 +1,9 @@
 /** Whose answer counts: a home's to a read, only with the versions that it stands for; and nobody's as a home's that counts itself none. */
 import { expect, test } from 'vitest'
 import { shapes } from '../../src/core/messages.js'
+import type { Replica } from '../../src/core/replica/replica.js'
 import type { Copies } from '../../src/core/requests/copies.js'
 import { coordinateGet } from '../../src/core/requests/get.js'
-import type { Replica } from '../../src/core/requests/replica.js'
 import { type Container, EMPTY_CONTAINER } from '../../src/core/versions/container.js'
 import { type Tab, named, nodeOf, openRing, replicaAt, textsOf } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'

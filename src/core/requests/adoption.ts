@@ -14,14 +14,14 @@ import type { Membership } from '../membership/membership.js'
 import { members } from '../messages.js'
 import { restored } from '../meta.js'
 import type { Peers } from '../peers.js'
-import { digestsFromBytes, sameDigest } from '../sync/merkle.js'
+import { digestsFromBytes, sameDigest } from '../replica/merkle.js'
+import type { Replica } from '../replica/replica.js'
+import type { Routing } from '../routing.js'
 import type { Tuning } from '../tuning.js'
 import type { Container } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
 import { decodeContainer, digestOf, ifPossible } from '../versions/encoding.js'
 import { count } from '../wire.js'
-import type { Replica } from './replica.js'
-import type { Routing } from './routing.js'
 
 const ASK_TIMEOUT_MS = 5000
 /** High enough to beat any incarnation that another member may know of this node. */

@@ -7,8 +7,8 @@
  */
 import { type Address, type CancelTimer, type Clock, type Digest, type Storage, isQuota } from '../environment.js'
 import { type StoreKey, parseStoreKey } from '../ids.js'
-import { type Agreed, leftOf } from '../sync/forgettings.js'
-import { sameDigest } from '../sync/merkle.js'
+import { type Agreed, leftOf } from '../replica/forgettings.js'
+import { sameDigest } from '../replica/merkle.js'
 import { type Container, EMPTY_CONTAINER, mergeContainers } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
 import { decodeContainer, digestOf, encodeContainer, ifPossible } from '../versions/encoding.js'

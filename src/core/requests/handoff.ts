@@ -9,11 +9,11 @@ import { type CancelTimer, type Clock, StorageFailure } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import { mayTravel } from '../messages.js'
 import type { Peers } from '../peers.js'
+import type { Entry, Replica } from '../replica/replica.js'
+import type { Routing } from '../routing.js'
 import type { Tuning } from '../tuning.js'
 import type { Container } from '../versions/container.js'
 import { decodeContainer, ifPossible } from '../versions/encoding.js'
-import type { Entry, Replica } from './replica.js'
-import type { Routing } from './routing.js'
 
 const DELIVERY_TIMEOUT_MS = 10_000
 

@@ -8,8 +8,8 @@ import type { CancelTimer, Clock, Digest } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
-import { digestsFromBytes, digestsToBytes } from '../sync/merkle.js'
-import type { Replica } from './replica.js'
+import { digestsFromBytes, digestsToBytes } from '../replica/merkle.js'
+import type { Replica } from '../replica/replica.js'
 
 /** Changes for one peer within this time share a message; so do changes of what is watched here. */
 const GATHER_MS = 5

@@ -11,11 +11,11 @@ import type { CancelTimer, Clock, Durability } from '../environment.js'
 import type { NodeId } from '../ids.js'
 import type { Message, MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
+import type { Entry, Replica } from '../replica/replica.js'
+import type { Routing } from '../routing.js'
 import type { Tuning } from '../tuning.js'
 import { encodeContainer } from '../versions/encoding.js'
 import { MAX_ATTEMPTS, patience } from './patience.js'
-import type { Entry, Replica } from './replica.js'
-import type { Routing } from './routing.js'
 
 export interface PutOptions {
   w: number

@@ -3,14 +3,14 @@ import type { Clock, Digest } from '../environment.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import { type Message, mayTravel } from '../messages.js'
 import type { Peers } from '../peers.js'
-import { sameDigest } from '../sync/merkle.js'
+import { sameDigest } from '../replica/merkle.js'
+import type { Replica } from '../replica/replica.js'
+import type { Routing } from '../routing.js'
 import type { Tuning } from '../tuning.js'
 import { type Container, dominates } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
 import { digestOf, encodeContainer } from '../versions/encoding.js'
 import { type Answer, askFor, digestIfAny } from './answer.js'
-import type { Replica } from './replica.js'
-import type { Routing } from './routing.js'
 
 export interface RepairContext {
   routing: Routing

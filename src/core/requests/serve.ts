@@ -1,15 +1,15 @@
 /** The replica's answers to other nodes' requests: Store, Read, Fetch and Scan, straight from this node's disk. */
 import type { KeyRange, StorageFailure } from '../environment.js'
+import { guarded } from '../guarded.js'
 import type { Partition, StoreKey } from '../ids.js'
 import { type Message, type MessageOf, mayTravel } from '../messages.js'
 import type { Peers } from '../peers.js'
+import type { Entry, Reader, Replica } from '../replica/replica.js'
 import type { Tuning } from '../tuning.js'
 import { EMPTY_CONTAINER, isLive } from '../versions/container.js'
 import { isEmpty } from '../versions/context.js'
 import { decodeContainer, encodeContainer } from '../versions/encoding.js'
 import { readResult } from './answer.js'
-import { guarded } from './guarded.js'
-import type { Entry, Reader, Replica } from './replica.js'
 
 export interface ServeContext {
   replica: Replica

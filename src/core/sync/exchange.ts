@@ -5,15 +5,15 @@
  */
 import type { Background, BackgroundKind } from '../background.js'
 import { type Clock, type Digest, GROUPS, LEAVES_PER_GROUP } from '../environment.js'
+import { guarded } from '../guarded.js'
 import type { NodeId, Partition, StoreKey } from '../ids.js'
 import { type Message, type MessageOf, type MessageType, mayTravel } from '../messages.js'
 import type { Peers } from '../peers.js'
-import { guarded } from '../requests/guarded.js'
-import type { Entry, Replica } from '../requests/replica.js'
+import { NOTHING, digestsFromBytes, digestsToBytes, sameDigest, xor } from '../replica/merkle.js'
+import type { Entry, Replica } from '../replica/replica.js'
 import type { Tuning } from '../tuning.js'
 import type { Container } from '../versions/container.js'
 import { decodeContainer, digestOf, encodeContainer, ifPossible } from '../versions/encoding.js'
-import { NOTHING, digestsFromBytes, digestsToBytes, sameDigest, xor } from './merkle.js'
 
 const TIMEOUT_MS = 10_000
 const PARTITIONS_AT_ONCE = 16

@@ -6,20 +6,20 @@
  */
 import type { Background } from '../background.js'
 import { type CancelTimer, type Clock, MAX_TTL_MS } from '../environment.js'
+import { guarded } from '../guarded.js'
 import type { NodeId, StoreKey } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
 import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
-import { guarded } from '../requests/guarded.js'
-import type { Replica } from '../requests/replica.js'
-import type { Routing } from '../requests/routing.js'
+import type { Duties } from '../replica/duties.js'
+import type { Agreed } from '../replica/forgettings.js'
+import { digestsFromBytes, digestsToBytes, sameDigest } from '../replica/merkle.js'
+import type { Replica } from '../replica/replica.js'
+import type { Routing } from '../routing.js'
 import type { Tuning } from '../tuning.js'
 import { type Container, isLive, withStableContextDropped } from '../versions/container.js'
 import { contextSize, isEmpty } from '../versions/context.js'
 import { digestOf } from '../versions/encoding.js'
-import type { Duties } from './duties.js'
-import type { Agreed } from './forgettings.js'
-import { digestsFromBytes, digestsToBytes, sameDigest } from './merkle.js'
 
 /** Contexts up to this many entries are left alone. */
 const SMALL_CONTEXT = 12

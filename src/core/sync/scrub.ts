@@ -7,12 +7,12 @@ import type { Background } from '../background.js'
 import { type CancelTimer, type Clock, StorageFailure, type StoredRecord } from '../environment.js'
 import type { ActorId, Partition, StoreKey } from '../ids.js'
 import type { Peers } from '../peers.js'
-import type { Replica } from '../requests/replica.js'
-import type { Routing } from '../requests/routing.js'
+import { NOTHING, isZero, sameDigest, xor } from '../replica/merkle.js'
+import type { Replica } from '../replica/replica.js'
+import type { Routing } from '../routing.js'
 import { type Container, isLiveSibling, mergeContainers } from '../versions/container.js'
 import { type CausalContext, EMPTY_CONTEXT, compact, isEmpty } from '../versions/context.js'
 import { checksumOf, decodeContainer, digestOf, ifPossible } from '../versions/encoding.js'
-import { NOTHING, isZero, sameDigest, xor } from './merkle.js'
 
 const PAGE_BYTES = 512 * 1024
 const TIMEOUT_MS = 5000

@@ -10,13 +10,13 @@ import { invariant } from '../invariant.js'
 import type { Membership } from '../membership/membership.js'
 import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
-import type { Entry, Replica } from '../requests/replica.js'
-import type { Routing } from '../requests/routing.js'
+import type { Duties } from '../replica/duties.js'
+import { NOTHING, sameDigest, xor } from '../replica/merkle.js'
+import type { Entry, Replica } from '../replica/replica.js'
 import { replicationOf } from '../ring/partitions.js'
+import type { Routing } from '../routing.js'
 import type { Container } from '../versions/container.js'
-import type { Duties } from './duties.js'
 import { type Exchange, type ExchangeResult, inParallel } from './exchange.js'
-import { NOTHING, sameDigest, xor } from './merkle.js'
 
 const ASK_TIMEOUT_MS = 5000
 const RETRY_MS = 2000

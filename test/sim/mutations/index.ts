@@ -68,12 +68,12 @@ export const mutations: Mutation[] = [
     killedBy: 'huge-context',
     changes: [
       {
-        file: 'src/core/requests/replica.ts',
+        file: 'src/core/replica/replica.ts',
         find: '  mergeContainers,\n} from',
         replace: '  mergeContainers,\n  withStableContextDropped,\n} from',
       },
       {
-        file: 'src/core/requests/replica.ts',
+        file: 'src/core/replica/replica.ts',
         find: 'function written(key: StoreKey, container: Container): { container: Uint8Array; digest: Digest; live: boolean } {\n',
         replace:
           'function written(key: StoreKey, whole: Container): { container: Uint8Array; digest: Digest; live: boolean } {\n  const container = withStableContextDropped(whole)\n',
@@ -218,7 +218,7 @@ export const mutations: Mutation[] = [
     killedBy: 'join-under-slow-links',
     changes: [
       {
-        file: 'src/core/sync/duties.ts',
+        file: 'src/core/replica/duties.ts',
         find: '    return this.whole.has(partition) && this.isOnDuty(partition)\n',
         replace: '    return this.homes.has(partition) || this.standIns.has(partition)\n',
       },
@@ -388,7 +388,7 @@ export const mutations: Mutation[] = [
     killedBy: 'hint-orphan',
     changes: [
       {
-        file: 'src/core/requests/replica.ts',
+        file: 'src/core/replica/replica.ts',
         find: '        if (current && homes.length > 0) return { ...current, homes: [...homes] }\n',
         replace: '        if (current && homes.length > 0) return undefined\n',
       },
@@ -545,7 +545,7 @@ export const mutations: Mutation[] = [
     killedBy: 'storage-full',
     changes: [
       {
-        file: 'src/core/requests/guarded.ts',
+        file: 'src/core/guarded.ts',
         find: "      return { type: 'Failed', kind: error instanceof StorageFailure ? error.kind : 'malformed' }\n",
         replace:
           "      return { type: 'ReadResult', digest: new Uint8Array(0), container: undefined, complete: true }\n",

@@ -1,6 +1,6 @@
 /** Merkle sync, read repair and scrubbing (§4.7). */
 import { strict as assert } from 'node:assert'
-import { sameDigest } from '../../../src/core/sync/merkle.js'
+import { sameDigest } from '../../../src/core/replica/merkle.js'
 import { type Ring, type Tab, named, nodeOf, replicaAt } from '../ring.js'
 import { typeOf } from '../trace.js'
 import { type Scenario, isDamaged, keys, mean } from './scenario.js'

@@ -16,7 +16,6 @@ import {
 import type { NodeId, Partition, StoreKey } from '../ids.js'
 import { invariant } from '../invariant.js'
 import { Pressure } from '../pressure.js'
-import { MerkleForest, sameDigest } from '../sync/merkle.js'
 import {
   type Container,
   EMPTY_CONTAINER,
@@ -28,6 +27,7 @@ import {
 import { contextSize, isEmpty } from '../versions/context.js'
 import { decodeContainer, digestOf, encodeContainer, ifPossible } from '../versions/encoding.js'
 import { HintIndex, type Tracked } from './hint-index.js'
+import { MerkleForest, sameDigest } from './merkle.js'
 import { isTooMany } from './sibling-limit.js'
 
 export interface Entry {

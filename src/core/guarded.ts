@@ -1,7 +1,7 @@
 /** What a node answers when its disk fails under a request. */
-import { StorageFailure } from '../environment.js'
-import type { Message } from '../messages.js'
-import { MalformedError } from '../versions/encoding.js'
+import { StorageFailure } from './environment.js'
+import type { Message } from './messages.js'
+import { MalformedError } from './versions/encoding.js'
 
 /** A failed disk or a damaged record is an answer of its own: never 'absent', never silence (P41). */
 export function guarded<M>(

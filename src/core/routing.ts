@@ -1,10 +1,10 @@
 /** Which nodes a request goes to: the preference list of its key (§4.3), seen through this node's opinion on who answers. */
-import type { Address } from '../environment.js'
-import type { NodeId, Partition, ReplicationFactor, StoreKey } from '../ids.js'
-import { invariant } from '../invariant.js'
-import type { Membership } from '../membership/membership.js'
-import type { Peers } from '../peers.js'
-import { partitionIndex, replicationOf } from '../ring/partitions.js'
+import type { Address } from './environment.js'
+import type { NodeId, Partition, ReplicationFactor, StoreKey } from './ids.js'
+import { invariant } from './invariant.js'
+import type { Membership } from './membership/membership.js'
+import type { Peers } from './peers.js'
+import { partitionIndex, replicationOf } from './ring/partitions.js'
 
 export class Routing {
   constructor(

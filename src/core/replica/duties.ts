@@ -7,8 +7,8 @@ import type { NodeId, Partition, ReplicationFactor } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
 import { partitions } from '../messages.js'
 import { restored } from '../meta.js'
-import type { Routing } from '../requests/routing.js'
 import { classBase, replicationOf } from '../ring/partitions.js'
+import type { Routing } from '../routing.js'
 import { encodeMessagePack } from '../versions/messagepack.js'
 
 export class Duties {

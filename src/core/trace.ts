@@ -1,12 +1,12 @@
 /** Where a key lives: asks its homes and the first stand-ins what they hold of it. For people who look at the ring, and for tests. */
 
-import { StorageFailure } from '../environment.js'
-import type { NodeId, StoreKey } from '../ids.js'
-import type { Node } from '../node.js'
-import { partitionIndex } from '../ring/partitions.js'
-import { type Container, EMPTY_CONTAINER } from '../versions/container.js'
-import { isEmpty } from '../versions/context.js'
-import { MalformedError, decodeContainer, digestOf, ifPossible } from '../versions/encoding.js'
+import { StorageFailure } from './environment.js'
+import type { NodeId, StoreKey } from './ids.js'
+import type { Node } from './node.js'
+import { partitionIndex } from './ring/partitions.js'
+import { type Container, EMPTY_CONTAINER } from './versions/container.js'
+import { isEmpty } from './versions/context.js'
+import { MalformedError, decodeContainer, digestOf, ifPossible } from './versions/encoding.js'
 
 /** One version at one place. */
 export interface TracedVersion {
