@@ -5,6 +5,8 @@
  * Invariant: no handler runs for a frame of a peer whose Hello was not accepted, for a malformed frame, or for a
  * frame that waited past its deadline (a thawed tab's backlog is dropped, not executed).
  */
+
+import { Contact } from './contact.js'
 import { Emitter } from './emitter.js'
 import {
   type CancelTimer,
@@ -28,7 +30,6 @@ import {
   shapes,
   shapesByCode,
 } from './messages.js'
-import { Session } from './session.js'
 import { MalformedError } from './versions/encoding.js'
 import { type FrameHeader, decodeFrame, encodeFrame } from './wire.js'
 
@@ -78,11 +79,11 @@ export interface PeerEvents {
   brings: NodeId
   /** It answers: it was greeted, or is no longer suspected. */
   up: NodeId
-  /** It is suspected, or its session has ended. */
+  /** It is suspected, or its contact has ended. */
   down: NodeId
-  /** Its session has ended, and what it has told with it. One that is only suspected still hears, and does not tell anew. */
+  /** Its contact has ended, and what it has told with it. One that is only suspected still hears, and does not tell anew. */
   ended: NodeId
-  /** Its session with this node had ended, which this node did not notice: what it was told is lost. */
+  /** Its contact with this node had ended, which this node did not notice: what it was told is lost. */
   renewed: NodeId
   /** Both sides' room parameters and versions of the protocol. */
   mismatch: { node: NodeId; theirs: string; ours: string }
@@ -100,7 +101,7 @@ export type Handler<K extends MessageType> = (
 export class Peers {
   readonly events = new Emitter<PeerEvents>()
   readonly detector: FailureDetector
-  private readonly sessions = new Map<NodeId, Session>()
+  private readonly contacts = new Map<NodeId, Contact>()
   /** Since when. */
   private readonly linked = new Map<NodeId, number>()
   /** Since when nodes are here that held nothing when they came. */
@@ -177,7 +178,7 @@ export class Peers {
     for (const node of nodes) {
       // Of nodes that nobody ever meets, a peer could name any number.
       if (this.saidEmptySince.size >= MAX_SAID_EMPTY) this.saidEmptySince.clear()
-      if (!this.sessions.has(node)) this.saidEmptySince.set(node, this.clock.now())
+      if (!this.contacts.has(node)) this.saidEmptySince.set(node, this.clock.now())
     }
   }
 
@@ -188,12 +189,12 @@ export class Peers {
   /** A hidden tab is slow, and says so before anybody wonders. */
   setHidden(hidden: boolean): void {
     this.detector.expectLag(hidden ? HIDDEN_LAG_MS : 0)
-    for (const node of this.sessions.keys()) this.notify(node, { type: 'Ping', lag: this.detector.lagMs }, 'foreground')
+    for (const node of this.contacts.keys()) this.notify(node, { type: 'Ping', lag: this.detector.lagMs }, 'foreground')
   }
 
   /** This tab stops now: the others need not find that out by its silence. They greet it again once it answers. */
   suspend(): void {
-    for (const node of this.sessions.keys()) this.notify(node, { type: 'Bye' }, 'foreground')
+    for (const node of this.contacts.keys()) this.notify(node, { type: 'Bye' }, 'foreground')
   }
 
   handle<K extends MessageType>(type: K, handler: Handler<K>): void {
@@ -202,32 +203,32 @@ export class Peers {
 
   /** Reachable: greeted, and not suspected by the failure detector. */
   isReachable(node: NodeId): boolean {
-    return this.sessions.get(node)?.reachable ?? false
+    return this.contacts.get(node)?.reachable ?? false
   }
 
   reachable(): NodeId[] {
-    return [...this.sessions].filter(([, session]) => session.reachable).map(([node]) => node)
+    return [...this.contacts].filter(([, contact]) => contact.reachable).map(([node]) => node)
   }
 
   /** Somebody may have read this node's Hello already, whose own has not come yet; a tab that is frozen sends none. */
   get isBeingMet(): boolean {
     const since = this.clock.now() - GREETED_WITHIN_MS
-    return [...this.linked].some(([node, at]) => at > since && !this.sessions.has(node))
+    return [...this.linked].some(([node, at]) => at > since && !this.contacts.has(node))
   }
 
   /** Smoothed round-trip time in milliseconds; undefined before the first reply. */
   rtt(node: NodeId): number | undefined {
-    return this.sessions.get(node)?.rtt
+    return this.contacts.get(node)?.rtt
   }
 
   /** About the 95th percentile of this peer's answers: a slower one is worth asking somebody else for. */
   slowAfter(node: NodeId): number {
-    return this.sessions.get(node)?.slowAfter ?? 0
+    return this.contacts.get(node)?.slowAfter ?? 0
   }
 
   /** Sends a message that wants no reply. False when it could not even be queued. */
   notify(to: NodeId, message: Message, lane: Lane, ttl = MAX_TTL_MS): boolean {
-    return this.sessions.has(to) && this.sendFrame(to, message, 0, ttl, lane) === 'queued'
+    return this.contacts.has(to) && this.sendFrame(to, message, 0, ttl, lane) === 'queued'
   }
 
   /**
@@ -253,7 +254,7 @@ export class Peers {
       }
       let cancel = this.clock.setTimer(timeoutMs, timeOut)
       this.pending.set(id, { to, sentAt, finish })
-      if (!this.sessions.has(to) || this.sendFrame(to, message, id, timeoutMs, lane) !== 'queued') finish(undefined)
+      if (!this.contacts.has(to) || this.sendFrame(to, message, id, timeoutMs, lane) !== 'queued') finish(undefined)
     })
   }
 
@@ -311,13 +312,13 @@ export class Peers {
   }
 
   private endSession(node: NodeId): void {
-    const session = this.sessions.get(node)
-    if (!session) return
-    this.sessions.delete(node)
+    const contact = this.contacts.get(node)
+    if (!contact) return
+    this.contacts.delete(node)
     this.emptySince.delete(node)
     this.detector.forget(node)
     for (const pending of [...this.pending.values()]) if (pending.to === node) pending.finish(undefined)
-    if (session.reachable) this.events.emit('down', node)
+    if (contact.reachable) this.events.emit('down', node)
     this.events.emit('ended', node)
   }
 
@@ -331,28 +332,28 @@ export class Peers {
 
   private receive(from: NodeId, frame: Uint8Array): void {
     this.noticeTime()
-    const session = this.sessions.get(from)
+    const contact = this.contacts.get(from)
     let decoded: ReturnType<typeof decodeFrame>
     try {
       decoded = decodeFrame(shapesByCode, frame)
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error
       this.events.emit('malformed', from)
-      if (session && ++session.malformed > MAX_MALFORMED) this.transport.reject(from)
+      if (contact && ++contact.malformed > MAX_MALFORMED) this.transport.reject(from)
       return
     }
     const { header } = decoded
     const message = decoded.message as Message
     if (message.type === 'Hello') return this.greeted(from, message, header)
-    if (!session && this.linked.has(from) && this.keepEarly(from, frame)) return
+    if (!contact && this.linked.has(from) && this.keepEarly(from, frame)) return
     // A frame of an earlier life of that node, or one too many before its Hello: the handshake has to be done again.
-    if (!session || header.incarnation !== session.incarnation) {
+    if (!contact || header.incarnation !== contact.incarnation) {
       if (this.linked.has(from)) this.sayHello(from, true)
       return
     }
     this.detector.heard(from)
-    this.setReachable(from, session, true)
-    if (session.waited(this.clock.now(), header.sentAt) > lifeOf(message.type, frame, header.ttl)) return
+    this.setReachable(from, contact, true)
+    if (contact.waited(this.clock.now(), header.sentAt) > lifeOf(message.type, frame, header.ttl)) return
     this.dispatch(from, message, header)
   }
 
@@ -373,7 +374,7 @@ export class Peers {
     // A reply carries its request's id and comes from whom it was sent to; a request carries an id of its sender's.
     if (isReply(message.type)) {
       if (pending?.to !== from) return
-      this.sessions.get(from)?.measured(this.clock.now() - pending.sentAt)
+      this.contacts.get(from)?.measured(this.clock.now() - pending.sentAt)
       pending.finish(message)
       return
     }
@@ -413,16 +414,16 @@ export class Peers {
       this.clock.setTimer(500, () => this.transport.reject(from))
       return
     }
-    const known = this.sessions.get(from)
+    const known = this.contacts.get(from)
     // Another life of that node, also with a lower number: it may have lost its bookkeeping and count anew.
     if (known && (known.incarnation !== hello.incarnation || known.life !== hello.life)) this.endSession(from)
     if (hello.answer) this.sayHello(from, false)
-    if (this.sessions.has(from)) {
+    if (this.contacts.has(from)) {
       if (hello.answer) this.events.emit('renewed', from)
       return
     }
-    const session = new Session(hello.incarnation, hello.life, this.clock.now(), header.sentAt)
-    this.sessions.set(from, session)
+    const contact = new Contact(hello.incarnation, hello.life, this.clock.now(), header.sentAt)
+    this.contacts.set(from, contact)
     this.detector.watch(from)
     const wasSaidEmpty = this.saidEmptySince.delete(from)
     this.emptySince.delete(from)
@@ -431,7 +432,7 @@ export class Peers {
     if (hello.member?.node === from) this.events.emit('greeted', hello.member)
     if (hello.replaced !== undefined) this.events.emit('replaced', { node: from, incarnation: hello.replaced })
     if (wasSaidEmpty && !hello.empty) this.events.emit('brings', from)
-    this.setReachable(from, session, true)
+    this.setReachable(from, contact, true)
     // The first answer tells the round-trip time, by which coordinators choose.
     void this.request(from, { type: 'Ping', lag: this.detector.lagMs }, 5000)
     const early = this.early.get(from) ?? []
@@ -446,9 +447,9 @@ export class Peers {
     this.firstMet.set(node, { life, empty })
   }
 
-  private setReachable(node: NodeId, session: Session, reachable: boolean): void {
-    if (session.reachable === reachable) return
-    session.reachable = reachable
+  private setReachable(node: NodeId, contact: Contact, reachable: boolean): void {
+    if (contact.reachable === reachable) return
+    contact.reachable = reachable
     this.events.emit(reachable ? 'up' : 'down', node)
   }
 
@@ -465,14 +466,14 @@ export class Peers {
   private heartbeat(): void {
     const now = this.clock.now()
     for (const node of this.linked.keys()) {
-      const session = this.sessions.get(node)
-      if (!session) {
+      const contact = this.contacts.get(node)
+      if (!contact) {
         this.sayHello(node, true)
         continue
       }
       // A large frame that trickles in is a sign of life as well; what is behind it cannot come sooner.
       if (this.transport.moving?.(node).in) this.detector.heard(node)
-      if (this.detector.suspects(node)) this.setReachable(node, session, false)
+      if (this.detector.suspects(node)) this.setReachable(node, contact, false)
       const silent = now - (this.detector.lastHeard(node) ?? 0) >= 0.9 * this.options.heartbeatIntervalMs
       if (silent) {
         this.sendFrame(node, { type: 'Ping', lag: this.detector.lagMs }, 0, 5000, 'foreground')

@@ -33,7 +33,7 @@ export class Gossip {
       this.absorb(message, from)
       return undefined
     })
-    // A new session is the fastest moment to learn: do not wait for the dice.
+    // A new contact is the fastest moment to learn: do not wait for the dice.
     peers.events.on('up', (node) => {
       membership.saw(node)
       void this.exchange(node)

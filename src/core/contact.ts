@@ -4,7 +4,7 @@
  */
 const OFFSET_WINDOW_MS = 5000
 
-export class Session {
+export class Contact {
   /** Not suspected. */
   reachable = false
   malformed = 0
