@@ -1,5 +1,5 @@
 /**
- * Sessions with other nodes: the Hello handshake, heartbeats, requests with deadlines, and the door at which every
+ * Contacts with other nodes: the Hello handshake, heartbeats, requests with deadlines, and the door at which every
  * frame is checked. Relied on by everything that talks; relies on the transport and the failure detector.
  *
  * Invariant: no handler runs for a frame of a peer whose Hello was not accepted, for a malformed frame, or for a
