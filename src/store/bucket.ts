@@ -350,9 +350,9 @@ export class Bucket<V = AnyValue> {
       durability,
     })
     const result = outcome.then((reached) => {
-      const receipt = this.receipt(key, name, container.context, reached, strictQuorum, value ? 'put' : 'delete')
-      session.found(name, container)
-      return receipt
+      // Also where too few have it, and its caller cannot know: the next update must not begin where this one did.
+      if (reached.acks.length > 0) session.found(name, container)
+      return this.receipt(key, name, container.context, reached, strictQuorum, value ? 'put' : 'delete')
     })
     session.began(name, container.context, result)
     return lifetime.whileOpen(result, signal)

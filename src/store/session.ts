@@ -54,7 +54,7 @@ export class Session {
   }
 
   /**
-   * Versions that were read, or whose write was confirmed: no later read falls behind them. Whether the application comes to see them is another
+   * Versions that were read, or whose write somebody has: no later read falls behind them. Whether the application comes to see them is another
    * matter, and no write replaces them before `knew` says so.
    * @returns these together with all found before.
    */

@@ -86,7 +86,7 @@ export class Clients {
     this.keep(place, step, container.context)
     const result = await this.answer(place, outcome)
     if (!result || place.lives !== life) return
-    const { met, sloppy, refused, storageError, answers, acks } = result
+    const { met, sloppy, refused, answers, acks } = result
     if (!refused && isPromised()) {
       world.sights.saw(HELD_TO_TAKE)
       if (!met) world.history.violation('I9', `a put at ${place.id} met ${answers} of ${step.w} on a calm ring`)
@@ -96,8 +96,8 @@ export class Clients {
         ...(this.met.get(key) ?? []).slice(1 - KEPT_MET),
         { write, homes, w: step.w, began, ended: world.time.now },
       ])
-    // As the store does: to whom the put rejects, nothing was shown.
-    if (refused || (!met && step.strict) || (acks.length === 0 && storageError !== undefined)) return
+    // As the store does: what nobody has is not shown.
+    if (acks.length === 0) return
     session.found(key, container)
     client.shown.set(key, (client.shown.get(key) ?? new Set()).add(write))
   }
