@@ -21,7 +21,7 @@ export interface PutOptions {
   w: number
   /** Only homes count, and fewer than w of them is a failure. */
   strictQuorum: boolean
-  /** strict: the coordinator's own copy is flushed; all: every copy; relaxed: none. */
+  /** strict: the coordinator's own copy is flushed, or, where it is no home, one home's in the end; all: every copy; relaxed: none. */
   durability: 'strict' | 'relaxed' | 'all'
 }
 
@@ -179,7 +179,7 @@ class Put {
       type: 'Store',
       entries: [[this.entry.key, bytes]],
       hintFor: standsFor ? [standsFor] : [],
-      strict: this.options.durability === 'all',
+      strict: this.mustFlush(node),
       fresh: true,
     }
     this.outstanding++
@@ -200,6 +200,12 @@ class Put {
       else this.replace(node, bytes)
       this.answered()
     })
+  }
+
+  /** The outbox of a tab that is no home is a flushed copy for a while: it is given up only once a home has another one. */
+  private mustFlush(node: NodeId): boolean {
+    const { durability } = this.options
+    return durability === 'all' || (durability === 'strict' && !this.isHome && node === this.homes[0])
   }
 
   /** A strict put needs it, and it may just not have heard yet that it is a home. */
