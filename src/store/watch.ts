@@ -80,7 +80,7 @@ async function* follow(
   const yielded = new Map<StoreKey, string>()
   /** When the first of the versions that were yielded expires, by the wall clock: nobody tells of that. */
   const expiries = new Map<StoreKey, number>()
-  /** What too few answered for, or the own disk failed to give: to be looked at again. */
+  /** What too few homes answered for, or the own disk failed to give: to be looked at again. */
   const doubtful = new Set<StoreKey | typeof ALL>()
   let lookAgainMs = LOOK_AGAIN_MS
   let rescan = interest.prefix !== undefined
@@ -179,7 +179,8 @@ async function* follow(
           // It may be written anew, and others go on to change: the watch is not over.
           inside.onError(error)
         })
-        if (entry?.quorum.met === false) doubt(key)
+        // A home may have more than who stood in for it: that is no change of its disk, and nobody tells.
+        if (entry && (!entry.quorum.met || entry.quorum.sloppy)) doubt(key)
         if (entry) yield* fresh(entry)
         continue
       }
