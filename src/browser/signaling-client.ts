@@ -20,6 +20,8 @@ const MAX_TOLD = 200
 const SUSPICIOUS_FAILURES = 4
 const CONNECT_TIMEOUT_MS = 10_000
 const FORMER_MS = 3000
+/** What a close says that followed an error (RFC 6455, 7.1.5). */
+const ABNORMAL = 1006
 /** How long what was said last may take to be sealed: until then who closes counts as present. */
 const SEALED_WITHIN_MS = 1000
 /** A socket is open for as long as nobody tells it otherwise: a proxy that forgets its connections, say, does not. */
@@ -190,7 +192,7 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
     try {
       socket = new Socket(server.url)
     } catch (error) {
-      // A page under https may not connect to ws:, and a Content Security Policy may forbid the address.
+      // A page under https may not connect to ws:, and Firefox throws as well for what a Content Security Policy forbids.
       onWarning(`no connection to the signaling server ${server.url} can be made: ${error}`)
       return
     }
@@ -220,9 +222,7 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
       const isRefused = message.type === 'error' && socket === server.next
       if (socket === server.socket || message.type === 'signal' || isRefused) receive(server, message)
     }
-    // A close always follows, and says it all; but without a listener, `ws` throws.
-    socket.onerror = () => {}
-    socket.onclose = ({ code }) => {
+    const ended = (code: number) => {
       if (!handlers) return
       const wasNext = socket === server.next
       if (socket === server.socket) server.socket = undefined
@@ -231,6 +231,9 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
       // The former one may look open for ever, and be dead: what was to take its place is tried again.
       if (!server.next && (!server.socket || wasNext)) reconnect(server, code)
     }
+    // A close follows, but not everywhere: Chromium tells of what a Content Security Policy forbids by an error alone.
+    socket.onerror = () => ended(ABNORMAL)
+    socket.onclose = ({ code }) => ended(code)
   }
 
   function joined(server: Server, socket: WebSocket): void {
@@ -273,7 +276,9 @@ export function createSignalingClient(options: SignalingClientOptions): Signalin
       server.failures === SUSPICIOUS_FAILURES &&
       globalThis.navigator?.onLine !== false
     )
-      onWarning(`the signaling server ${server.url} does not answer; is the address right?`)
+      onWarning(
+        `the signaling server ${server.url} does not answer; is the address right, and does this page's security policy allow it?`,
+      )
   }
 
   // Sockets that look open may have died with the former network; the server lets the newer connection win.

@@ -584,6 +584,28 @@ describe('calls', () => {
       ])
     })
 
+    // Chromium tells of it by an 'error' without a 'close', and nothing came of that: neither a word nor another try.
+    test.each(['chromium', 'firefox'] as const)(
+      'an address that the security policy of the page forbids, in %s',
+      async (browser) => {
+        world.expectNoise(/Content.Security.Policy/)
+        const tab = await world.tab({ browser, options: { signaling: null } })
+        await tab.page.evaluate(() => {
+          const policy = Object.assign(document.createElement('meta'), { content: "connect-src 'none'" })
+          policy.httpEquiv = 'Content-Security-Policy'
+          document.head.append(policy)
+        })
+        expect(await errorsOf(tab, world.signaling.url)).toEqual([
+          {
+            name: 'ConnectionError',
+            code: 'connection',
+            message: expect.stringContaining(world.signaling.url),
+            tabring: true,
+          },
+        ])
+      },
+    )
+
     test('a browser without WebRTC', async () => {
       const context = await (await world.browser('chromium')).newContext()
       await context.addInitScript(() => {
