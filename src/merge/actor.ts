@@ -6,3 +6,9 @@
 export function newActor(): string {
   return crypto.randomUUID().slice(0, 13)
 }
+
+/** Tabs that all had none would be one actor, whose changes undo each other. @throws TypeError */
+export function checkActor(actor: unknown): asserts actor is string {
+  if (typeof actor !== 'string' || actor === '')
+    throw new TypeError(`an actor is what newActor() gives, and not ${String(actor)}`)
+}

@@ -1,6 +1,7 @@
 /**
  * A number that many tabs add to and take from at once: a PN-counter (Shapiro et al. 2011), kept in the value itself.
  */
+import { checkActor } from './actor.js'
 import { type Merge, compareText, fieldsOf } from './order.js'
 
 /** What each actor has added and what it has taken away so far, both only ever growing. */
@@ -31,6 +32,7 @@ export function counter(): Merge<Counter> {
 
 /** The counter after `actor` has added `amount`, which may be negative. Undefined is a counter at 0. */
 export function counterAdd(state: Counter | undefined, actor: string, amount: number): Counter {
+  checkActor(actor)
   if (!Number.isFinite(amount)) throw new TypeError(`a counter changes by a finite number, not by ${amount}`)
   const entries = entriesOf(state)
   const [added, subtracted] = entries.get(actor) ?? [0, 0]

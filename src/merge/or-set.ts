@@ -3,6 +3,7 @@
  * value itself. Each addition is a dot (actor, counter); an element is in while one of its dots is. A dot that the clock
  * covers but that is not there has been removed. Invariant: the clock covers every dot of its set.
  */
+import { checkActor } from './actor.js'
 import { type Merge, compare, compareText, distinct, fieldsOf, textOf } from './order.js'
 
 type Addition<T> = [actor: string, counter: number, element: T]
@@ -32,6 +33,7 @@ export function orSet<T>(): Merge<OrSet<T>> {
 
 /** The set with `element` in it; undefined is an empty set. */
 export function orSetAdd<T>(state: OrSet<T> | undefined, actor: string, element: T): OrSet<T> {
+  checkActor(actor)
   const set = fromPlain<T>(orSetRemove(state, element))
   const counter = (set.clock.get(actor) ?? 0) + 1
   set.clock.set(actor, counter)

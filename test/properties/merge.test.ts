@@ -174,6 +174,23 @@ test('a field that is none, or a merge, is refused at once', () => {
   )
 })
 
+// All tabs without one counted under 'undefined', and of two at once only the larger counted; an addition to a set was gone at once.
+test('an actor that is none is refused', () => {
+  for (const none of [undefined, null, '', 7]) {
+    expect(() => counterAdd(undefined, none as never, 1)).toThrow(
+      new TypeError(`an actor is what newActor() gives, and not ${none}`),
+    )
+    expect(() => orSetAdd(undefined, none as never, 'tea')).toThrow(TypeError)
+  }
+})
+
+// The function that it gave was taken for the merged value of the field.
+test('a merge of a field that was not called is told of when it is to merge', () => {
+  expect(() => object<object>({ a: max as never })([{ a: 1 }, { a: 2 }])).toThrow(
+    new TypeError("object: the merge of 'a' gave a function; ready-made ones are made by a call, as in max()"),
+  )
+})
+
 test('object() keeps what is no object until there is one', () => {
   const merge = object<object>({})
   expect(merge([3, 7] as never)).toBe(7)
