@@ -35,12 +35,15 @@ const pathsOf = new WeakMap<object, string>()
 
 /**
  * A server of HTTP/2 has to take HTTP/1 as well (`allowHTTP1`), as Vite's does: WebSockets come that way.
- * @throws TypeError that names an option which makes no sense, or a path that another one has on this server
+ * @throws TypeError for what is no HTTP server, for an option which makes no sense, with its name, or for a path that another one has on this server
  */
 export function attachSignaling(
   server: HttpServer | HttpsServer | Http2SecureServer,
   options: SignalingOptions = {},
 ): Signaling {
+  // An application of Express has the same events, and none of them ever comes.
+  if (typeof server?.address !== 'function')
+    throw new TypeError('give an HTTP server, like that of createServer() or, with Express, of app.listen()')
   if (typeof options !== 'object' || options === null) throw new TypeError('options must be an object')
   const { path = '/signal', allowedOrigins, trustProxy = false, ...given } = options
   if (typeof path !== 'string' || !/^\/[^?#]*$/.test(path))

@@ -1,4 +1,5 @@
 /** The signaling server, spoken to by real WebSocket clients over a real port. */
+import { EventEmitter } from 'node:events'
 import { type Server, createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { text } from 'node:stream/consumers'
@@ -302,6 +303,13 @@ test.each<[option: string, options: object]>([
 ])('options that make no sense are refused by name: %s', (option, options) => {
   expect(() => attachSignaling(server, options)).toThrow(TypeError)
   expect(() => attachSignaling(server, options)).toThrow(option)
+})
+
+// An application of Express has the events of a server, and is none: no tab ever got an answer.
+test('what is no HTTP server is refused at once', () => {
+  const application = Object.assign(() => {}, EventEmitter.prototype, { listen: () => createServer() })
+  for (const none of [undefined, null, {}, application])
+    expect(() => attachSignaling(none as never)).toThrow('HTTP server')
 })
 
 // The second handshake on one socket throws in an event of the HTTP server, which ends the process, at the first client that comes.
