@@ -145,7 +145,8 @@ export class Store extends EventTarget {
   }
   /** Receipts in the order of the pairs. When one put fails, the others go on; the first failure rejects. @throws as `put` */
   putMany<V = AnyValue>(
-    pairs: Iterable<readonly [string, V]> | AsyncIterable<readonly [string, V]>,
+    // Not inferred: the values of one call may be of several types.
+    pairs: Iterable<readonly [string, NoInfer<V>]> | AsyncIterable<readonly [string, NoInfer<V>]>,
     options?: Omit<PutCallOptions, 'context'>,
   ): Promise<Receipt[]> {
     return this.root.putMany(pairs, options)

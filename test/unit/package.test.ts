@@ -104,6 +104,9 @@ test('the types hold in a strict project that has neither the types of Node nor 
        import { max } from 'tabring/merge'
        await using store = await openStore({ room: 'types', buckets: { best: { merge: max() } } })
        export const acks: NodeId[] = (await store.put('key', 1)).acks
+       // The type of the first value was that of all.
+       await store.putMany([['key', 1], ['other', 'text']])
+       await store.putMany<number>(new Map([['key', 1]]))
        for await (const { value } of store.watch<number>('key')) value?.toFixed()
        export async function passOn(signal: AbortSignal | undefined, n: number | undefined): Promise<void> {
          await openStore({ room: 'types', signal, replication: { n }, tuning: { partitions: n } })
