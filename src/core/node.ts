@@ -405,10 +405,12 @@ export class Node {
       this.transfers.fillSoon()
       this.antiEntropy.placementChanged()
       this.handoff.reroute().catch((error) => this.report(error))
+      events.emit('status', undefined)
     })
     peers.events.on('brings', (node) => {
       this.duties.placementChanged([node])
       this.transfers.fillSoon()
+      events.emit('status', undefined)
     })
     membership.events.on('replaced', () => {
       this.duties.distrustAll()
@@ -440,6 +442,7 @@ export class Node {
     coordinator.events.on('repair', (repair) => events.emit('repair', repair))
     coordinator.events.on('refused', (put) => events.emit('refused', put))
     coordinator.events.on('settled', () => events.emit('status', undefined))
+    antiEntropy.events.on('standIns', () => events.emit('status', undefined))
     antiEntropy.events.on('synced', (result) => {
       this.metrics.count('syncPulled', result.pulled)
       this.metrics.count('syncPushed', result.pushed)

@@ -19,6 +19,8 @@ const AFTER_TRANSFER_MS = 2000
 export interface AntiEntropyEvents {
   /** A comparison ended; nothing moved when both numbers are 0. */
   synced: { peer: NodeId; pulled: number; pushed: number }
+  /** This node stands in for other partitions than before. */
+  standIns: undefined
 }
 
 export class AntiEntropy {
@@ -119,7 +121,9 @@ export class AntiEntropy {
       for (const n of this.duties.inUse())
         for (const partition of this.duties.partitionsOf(n)) if (this.standsIn(partition, away)) wanted.add(partition)
     }
-    if (this.duties.setStandIns(wanted)) this.transfers.fill()
+    if (!this.duties.setStandIns(wanted)) return
+    this.transfers.fill()
+    this.events.emit('standIns', undefined)
   }
 
   private standsIn(partition: Partition, away: Set<NodeId>): boolean {

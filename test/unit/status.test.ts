@@ -1,0 +1,41 @@
+/** What a node is known by follows what it is: the last 'status' event comes after the last change. */
+import { expect, test } from 'vitest'
+import { statusOf } from '../../src/store/status.js'
+import { type Tab, nodeOf, openRing } from '../paper/ring.js'
+
+/** Looks at a node's status at each event, as the page does that shows it. */
+function following(tab: Tab) {
+  const now = () => statusOf(nodeOf(tab), 'room', true)
+  let told = now()
+  nodeOf(tab).events.on('status', () => {
+    told = now()
+  })
+  return { now, told: () => told }
+}
+
+// It was silent about partitions that a tab began to stand in for, and about members of whom it heard from others only.
+test('each change is told of: homes that are away, their return, a newcomer, and who leaves', async () => {
+  const ring = await openRing(5)
+  const [first, second, ...rest] = [0, 1, 2, 3, 4].map((index) => ring.tab(index)) as [Tab, Tab, ...Tab[]]
+  const alone = following(first)
+  const others = following(second)
+  const expectTold = (what: string) => {
+    for (const { now, told } of [alone, others]) expect(told(), what).toEqual(now())
+  }
+  await ring.pass(5000)
+  expectTold('at rest')
+  ring.partition([first], [second, ...rest])
+  await ring.until('standing in', () => alone.now().partitionsFilling > 0)
+  await ring.pass(5000)
+  expectTold('in a partition')
+  const newcomer = await ring.join()
+  await ring.pass(5000)
+  expectTold('with a newcomer on the other side')
+  ring.heal()
+  await ring.until('all six', () => alone.now().members === 6 && alone.now().partitionsFilling === 0)
+  await ring.pass(5000)
+  expectTold('healed')
+  await ring.leave(newcomer)
+  await ring.pass(5000)
+  expectTold('when one has left')
+})
