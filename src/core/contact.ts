@@ -1,5 +1,5 @@
 /**
- * What a node knows of one peer from their Hello on: which life of it this is, how fast its link is and how long frames wait on it. Ends when
+ * A contact: what a node knows of one peer from its Hello on, which life of it this is, how fast its link is and how long frames wait on it. Ends when
  * the link does, or when another life of the peer says Hello. Relied on by `Peers`.
  */
 const OFFSET_WINDOW_MS = 5000

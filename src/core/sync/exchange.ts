@@ -327,7 +327,7 @@ export class Exchange {
 
   /**
    * Stores what can be read, and gives it back: pages come as they lie on the peer's disk, and what is damaged there costs only itself. A page of small
-   * records has many; in parts, each of which is a task of its own.
+   * records may have thousands, and the page of the tab stands still while they are written: so it is done in parts.
    */
   private async keep(wire: [StoreKey, Uint8Array][]): Promise<Map<StoreKey, Container>> {
     const kept = new Map<StoreKey, Container>()
