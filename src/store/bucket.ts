@@ -350,8 +350,8 @@ export class Bucket<V = AnyValue> {
       durability,
     })
     const result = outcome.then((reached) => {
-      // Also where too few have it, and its caller cannot know: the next update must not begin where this one did.
-      if (reached.acks.length > 0) session.found(name, container)
+      // Also where too few have it or nobody is known to, and its caller cannot tell: the next update must not begin where this one did.
+      if (reached.acks.length > 0 || reached.mayBeElsewhere) session.found(name, container)
       return this.receipt(key, name, container.context, reached, strictQuorum, value ? 'put' : 'delete')
     })
     session.began(name, container.context, result)
@@ -386,11 +386,12 @@ export class Bucket<V = AnyValue> {
     strictQuorum: boolean,
     verb: 'put' | 'delete',
   ): Receipt {
-    const { met, sloppy, answers, needed, acks, hintedFor, refused, storageError } = reached
+    const { met, sloppy, answers, needed, acks, hintedFor, mayBeElsewhere, refused, storageError } = reached
     if (refused) throw new SiblingLimitError(key, this.inside.node.options.tuning.maxSiblings)
     // In one place at least it is durable, if only at a peer.
     if (storageError !== undefined) {
-      if (acks.length === 0) throw publicError(storageError)
+      if (acks.length === 0)
+        throw publicError(storageError, mayBeElsewhere ? ' Another tab may have it all the same.' : '')
       // It resolves by what others confirm: nothing else would tell that this tab holds no copy of it.
       this.inside.node.report(storageError)
     }

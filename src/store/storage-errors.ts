@@ -13,9 +13,10 @@ const ADVICE: Record<StorageFailure['kind'], string> = {
   unknown: 'The database failed.',
 }
 
-export function publicError(error: unknown): unknown {
+/** @param more is said after what the storage says. */
+export function publicError(error: unknown, more = ''): unknown {
   if (error instanceof StorageFailure)
-    return new StorageError(error.kind, `${ADVICE[error.kind]} (${error.message})`, { cause: error.cause })
+    return new StorageError(error.kind, `${ADVICE[error.kind]} (${error.message})${more}`, { cause: error.cause })
   if (error instanceof MalformedError)
     return new StorageError('corrupt', `A record of this tab's disk is damaged: ${error.message}.`, { cause: error })
   return error

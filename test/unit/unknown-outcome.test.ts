@@ -26,3 +26,30 @@ test('an update builds on the one before it, whose outcome is unknown and which 
   const { value } = await answerOf(ring, lists.get('todo'))
   expect(orSetValues(value)).toEqual(['bread', 'milk'])
 })
+
+// Nobody confirmed it, so the update after it began where it had begun: the one fault on top of the other lost both additions.
+test('an update builds on the one before it, which this tab could not store and of which no home was heard', async () => {
+  const ring = await openRing(3, {}, { quiet: false })
+  const [a, b, c] = ring.tabs as [Tab, Tab, Tab]
+  const { knobs } = ring.world.network
+  const lists = storeAt(a, { buckets: { lists: { merge: orSet() } } }).store.bucket('lists')
+  const actor = newActor()
+  const add = (element: string) => (list: unknown) => orSetAdd(list as ReturnType<typeof orSetAdd>, actor, element)
+  await passing(ring, 5000)
+  if (a.storage) a.storage.failing = 'quota'
+  // The homes take it, and their answers get lost.
+  const deaf = (list: unknown) => {
+    knobs.lose = (_, to) => to === a.id
+    return add('milk')(list)
+  }
+  await expect(answerOf(ring, lists.update('todo', deaf))).rejects.toThrow('Another tab may have it')
+  if (a.storage) a.storage.failing = undefined
+  knobs.lose = undefined
+  ring.partition([a], [b, c])
+  await passing(ring, 5000)
+  await answerOf(ring, lists.update('todo', add('bread')))
+  ring.heal()
+  await passing(ring, 20_000)
+  const { value } = await answerOf(ring, lists.get('todo'))
+  expect(orSetValues(value)).toEqual(['bread', 'milk'])
+})

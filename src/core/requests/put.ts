@@ -34,6 +34,8 @@ export interface PutOutcome {
   acks: NodeId[]
   /** Homes for which a durable hint exists. */
   hintedFor: NodeId[]
+  /** Somebody who was asked has said nothing, or has a failing disk: it may be there as well. */
+  mayBeElsewhere: boolean
   /** Too many siblings: nobody keeps it. */
   refused: boolean
   /** Why this tab's own disk did not take it. */
@@ -289,12 +291,16 @@ class Put {
     void this.conclude().then(() => this.finish())
   }
 
+  private mayBeElsewhere(): boolean {
+    return this.outstanding > 0 || this.uncertain.size > 0
+  }
+
   /** Nothing more is waited for. Where the limit was met and nobody is known to have it, it is made certain whether it is there. */
   private async conclude(): Promise<void> {
     const { self } = this.context.routing
     const isTaken = [...this.acks].some((node) => this.isHome || node !== self)
     if (this.resolve && this.localDone && this.limited && !isTaken)
-      this.afterLimit ??= this.outstanding > 0 || this.uncertain.size > 0 ? this.keep() : this.withdraw()
+      this.afterLimit ??= this.mayBeElsewhere() ? this.keep() : this.withdraw()
     await this.afterLimit
     this.decide()
   }
@@ -345,6 +351,7 @@ class Put {
       acks: [...this.acks],
       // Who may still confirm it gets it by this put, and only otherwise by a hint.
       hintedFor: this.homes.filter((home) => this.hinted.has(home) && !this.acks.has(home) && !this.awaited.has(home)),
+      mayBeElsewhere: this.mayBeElsewhere(),
       refused,
       storageError: this.storageError,
     })
