@@ -251,7 +251,8 @@ function readSignaling(given: OpenOptions['signaling']): string[] | null {
 
 function parseUrl(url: string): string | undefined {
   try {
-    const parsed = new URL(url, typeof location === 'undefined' ? undefined : location.href)
+    const base = typeof document === 'undefined' ? globalThis.location?.href : document.baseURI
+    const parsed = new URL(url, base)
     parsed.protocol = parsed.protocol.replace('http', 'ws')
     return parsed.protocol === 'ws:' || parsed.protocol === 'wss:' ? parsed.href : undefined
   } catch {

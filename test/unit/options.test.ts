@@ -65,6 +65,21 @@ describe('the options of a store', () => {
     expect(() => inPage('about:srcdoc')).toThrow('outside a page of a server')
   })
 
+  // As a WebSocket takes it. A frame made of a text has no address of its own either.
+  test('take a relative address from where the page takes all others', () => {
+    const relative = (base: object) => {
+      for (const [name, value] of Object.entries(base)) vi.stubGlobal(name, value)
+      try {
+        return read({ signaling: 'signal' }).signaling
+      } finally {
+        vi.unstubAllGlobals()
+      }
+    }
+    const location = new URL('https://a.example/app/page')
+    expect(relative({ location })).toEqual(['wss://a.example/app/signal'])
+    expect(relative({ location, document: { baseURI: 'https://b.example/' } })).toEqual(['wss://b.example/signal'])
+  })
+
   test('may be at their bounds', () => {
     const room = 'é'.repeat(128)
     const tuning = { partitions: 4096 }
