@@ -31,6 +31,7 @@ import {
 } from '../../src/core/versions/context.js'
 import {
   MalformedError,
+  checksumOf,
   decodeContainer,
   decodeContext,
   digestOf,
@@ -517,6 +518,14 @@ function mutate(bytes: Uint8Array, mutations: readonly Mutation[]): Uint8Array {
   return Uint8Array.from(list)
 }
 
+/** With the checksum that belongs to them: a peer may send anything. */
+function sealed(body: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(body.length + 4)
+  bytes.set(body)
+  new DataView(bytes.buffer).setUint32(body.length, checksumOf(body))
+  return bytes
+}
+
 describe('bytes', () => {
   test('of a container come back as the same container', () => {
     fc.assert(
@@ -530,7 +539,9 @@ describe('bytes', () => {
   test('that were changed, cut or stretched are well-formed or refused as malformed', () => {
     fc.assert(
       fc.property(container, fc.array(mutation, { minLength: 1, maxLength: 4 }), (held, mutations) => {
-        expectDecodedOrRefused(mutate(encodeContainer(held), mutations))
+        const bytes = encodeContainer(held)
+        expectDecodedOrRefused(mutate(bytes, mutations))
+        expectDecodedOrRefused(sealed(mutate(bytes.subarray(0, -4), mutations)))
       }),
       { numRuns: 500 },
     )
@@ -555,7 +566,7 @@ describe('bytes', () => {
       fc.property(fc.oneof(wire, fc.anything()), (anything) => {
         let bytes: Uint8Array
         try {
-          bytes = encode(anything)
+          bytes = sealed(encode(anything))
         } catch {
           return
         }
@@ -565,25 +576,26 @@ describe('bytes', () => {
     )
   })
 
-  const wireOf = (context: unknown, siblings: unknown[]) => encode([context, siblings])
+  const wireOf = (context: unknown, siblings: unknown[]) => sealed(encode([context, siblings]))
   const plain = [ACTORS.slice(0, 2), [2, 0], []]
 
+  const twice = [
+    [0, 1, 0, 0, null],
+    [0, 1, 0, 0, null],
+  ]
+
   test.each([
-    [
-      'a version twice',
-      wireOf(plain, [
-        [0, 1, 0, 0, null],
-        [0, 1, 0, 0, null],
-      ]),
-    ],
-    ['a version that no put has minted', wireOf(plain, [[0, 0, 0, 0, null]])],
-    ['an actor twice', wireOf([[ACTORS[0], ACTORS[0]], [3, 1], []], [])],
-    ['an actor by a name instead of a place', wireOf([[ACTORS[0]], [1], ['length', 1]], [])],
-    ['a sibling whose actor is a name instead of a place', wireOf(plain, [['length', 0, 0, 0, null]])],
-    ['a sibling outside its context', wireOf(plain, [[0, 3, 0, 0, null]])],
-    ['an expiry time that is none', wireOf(plain, [[0, 1, Number.NaN, 0, null]])],
-  ])('with %s are refused', (_, bytes) => {
+    ['a version twice', 'a version twice', wireOf(plain, twice)],
+    ['a version that no put has minted', 'not a dot', wireOf(plain, [[0, 0, 0, 0, null]])],
+    ['an actor twice', 'actors twice', wireOf([[ACTORS[0], ACTORS[0]], [3, 1], []], [])],
+    ['actors out of order', 'out of order', wireOf([[ACTORS[1], ACTORS[0]], [3, 1], []], [])],
+    ['an actor by a name instead of a place', 'not a dot', wireOf([[ACTORS[0]], [1], ['length', 1]], [])],
+    ['a sibling whose actor is a name', 'not a dot', wireOf(plain, [['length', 0, 0, 0, null]])],
+    ['a sibling outside its context', 'outside its context', wireOf(plain, [[0, 3, 0, 0, null]])],
+    ['an expiry time that is none', 'not an expiry time', wireOf(plain, [[0, 1, Number.NaN, 0, null]])],
+  ])('with %s are refused', (_, why, bytes) => {
     expect(() => decodeContainer(bytes)).toThrow(MalformedError)
+    expect(() => decodeContainer(bytes)).toThrow(why)
   })
 
   test('of a context come back, or are refused as malformed', () => {

@@ -55,9 +55,9 @@ function contextFromWire(wire: unknown): { context: CausalContext; actors: Actor
     throw new MalformedError('a context is three lists')
   if (actors.length !== counters.length || cloudPairs.length % 2 !== 0)
     throw new MalformedError('lists of a context must match')
-  if (new Set(actors).size !== actors.length) throw new MalformedError('an actor twice')
   const vector = new Map<ActorId, number>()
   actors.forEach((actor, index) => {
+    if (index > 0 && !(actors[index - 1] < actor)) throw new MalformedError('actors twice or out of order')
     if (typeof actor !== 'string' || actor.length <= NODE_ID_LENGTH || actor.length > MAX_ACTOR_LENGTH)
       throw new MalformedError('not an actor')
     const counter = counters[index]
