@@ -4,7 +4,7 @@
  *
  * What a write saw is its context, and contexts are exact sets of dots; so the graph is known without any help of the protocol's merging.
  */
-import type { NodeId, StoreKey } from '../../src/core/ids.js'
+import type { ActorId, NodeId, StoreKey } from '../../src/core/ids.js'
 import type { PutOutcome } from '../../src/core/requests/put.js'
 import { type Container, type Sibling, isLiveSibling } from '../../src/core/versions/container.js'
 import { type CausalContext, type Dot, covers } from '../../src/core/versions/context.js'
@@ -36,8 +36,11 @@ export interface Write {
 
 export class History {
   private readonly writes = new Map<StoreKey, Write[]>()
-  private readonly byDot = new Map<string, Write>()
+  /** By key, actor and counter: every version that is shown anywhere is looked up. */
+  private readonly byDot = new Map<StoreKey, Map<ActorId, Map<number, Write>>>()
   private readonly counters = new Map<string, number>()
+  /** Of all writes. */
+  size = 0
   private readonly forgotten = new Set<StoreKey>()
   readonly violations: string[] = []
 
@@ -51,7 +54,7 @@ export class History {
     if (!sibling) throw new Error('a write has a version')
     const { dot } = sibling
     const name = nameOf(key, dot)
-    if (this.byDot.has(name)) this.violation('I4', `dot issued twice: ${name}`)
+    if (this.writeOf(key, dot)) this.violation('I4', `dot issued twice: ${name}`)
     const counted = `${dot.actor} ${key}`
     if (dot.counter <= (this.counters.get(counted) ?? 0)) this.violation('I6', `counter went back: ${name}`)
     this.counters.set(counted, dot.counter)
@@ -70,10 +73,15 @@ export class History {
       revived: false,
       byUser: false,
     }
-    this.byDot.set(name, write)
+    const ofKey = this.byDot.get(key) ?? new Map<ActorId, Map<number, Write>>()
+    this.byDot.set(
+      key,
+      ofKey.set(dot.actor, (ofKey.get(dot.actor) ?? new Map<number, Write>()).set(dot.counter, write)),
+    )
     const known = this.writes.get(key) ?? []
     known.push(write)
     this.writes.set(key, known)
+    this.size++
     return write
   }
 
@@ -143,17 +151,13 @@ export class History {
     return this.writes.get(key) ?? []
   }
 
-  get size(): number {
-    return this.byDot.size
-  }
-
   violation(invariant: string, what: string): void {
     this.violations.push(`${invariant}: ${what}`)
   }
 
   /** The write that a version is; undefined for what nobody wrote. */
   writeOf(key: StoreKey, dot: Dot): Write | undefined {
-    return this.byDot.get(nameOf(key, dot))
+    return this.byDot.get(key)?.get(dot.actor)?.get(dot.counter)
   }
 
   /** I5 while the run goes on: nothing unknown or altered, and no version beside one that replaced it. */
@@ -198,20 +202,26 @@ export class History {
 
   /** What the core replaced by itself was a tombstone, or had expired by the clock of the tab that did. */
   judgeExpiries(): void {
-    for (const { key, context, byUser, wallTime, at } of this.byDot.values()) {
-      if (byUser) continue
-      for (const { dot, sibling } of this.writesOf(key))
-        if (covers(context, dot) && isLiveSibling(sibling, wallTime))
-          this.violation('I1', `${at} took ${nameOf(key, dot)} for expired`)
-    }
+    for (const [key, writes] of this.writes)
+      for (const { context, byUser, wallTime, at } of writes) {
+        if (byUser) continue
+        for (const { dot, sibling } of writes)
+          if (covers(context, dot) && isLiveSibling(sibling, wallTime))
+            this.violation('I1', `${at} took ${nameOf(key, dot)} for expired`)
+      }
   }
 
   /** I1, I2, I5 for one key, from the state that all homes agree on; undefined when none holds anything. */
   judge(key: StoreKey, state: Container | undefined): void {
     const writes = this.writes.get(key) ?? []
     if (state) this.judgeVersions(key, state, 'the ring')
-    const left = new Set((state?.siblings ?? []).map((sibling) => nameOf(key, sibling.dot)))
-    const isLeft = (write: Write) => left.has(nameOf(key, write.dot))
+    const left = new Set<Write>()
+    for (const { dot } of state?.siblings ?? []) {
+      const write = this.writeOf(key, dot)
+      if (write) left.add(write)
+      else this.violation('I5', `unknown version ${nameOf(key, dot)}`)
+    }
+    const isLeft = (write: Write) => left.has(write)
     // A write took effect when somebody confirmed it, when it is there, or when somebody who saw it wrote what did.
     const effective = closure(writes, (write) => isLeft(write) || write.holders.size > 0)
     // A deletion that everybody agreed to forget leaves nothing behind, but what it deleted is not lost; it may be one whose writer was
@@ -219,7 +229,6 @@ export class History {
     const mayBeForgotten = (write: Write) => write.deleted && (effective.has(write) || this.forgotten.has(key))
     const explained = closure(writes, (write) => isLeft(write) || mayBeForgotten(write))
     for (const write of writes) {
-      const name = nameOf(key, write.dot)
       // Who saw what replaced it, has seen it as well.
       const by = writes.find(
         (later) =>
@@ -230,14 +239,16 @@ export class History {
       if (isLeft(write) && by && !write.revived)
         this.violation(
           by.deleted ? 'I2' : 'I5',
-          `${name} is there although ${nameOf(key, by.dot)}, held by ${[...by.holders].join(' and ') || 'the ring'}, ${by.deleted ? 'deleted' : 'replaced'} it`,
+          `${nameOf(key, write.dot)} is there although ${nameOf(key, by.dot)}, held by ${[...by.holders].join(' and ') || 'the ring'}, ${by.deleted ? 'deleted' : 'replaced'} it`,
         )
       if (write.refused && isLeft(write))
-        this.violation('I13', `${name} is there although it was refused for too many siblings`)
+        this.violation('I13', `${nameOf(key, write.dot)} is there although it was refused for too many siblings`)
       if (write.holders.size > 0 && !write.refused && !explained.has(write))
-        this.violation('I1', `acknowledged write lost: ${name}, held by ${[...write.holders].join(' and ')}`)
+        this.violation(
+          'I1',
+          `acknowledged write lost: ${nameOf(key, write.dot)}, held by ${[...write.holders].join(' and ')}`,
+        )
     }
-    for (const name of left) if (!this.byDot.has(name)) this.violation('I5', `unknown version ${name}`)
   }
 }
 
@@ -255,14 +266,5 @@ function closure(writes: readonly Write[], start: (write: Write) => boolean): Se
 }
 
 export function nameOf(key: StoreKey, { actor, counter }: Dot): string {
-  return `${actor}:${counter} of ${quoted(key)}`
-}
-
-/** Every version that is shown is looked up by its name. */
-const QUOTED = new Map<StoreKey, string>()
-
-function quoted(key: StoreKey): string {
-  const text = QUOTED.get(key) ?? JSON.stringify(key)
-  QUOTED.set(key, text)
-  return text
+  return `${actor}:${counter} of ${JSON.stringify(key)}`
 }

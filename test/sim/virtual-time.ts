@@ -28,7 +28,7 @@ export class VirtualTime {
       const step = () => {
         try {
           const event = this.next(end)
-          if (event) return settle(event, step)
+          if (event) return settle(event, later)
           this.now = Math.max(this.now, end)
           resolve()
         } catch (error) {
@@ -36,7 +36,8 @@ export class VirtualTime {
         }
       }
       // As a microtask from the first one on: outside of any, a tick would come before those that wait already.
-      void resolved.then(step)
+      const later = () => void resolved.then(step)
+      later()
     })
   }
 
@@ -98,12 +99,11 @@ const MACROTASK_EVERY = 1000
 const resolved = Promise.resolve()
 
 /**
- * Node runs its next tick only when the queue of microtasks is empty: however long a chain of promises is, it has come to its end. Then `step`, as a
- * microtask, so that what it sets off comes before the tick after it.
+ * Node runs its next tick only when the queue of microtasks is empty: however long a chain of promises is, it has come to its end. What comes
+ * `later` is a microtask again, so that what it sets off comes before the tick after it.
  */
-function settle({ order }: Event, step: () => void): void {
-  const go = () => void resolved.then(step)
+function settle({ order }: Event, later: () => void): void {
   // Now and then the process needs a turn of its own, for its signals and messages.
-  if (order % MACROTASK_EVERY === 0) setImmediate(go)
-  else process.nextTick(go)
+  if (order % MACROTASK_EVERY === 0) setImmediate(later)
+  else process.nextTick(later)
 }
