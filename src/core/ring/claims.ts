@@ -18,7 +18,7 @@ export function limitFor(share: number): number {
 
 /**
  * For each partition index the positions (in `members`) of its `copies` homes, unordered, on as many distinct devices as possible. No
- * node has more than `limitFor` its fair share.
+ * node has more than `limitFor` its fair share, or one more where tabs on few devices leave no other way.
  */
 export function claimHomes(
   members: readonly { device: DeviceId }[],
