@@ -382,8 +382,11 @@ export class Store extends EventTarget {
       const error = new ConfigMismatchError(
         `The peer ${node} runs with other room parameters: ${theirs}. Here: ${ours}.`,
       )
-      this.mismatches.set(node, { session: this.controls.presence().get(node), error })
-      this.emit('error', error)
+      const session = this.controls.presence().get(node)
+      const known = this.mismatches.get(node)
+      this.mismatches.set(node, { session, error })
+      // Each of its Hellos says so, and each further try of it.
+      if (known?.session !== session || known?.error.message !== error.message) this.emit('error', error)
     })
     this.node.peers.events.on('up', (node) => this.mismatches.delete(node))
   }
