@@ -55,8 +55,12 @@ export interface Slot {
 
 const REGISTRY = 'tabring'
 
-/** Claims a slot of this room for as long as the page lives. @throws StorageFailure when the platform lacks something. */
-export async function claimSlot(room: string, random: Random): Promise<Slot> {
+/**
+ * Claims a slot of this room for as long as the page lives. An opening that was given up tries for none: the next one, which may be under way
+ * already, would find this tab's own taken.
+ * @throws StorageFailure when the platform lacks something.
+ */
+export async function claimSlot(room: string, random: Random, signal?: AbortSignal): Promise<Slot> {
   if (typeof indexedDB === 'undefined')
     throw new StorageFailure('unavailable', 'IndexedDB is missing; private windows of some browsers have none')
   if (typeof navigator === 'undefined' || !navigator.locks) {
@@ -77,6 +81,7 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
     const rank = ({ slot }: SlotRow) => (own.includes(slot) ? own.indexOf(slot) : own.length)
     known.sort((a, b) => rank(a) - rank(b) || b.bytes - a.bytes || a.slot - b.slot)
     for (const row of known) {
+      signal?.throwIfAborted()
       const release = await tryLock(lockName(room, row.slot))
       if (!release) {
         // What a duplicated tab was born with is the original's.
@@ -93,6 +98,7 @@ export async function claimSlot(room: string, random: Random): Promise<Slot> {
       release()
     }
     for (let slot = known.reduce((next, row) => Math.max(next, row.slot + 1), 0); ; slot++) {
+      signal?.throwIfAborted()
       const release = await tryLock(lockName(room, slot))
       if (!release) continue
       const row = await orRelease(release, async () => {

@@ -44,7 +44,7 @@ export async function openStore(options: OpenOptions): Promise<Store> {
 }
 
 async function open(settings: Settings, signal: AbortSignal | undefined): Promise<Store> {
-  const slot = await claimSlot(settings.room, browserRandom)
+  const slot = await claimSlot(settings.room, browserRandom, signal)
   const damage: StorageFailure[] = []
   const told: StorageEvents = { onUpgraded() {}, onDamaged: (failure) => void damage.push(failure) }
   const storage = openIndexedDbStorage(slot.databaseName, told)

@@ -270,3 +270,26 @@ declare global {
     handedOver: number
   }
 }
+
+// As React's strict mode does with every effect. The opening that was given up took the tab's slot all the same, the next one made a new node,
+// and what that wrote stood beside what the tab had written before.
+test('an opening that is given up at once takes no slot: the next one has the node of the tab, and replaces what that wrote', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  const found = await tab.evaluate(async () => {
+    const nodes = new Set<string>()
+    const siblings: unknown[] = []
+    for (let i = 0; i < 10; i++) {
+      const end = new AbortController()
+      const givenUp = window.tabring.openStore({ room: 'strict', signaling: null, signal: end.signal }).catch(String)
+      end.abort('unmounted')
+      const store = await window.tabring.openStore({ room: 'strict', signaling: null })
+      siblings.push(await givenUp)
+      nodes.add(store.status.node)
+      await store.put('k', i)
+      siblings.push(...(await store.get('k')).siblings)
+      await store.close()
+    }
+    return { nodes: nodes.size, siblings }
+  })
+  expect(found).toEqual({ nodes: 1, siblings: Array.from({ length: 10 }, (_, i) => ['unmounted', i]).flat() })
+})
