@@ -246,7 +246,7 @@ export class Store extends EventTarget {
   get ring(): { partitions: number; homes(index: number): readonly string[] } {
     const { partitions } = this.settings.tuning
     const placement = this.node.membership.placementFor(this.settings.defaults.n)
-    return { partitions, homes: (index) => placement.homes(index) }
+    return { partitions, homes: (index) => [...placement.homes(index)] }
   }
 
   /** Resolves when every write made here has reached all of its homes. */

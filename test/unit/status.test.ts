@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest'
 import { statusOf } from '../../src/store/status.js'
 import { type Tab, nodeOf, openRing } from '../paper/ring.js'
+import { storeAt } from './support/stores.js'
 
 /** Looks at a node's status at each event, as the page does that shows it. */
 function following(tab: Tab) {
@@ -38,4 +39,13 @@ test('each change is told of: homes that are away, their return, a newcomer, and
   await ring.leave(newcomer)
   await ring.pass(5000)
   expectTold('when one has left')
+})
+
+// It was the node's own list: an application that sorted it to show it sent its gets and puts to other nodes than those that have the data.
+test('the homes that an application is given are its own to change', async () => {
+  const ring = await openRing(5)
+  const { store } = storeAt(ring.tab(0))
+  const homes = store.ring.homes(0)
+  ;(homes as string[]).length = 1
+  expect(store.ring.homes(0)).toHaveLength(3)
 })
