@@ -24,9 +24,12 @@ const MAX_WARNED = 20
 /** The switchable links of each store, for `tabring/testing`. */
 export const linksOf = new WeakMap<Store, Links>()
 
+/** Stores of this page that are closing, by room. */
+const closing = new Map<string, Set<Promise<unknown>>>()
+
 /**
  * Opens a node of a room in this tab. Resolves as soon as its own disk is open; it never waits for the network. Where another connection
- * holds the disk it waits for that, and gives up with the reason of the signal.
+ * holds the disk, or a store of the room is closing in this page, it waits for that, and gives up with the reason of the signal.
  * @throws OptionError and other errors of bad options, StorageError when the disk cannot be opened or the platform lacks something
  */
 export async function openStore(options: OpenOptions): Promise<Store> {
@@ -44,6 +47,8 @@ export async function openStore(options: OpenOptions): Promise<Store> {
 }
 
 async function open(settings: Settings, signal: AbortSignal | undefined): Promise<Store> {
+  // Its slot is free then: the next store is the same node, and not another one beside it.
+  await Promise.allSettled(closing.get(settings.room) ?? [])
   const slot = await claimSlot(settings.room, browserRandom, signal)
   const damage: StorageFailure[] = []
   const told: StorageEvents = { onUpgraded() {}, onDamaged: (failure) => void damage.push(failure) }
@@ -135,6 +140,12 @@ async function startStore(settings: Settings, slot: Slot, storage: Storage, told
     isConnected: () => links.connected && navigator.onLine,
     presence: () => mesh?.presence() ?? new Map(),
     wallTime: () => browserClock.wallTime(),
+    ending(done) {
+      const ofRoom = closing.get(settings.room) ?? new Set()
+      closing.set(settings.room, ofRoom.add(done))
+      const ended = () => ofRoom.delete(done)
+      done.then(ended, ended)
+    },
     async close() {
       await end()
       await slot.note(node.replica.forest.bytes).catch(() => {})

@@ -48,6 +48,8 @@ export interface StoreControls {
   /** The nodes that are here, linked or not, each with the life of its page, as far as that is known. */
   presence(): ReadonlyMap<string, string | undefined>
   wallTime(): number
+  /** The store says goodbye, and gives its identity back by the time that this is done. */
+  ending(done: Promise<void>): void
   /** Gives up the identity's lock and closes the disk. */
   close(): Promise<void>
   /** Deletes the disk and forgets the identity. */
@@ -325,7 +327,8 @@ export class Store extends EventTarget {
   }
 
   private end(finish: () => Promise<void>): Promise<void> {
-    this.closing ??= (async () => {
+    if (this.closing !== undefined) return this.closing
+    this.closing = (async () => {
       this.lifetime.end()
       clearTimeout(this.statusTimer)
       await this.node.stop()
@@ -333,6 +336,7 @@ export class Store extends EventTarget {
     })().catch((error) => {
       throw publicError(error)
     })
+    this.controls.ending(this.closing)
     return this.closing
   }
 

@@ -293,3 +293,23 @@ test('an opening that is given up at once takes no slot: the next one has the no
   })
   expect(found).toEqual({ nodes: 1, siblings: Array.from({ length: 10 }, (_, i) => ['unmounted', i]).flat() })
 })
+
+// An effect of React cleans up without waiting for anything. The slot was still taken then, so the next store was another node, without the data.
+test('a store that is opened while the former one of the page closes waits for that, and is the same node', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  const found = await tab.evaluate(async () => {
+    const nodes = new Set<string>()
+    const siblings: unknown[] = []
+    const closing: Promise<void>[] = []
+    for (let i = 0; i < 10; i++) {
+      const store = await window.tabring.openStore({ room: 'effect', signaling: null })
+      nodes.add(store.status.node)
+      await store.put('k', i)
+      siblings.push(...(await store.get('k')).siblings)
+      closing.push(store.close())
+    }
+    await Promise.all(closing)
+    return { nodes: nodes.size, siblings }
+  })
+  expect(found).toEqual({ nodes: 1, siblings: Array.from({ length: 10 }, (_, i) => i) })
+})

@@ -16,6 +16,7 @@ export function storeAt(
     isConnected: () => true,
     presence: () => new Map(),
     wallTime,
+    ending() {},
     async close() {},
     async forget() {},
   })
