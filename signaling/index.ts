@@ -16,13 +16,16 @@ import { createRooms } from './rooms.js'
 export { type SignalingLimits, defaultLimits } from './limits.js'
 export { type ClientMessage, type Refusal, type ServerMessage, closeCodes } from './protocol.js'
 
-export interface SignalingOptions extends Partial<SignalingLimits> {
+/** What is left out, or undefined, has its default. */
+type Given<T> = { [K in keyof T]?: T[K] | undefined }
+
+export interface SignalingOptions extends Given<SignalingLimits> {
   /** Default '/signal'. Upgrade requests for other paths are left to other listeners; where there are none, they are answered with 404. */
-  path?: string
+  path?: string | undefined
   /** Origins of pages that may connect, like 'https://example.org'; default: all. */
-  allowedOrigins?: string[]
+  allowedOrigins?: string[] | undefined
   /** The address of a client is what the nearest proxy wrote into X-Forwarded-For. Only behind a proxy that sets it. */
-  trustProxy?: boolean
+  trustProxy?: boolean | undefined
 }
 
 export interface Signaling {

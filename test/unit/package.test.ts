@@ -115,17 +115,32 @@ test('the types hold in a strict project that has neither the types of Node nor 
          await Promise.all([store.ready({ signal, peers: n }), store.flush({ signal }), store.leave({ signal })])
        }
        export { QuorumError }`
+  await expectTypes(code, '')
+})
+
+// Under exactOptionalPropertyTypes, what an environment may not hold could not be passed on, though the server takes it for left out.
+test('the types of the signaling server take undefined for what is left out, as it does', async () => {
+  const code = `import { createServer } from 'node:http'
+       import { attachSignaling } from 'tabring/signaling'
+       const { SIGNALING_PATH: path, ORIGIN } = process.env
+       const allowedOrigins = ORIGIN ? [ORIGIN] : undefined
+       attachSignaling(createServer(), { path, allowedOrigins, trustProxy: undefined, rooms: undefined })`
+  await expectTypes(code, 'node')
+})
+
+async function expectTypes(code: string, types: string): Promise<void> {
   await inProject('application.ts', code, async (folder) => {
     const compiler = fileURLToPath(new URL('node_modules/typescript/bin/tsc', root))
     const options =
-      '--noEmit --strict --exactOptionalPropertyTypes --target es2022 --module esnext --moduleResolution bundler --types'.split(
-        ' ',
-      )
-    await run(process.execPath, [compiler, ...options, '', 'application.ts'], { cwd: folder }).catch((error) => {
+      '--noEmit --strict --exactOptionalPropertyTypes --target es2022 --module esnext --moduleResolution bundler'
+    const typeRoots = ['--typeRoots', fileURLToPath(new URL('node_modules/@types', root)), '--types', types]
+    await run(process.execPath, [compiler, ...options.split(' '), ...typeRoots, 'application.ts'], {
+      cwd: folder,
+    }).catch((error) => {
       throw new Error(error.stdout)
     })
   })
-})
+}
 
 test('the command tabring-signaling is a script that Node runs', async () => {
   const command = new URL(manifest.bin['tabring-signaling'], root)
