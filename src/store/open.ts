@@ -24,8 +24,15 @@ const MAX_WARNED = 20
 /** The switchable links of each store, for `tabring/testing`. */
 export const linksOf = new WeakMap<Store, Links>()
 
-/** Stores of this page that are closing, by room. */
+/** Stores of this page that are closing, and openings of it that were given up, by room. */
 const closing = new Map<string, Set<Promise<unknown>>>()
+
+function noteClosing(room: string, done: Promise<unknown>): void {
+  const ofRoom = closing.get(room) ?? new Set()
+  closing.set(room, ofRoom.add(done))
+  const ended = () => ofRoom.delete(done)
+  done.then(ended, ended)
+}
 
 /**
  * Opens a node of a room in this tab. Resolves as soon as its own disk is open; it never waits for the network. Where another connection
@@ -37,13 +44,13 @@ export async function openStore(options: OpenOptions): Promise<Store> {
   const { signal } = options
   signal?.throwIfAborted()
   const opening = open(settings, signal)
-  try {
-    return await new Lifetime().whileOpen(opening, signal)
-  } catch (error) {
-    // Opening a database cannot be taken back: what opens later is closed. Nobody is left to hear of failures.
-    opening.then((store) => store.close()).catch(() => {})
-    throw error
-  }
+  const opened = new Lifetime().whileOpen(opening, signal)
+  const forget = () => signal?.removeEventListener('abort', givenUp)
+  // Opening a database cannot be taken back: what opens later is closed. Nobody is left to hear of failures.
+  const over = opened.then(forget, () => opening.then((store) => store.close()).finally(forget)).catch(() => {})
+  const givenUp = () => noteClosing(settings.room, over)
+  signal?.addEventListener('abort', givenUp)
+  return opened
 }
 
 async function open(settings: Settings, signal: AbortSignal | undefined): Promise<Store> {
@@ -140,12 +147,7 @@ async function startStore(settings: Settings, slot: Slot, storage: Storage, told
     isConnected: () => links.connected && navigator.onLine,
     presence: () => mesh?.presence() ?? new Map(),
     wallTime: () => browserClock.wallTime(),
-    ending(done) {
-      const ofRoom = closing.get(settings.room) ?? new Set()
-      closing.set(settings.room, ofRoom.add(done))
-      const ended = () => ofRoom.delete(done)
-      done.then(ended, ended)
-    },
+    ending: (done) => noteClosing(settings.room, done),
     async close() {
       await end()
       await slot.note(node.replica.forest.bytes).catch(() => {})

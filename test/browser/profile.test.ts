@@ -273,17 +273,19 @@ declare global {
 
 // As React's strict mode does with every effect. The opening that was given up took the tab's slot all the same, the next one made a new node,
 // and what that wrote stood beside what the tab had written before.
-test('an opening that is given up at once takes no slot: the next one has the node of the tab, and replaces what that wrote', async () => {
+test('after an opening that is given up, at once or in the middle, the next one has the node of the tab, and replaces what that wrote', async () => {
   const tab = await world.tab({ options: { signaling: null } })
   const found = await tab.evaluate(async () => {
     const nodes = new Set<string>()
     const siblings: unknown[] = []
-    for (let i = 0; i < 10; i++) {
+    for (let i = 0; i < 20; i++) {
       const end = new AbortController()
-      const givenUp = window.tabring.openStore({ room: 'strict', signaling: null, signal: end.signal }).catch(String)
+      const givenUp = window.tabring.openStore({ room: 'strict', signaling: null, signal: end.signal })
+      const ended = givenUp.then((store) => void store.close(), String)
+      if (i > 0) await new Promise((resolve) => setTimeout(resolve, i))
       end.abort('unmounted')
       const store = await window.tabring.openStore({ room: 'strict', signaling: null })
-      siblings.push(await givenUp)
+      if (i === 0) siblings.push(await ended)
       nodes.add(store.status.node)
       await store.put('k', i)
       siblings.push(...(await store.get('k')).siblings)
@@ -291,7 +293,7 @@ test('an opening that is given up at once takes no slot: the next one has the no
     }
     return { nodes: nodes.size, siblings }
   })
-  expect(found).toEqual({ nodes: 1, siblings: Array.from({ length: 10 }, (_, i) => ['unmounted', i]).flat() })
+  expect(found).toEqual({ nodes: 1, siblings: ['unmounted', ...Array.from({ length: 20 }, (_, i) => i)] })
 })
 
 // An effect of React cleans up without waiting for anything. The slot was still taken then, so the next store was another node, without the data.
