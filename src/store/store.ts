@@ -154,8 +154,8 @@ export class Store extends EventTarget {
     return this.root.putMany(pairs, options)
   }
   /**
-   * First the present entry (all entries, for a prefix or the whole store), then each change, wherever it was made. Slow readers get the latest
-   * state per key. Ends with `break` or `return()`, also while it waits, or with the reason of the signal.
+   * First the present entry (all entries outside of named buckets, for a prefix or where nothing is given), then each change, wherever it was
+   * made. Slow readers get the latest state per key. Ends with `break` or `return()`, also while it waits, or with the reason of the signal.
    * @throws KeyError, OptionError, ClosedError
    */
   watch<V = AnyValue>(
