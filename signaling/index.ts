@@ -23,7 +23,7 @@ export interface SignalingOptions extends Given<SignalingLimits> {
   /** Default '/signal'. Upgrade requests for other paths are left to other listeners; where there are none, they are answered with 404. */
   path?: string | undefined
   /** Origins of pages that may connect, like 'https://example.org'; default: all. */
-  allowedOrigins?: string[] | undefined
+  allowedOrigins?: readonly string[] | undefined
   /** The address of a client is what the nearest proxy wrote into X-Forwarded-For. Only behind a proxy that sets it. */
   trustProxy?: boolean | undefined
 }

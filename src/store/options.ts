@@ -40,9 +40,9 @@ export interface OpenOptions {
    * Addresses of signaling servers: ws:// or wss://, http:// or https:// for the same, or relative to the page's own. Default: /signal at the page's
    * origin. null: never connect.
    */
-  signaling?: string | string[] | null | undefined
+  signaling?: string | readonly string[] | null | undefined
   /** STUN and TURN servers for peers behind routers. Default: none, which is enough within one network. */
-  iceServers?: RTCIceServer[] | undefined
+  iceServers?: readonly RTCIceServer[] | undefined
   /** A label that other peers see, of at most 256 characters. */
   name?: string | undefined
   /** Of the unnamed bucket, and of others that say nothing else. Default: n 3, r 2, w 2; n is at most 20, or 'all'. All peers of a room must agree on n. */
@@ -170,7 +170,7 @@ export function readOptions(options: OpenOptions): Settings {
     name,
     capacity,
     maxPeers,
-    iceServers,
+    iceServers: [...iceServers],
     defaults,
     buckets,
     signaling: readSignaling(options.signaling),

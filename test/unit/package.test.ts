@@ -114,17 +114,21 @@ test('the types hold in a strict project that has neither the types of Node nor 
          for await (const { key } of store.scan({ signal, limit: n })) await store.get(key, { signal, r: n })
          await Promise.all([store.ready({ signal, peers: n }), store.flush({ signal }), store.leave({ signal })])
        }
+       const settings = { room: 'types', signaling: ['/signal'], iceServers: [{ urls: 'stun:a.example' }] } as const
+       export const opening = openStore(settings)
        export { QuorumError }`
   await expectTypes(code, '')
 })
 
 // Under exactOptionalPropertyTypes, what an environment may not hold could not be passed on, though the server takes it for left out.
-test('the types of the signaling server take undefined for what is left out, as it does', async () => {
+test('the types of the signaling server take undefined for what is left out, and read-only lists, as it does', async () => {
   const code = `import { createServer } from 'node:http'
        import { attachSignaling } from 'tabring/signaling'
        const { SIGNALING_PATH: path, ORIGIN } = process.env
        const allowedOrigins = ORIGIN ? [ORIGIN] : undefined
-       attachSignaling(createServer(), { path, allowedOrigins, trustProxy: undefined, rooms: undefined })`
+       attachSignaling(createServer(), { path, allowedOrigins, trustProxy: undefined, rooms: undefined })
+       const settings = { allowedOrigins: ['https://a.example'] } as const
+       attachSignaling(createServer(), settings)`
   await expectTypes(code, 'node')
 })
 
