@@ -137,3 +137,22 @@ test('nor does a tab that was alone, wrote, and was loaded anew before it met th
   )
   expect(absent).toEqual([0, 0])
 })
+
+// What is new to it since its last life counted as whole there, with the old records of a former home.
+test('nor does a tab that is opened with more capacity, and is a home again of what it has not handed over yet', async () => {
+  const ring = await openRing(3, { scrubIntervalMs: 1e9 })
+  const [tab] = ring.tabs as [Tab]
+  for (const key of MANY) await ring.client(tab).put(key, 'old', { w: 3 })
+  await ring.join()
+  await ring.join()
+  await ring.join()
+  await ring.until('one ring', () => ring.isWhole())
+  const later = MANY.map((key) => `later ${key}`)
+  const writer = ring.client(ring.tab(1))
+  for (const key of later)
+    expect(await writer.put(key, 'new', { w: 3, strictQuorum: true })).toMatchObject({ met: true })
+  await ring.world.close(tab)
+  tab.options.capacity = 8
+  await ring.reopen(tab)
+  expect(await denied(ring, tab, 1, later)).toBe(0)
+})

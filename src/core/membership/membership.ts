@@ -65,7 +65,11 @@ export class Membership {
   /** Takes up what an earlier life of this node knew. @param heard which replacements of this node that one had heard of */
   restore(stored: Uint8Array | undefined, heard?: Uint8Array): void {
     for (const [teller, incarnation] of restored(heard, incarnations) ?? []) this.heard.set(teller, incarnation)
-    this.merge(restored(stored, members) ?? [])
+    const known = restored(stored, members) ?? []
+    this.merge(known)
+    // With another capacity it is a home of other partitions than it was: of some it may have an old copy, not handed over yet.
+    const former = known.find(({ node }) => node === this.own.node)
+    if (former && former.capacity !== this.own.capacity) this.events.emit('replaced', undefined)
   }
 
   encoded(): Uint8Array {
