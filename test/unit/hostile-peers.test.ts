@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import type { Partition, StoreKey } from '../../src/core/ids.js'
 import type { Message } from '../../src/core/messages.js'
-import { type Ring, type Tab, nodeOf, openRing } from '../paper/ring.js'
+import { type Ring, type Tab, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 
 // It could not be placed: whoever held it failed at each change of the placement, and could not leave.
 test('a hint for what is no key, on a disk from before, keeps nobody from delivering the others, or from leaving', async () => {
@@ -75,6 +75,33 @@ test('what a peer lacks of partitions that this node has no part in is not remem
   expect(reply).toMatchObject({ type: 'Complete', partitions: [own] })
   expect([own, foreign].map((partition) => transfers.isMoving(peer.id, partition))).toEqual([true, false])
 })
+
+// It failed here, and with it all that was being fetched from others at the time.
+test('a comparison goes on where a peer lists a key without its digest', async () => {
+  const { ring, tab, liar } = await differing()
+  const entries: [StoreKey, Uint8Array][] = [[named('k'), new Uint8Array(0)]]
+  nodeOf(liar).peers.handle('ListLeaves', () => ({ type: 'KeyDigests', entries, whole: true }))
+  await compared(ring, tab, liar)
+  expect(replicaAt(tab, 'k')).toEqual(['new'])
+})
+
+/** Two homes of a key, of which one has an older version. */
+async function differing(): Promise<{ ring: Ring; tab: Tab; liar: Tab }> {
+  const ring = await openRing(2, { merkleSync: false, hintedHandoff: false })
+  const [tab, liar] = ring.tabs as [Tab, Tab]
+  const client = ring.client(liar)
+  await client.put('k', 'old')
+  ring.partition([tab], [liar])
+  await client.put('k', 'new', { w: 1 })
+  ring.heal()
+  await ring.until('one ring', () => ring.isWhole())
+  return { ring, tab, liar }
+}
+
+function compared(ring: Ring, tab: Tab, peer: Tab) {
+  const { exchange, duties } = nodeOf(tab)
+  return ring.await(exchange.with(peer.id, duties.held(), { kind: 'sync', settle: false, give: true }))
+}
 
 /** Any container that is on a disk. */
 function anyContainer({ tabs }: Ring): Uint8Array {

@@ -202,7 +202,7 @@ export class Exchange {
     const { forest } = this.replica
     const reply = await this.ask(peer, { type: 'ListLeaves', leaves }, 'KeyDigests')
     if (!reply.whole) result.complete = false
-    const theirs = new Map(reply.entries.map(([key, bytes]) => [key, digestsFromBytes(bytes)[0] as Digest]))
+    const theirs = new Map(reply.entries.map(([key, bytes]) => [key, digestsFromBytes(bytes)[0] ?? NOTHING]))
     const before = leaves.map((leaf) => forest.leafDigest(...leaf))
     const mine = new Map((await this.listLeaves(leaves)).map((record) => [record.key, record.digest]))
     await this.mendTrees(
