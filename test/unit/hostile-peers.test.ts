@@ -76,6 +76,14 @@ test('what a peer lacks of partitions that this node has no part in is not remem
   expect([own, foreign].map((partition) => transfers.isMoving(peer.id, partition))).toEqual([true, false])
 })
 
+// It was asked for ever, and nobody else was compared with any more.
+test('a comparison ends where a peer sends what it was not asked for', async () => {
+  const { ring, tab, liar } = await differing()
+  const entries: [StoreKey, Uint8Array][] = [[named('unasked'), anyContainer(ring)]]
+  nodeOf(liar).peers.handle('Fetch', () => ({ type: 'Entries', entries, cursor: undefined }))
+  expect(await compared(ring, tab, liar)).toMatchObject({ complete: true })
+})
+
 // It failed here, and with it all that was being fetched from others at the time.
 test('a comparison goes on where a peer lists a key without its digest', async () => {
   const { ring, tab, liar } = await differing()

@@ -277,9 +277,10 @@ export class Exchange {
       await this.background.turn(how.kind)
       const { entries } = await this.ask(peer, { type: 'Fetch', keys: wanted }, 'Entries')
       const kept = await this.keep(entries)
-      if (kept.size === 0) break
+      const left = wanted.filter((key) => !kept.has(key))
+      if (left.length === wanted.length) break
+      wanted = left
       result.pulled += kept.size
-      wanted = wanted.filter((key) => !kept.has(key))
       for (const [key, theirs] of kept) {
         // What they had was all there is: nothing to give back.
         const [now] = await this.replica.readEach([key], 'peer')
