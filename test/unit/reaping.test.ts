@@ -1,6 +1,6 @@
 /** What waits to be forgotten: it is asked about until it is gone, and then takes no room. */
 import { expect, test } from 'vitest'
-import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
+import { type Ring, type Tab, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 
 const SOON = { reapAfterMs: 1000, scrubIntervalMs: 1e9 }
 const KEYS = Array.from({ length: 30 }, (_, i) => `k${i}`)
@@ -47,4 +47,21 @@ test('a tombstone that is written anew elsewhere does not wait at a former home'
   for (const key of KEYS) await ring.client(ring.tab(0)).put(key, 'again', { w: 3 })
   await ring.pass(60_000)
   expect(ring.tabs.map(waiting)).toEqual([0, 0, 0, 0, 0, 0])
+})
+
+// A power cut took it back to the deleted version, and nobody knew any more that it was deleted.
+test.each([
+  ['asks', 0],
+  ['is asked', 1],
+])('a home that %s has the tombstone for good before anybody forgets it', async (_, which) => {
+  const ring = await openRing(4, SOON)
+  const home = ring.homes('k')[which] as Tab
+  const client = ring.client(ring.homes('k')[2])
+  await client.put('k', 'old', { w: 3, durability: 'all' })
+  await client.put('k', undefined, { w: 3, durability: 'relaxed' })
+  await ring.until('it is forgotten', () => ring.tabs.every(({ disk }) => disk.records.size === 0))
+  ring.world.cutPower(home)
+  await ring.reopen(home)
+  await ring.pass(30_000)
+  expect(ring.homes('k').map((tab) => replicaAt(tab, 'k'))).toEqual([[], [], []])
 })
