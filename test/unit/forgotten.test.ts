@@ -57,27 +57,31 @@ test('a delivered hint that a full disk kept does not come back after its tombst
 })
 
 // It was on the disk and in no index.
-test('a hint of which nobody knows whether it is on the disk brings nothing back', async () => {
-  const ring = await openRing(6, { reapAfterMs: 4000 }, { quiet: false })
-  const [home, second] = ring.homes('k') as [Tab, Tab, Tab]
-  const [standIn] = ring.others('k') as [Tab]
-  ring.crash(home)
-  await ring.pass(1500)
-  loseOutcomeOf(standIn, 'hints')
-  await ring.client(second).put('k', 'old', { w: 2 })
-  await ring.pass(1000)
-  expect(hintAt(standIn, 'k')).toMatchObject({ texts: ['old'] })
-  expect(nodeOf(standIn).replica.hints.has(named('k'))).toBe(false)
-  await ring.reopen(home)
-  await ring.pass(60_000)
-  await deleteEverywhere(ring, second)
-  await ring.pass(20_000)
-  ring.crash(standIn)
-  await ring.pass(1000)
-  await ring.reopen(standIn)
-  await ring.pass(20_000)
-  expect(await ring.client(home).get('k', { r: 3 })).toEqual([])
-})
+test.each(['before', 'after'])(
+  'a hint of which nobody knows whether it is on the disk brings nothing back (%s it was looked for)',
+  async (when) => {
+    const scrubIntervalMs = when === 'after' ? 30_000 : 200_000
+    const ring = await openRing(6, { reapAfterMs: 4000, scrubIntervalMs }, { quiet: false })
+    const [home, second] = ring.homes('k') as [Tab, Tab, Tab]
+    const [standIn] = ring.others('k') as [Tab]
+    ring.crash(home)
+    await ring.pass(1500)
+    loseOutcomeOf(standIn, 'hints')
+    await ring.client(second).put('k', 'old', { w: 2 })
+    await ring.pass(1000)
+    expect(hintAt(standIn, 'k')).toMatchObject({ texts: ['old'] })
+    expect(nodeOf(standIn).replica.hints.has(named('k'))).toBe(false)
+    await ring.reopen(home)
+    await ring.pass(60_000)
+    await deleteEverywhere(ring, second)
+    await ring.pass(20_000)
+    ring.crash(standIn)
+    await ring.pass(1000)
+    await ring.reopen(standIn)
+    await ring.pass(20_000)
+    expect(await ring.client(home).get('k', { r: 3 })).toEqual([])
+  },
+)
 
 // It was on the disk and in no index, and a restart showed it.
 test('a copy of which nobody knows whether it is on the disk brings nothing back', async () => {
