@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { type StoreKey, storeKey } from '../../src/core/ids.js'
 import { verifyNode } from '../../src/store/verify.js'
 import { type Ring, type Tab, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { typeOf } from '../sim/trace.js'
 
 const named = (key: string) => storeKey(3, '', key)
 const damaged = (bytes: Uint8Array) => bytes.map((byte, i) => (i === 2 ? byte ^ 255 : byte))
@@ -89,6 +90,22 @@ test('a damaged record that is read is told of once, and taken anew from the oth
 
 // It had to be readable to be delivered, and everything for that home waited behind it.
 // Each was walked over again while the others were, and the round never ended.
+// It was overwritten by the copy that had been asked for before it came.
+test('what is written while a damaged record is being healed stays', async () => {
+  const ring = await openRing(3, { scrubIntervalMs: 1e9, merkleSync: false, readRepair: false }, TOLD)
+  const [tab] = ring.tabs as [Tab]
+  await ring.client(tab).put('k', 'old', { w: 3 })
+  damageRecord(tab, 'k')
+  const { knobs } = ring.world.network
+  knobs.latency = () => 100
+  knobs.lose = (_from, _to, frame) => typeOf(frame) === 'Store'
+  const verified = verifyNode(nodeOf(tab), true)
+  await ring.pass(150)
+  await ring.client(tab).blind('k', 'new', { w: 1 })
+  await ring.await(verified)
+  expect(replicaAt(tab, 'k')).toEqual(['new', 'old'])
+})
+
 test('damaged records that nobody can heal, and that are read all the time, do not keep the scrub from all else', async () => {
   const ring = await openRing(1, { scrubIntervalMs: 1000 }, TOLD)
   const tab = ring.tab(0)
