@@ -38,6 +38,16 @@ test('puts that are refused at the limit do not come about later, however many a
   expect(found.length).toBeLessThanOrEqual(3 * LIMIT)
 })
 
+// Its removal from the outbox was not flushed, as the put had been: it was a hint again, which knows no limit.
+test('nor after a power cut', async () => {
+  const ring = await openRing(4, { maxSiblings: 1 })
+  const [writer] = ring.others('k')
+  await ring.client(ring.homes('k')[0]).put('k', 'there', { w: 3 })
+  expect((await ring.client(writer).put('k', 'refused')).refused).toBe(true)
+  ring.world.cutPower(writer)
+  expect(hintAt(writer, 'k')).toBe(undefined)
+})
+
 // Each of them was one: the application saw a single version without a conflict, and was refused the next put.
 test('what is deleted or has expired is no version that keeps others from being put', async () => {
   const ring = await openRing(3, { maxSiblings: LIMIT, scrubIntervalMs: 1e9 })
