@@ -218,6 +218,18 @@ test.each<[what: string, target: string | { prefix: string }, shown: unknown[]]>
 })
 
 // It went on to write its bookkeeping every five seconds, as long as the page lived.
+// Its tree said that there is no such key, until the walk over the whole disk came by.
+test('a write that reached the disk although nobody was told is there after the next round of the scrub', async () => {
+  const ring = await openRing(1, { scrubIntervalMs: 2000 }, { quiet: false })
+  const tab = ring.tab(0)
+  if (!tab.storage) throw new Error('it is open')
+  tab.storage.loseOutcome = true
+  expect(await ring.client(tab).put('k', 'there', { w: 1 })).toMatchObject({ met: false })
+  Object.assign(tab.storage, { loseOutcome: false, closed: false })
+  await ring.pass(2500)
+  expect(await ring.client(tab).get('k', { r: 1 })).toEqual(['there'])
+})
+
 test('a node that could not start does nothing any more', async () => {
   const ring = await openRing(2, {}, { quiet: false })
   const [tab] = ring.tabs as [Tab, Tab]
