@@ -7,9 +7,9 @@ import type { Node } from '../../src/core/node.js'
 import { MAX_PARTITIONS } from '../../src/core/ring/partitions.js'
 import { isLive } from '../../src/core/versions/container.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
-import { decodeContainer } from '../../src/core/versions/encoding.js'
+import { decodeContainer, digestOf } from '../../src/core/versions/encoding.js'
 import { type Ring, type Tab, named, nodeOf, openRing, replicaAt, textsOf } from '../paper/ring.js'
-import { SimulatedStorage } from '../sim/disk.js'
+import { type Row, SimulatedStorage } from '../sim/disk.js'
 import { typeOf } from '../sim/trace.js'
 
 /** Only one home a key, so that a newcomer finds no home that was one before: all who have the partition are former ones. */
@@ -137,6 +137,26 @@ test.each([1, 3] as const)('a former home keeps what it takes while it gives its
   ).toEqual([])
 })
 
+// Only a tree that is wrong lacks it, as after a write whose outcome nobody knows: the heirs are asked whether theirs is the same.
+test('a former home does not give up what its tree does not know of', async () => {
+  const ring = await openRing(3, { scrubIntervalMs: 1e9 })
+  for (let i = 0; i < 50; i++) await ring.client(ring.tab(0)).put(`k${i}`, 'there', { w: 3 })
+  for (let i = 0; i < 3; i++) await ring.join()
+  await ring.until('one ring', () => ring.isWhole())
+  await ring.pass(5000)
+  const { disk, node } = ring.tab(0)
+  const { transfers, routing } = node as Node
+  const [partition] = transfers.strays()
+  const known = [...disk.records.values()].find(({ address }) => address.partition === partition) as Row
+  const hidden = Array.from({ length: 500 }, (_, i) => named(`hidden ${i}`)).find(
+    (key) => routing.addressOf(key).partition === partition,
+  ) as StoreKey
+  const digest = digestOf(hidden, decodeContainer(known.container))
+  disk.records.set(hidden, { ...known, key: hidden, address: routing.addressOf(hidden), digest })
+  await ring.await(transfers.releaseStrays())
+  expect([...disk.records.keys()].filter((key) => routing.addressOf(key).partition === partition)).toContain(hidden)
+})
+
 /** Writes the keys at the first of three tabs, and once more, strictly, while the third one is cut off. */
 async function writeBehindBack(ring: Ring, keys: readonly string[]): Promise<void> {
   const [writer, other, behind] = ring.tabs as [Tab, Tab, Tab]
@@ -150,6 +170,19 @@ async function writeBehindBack(ring: Ring, keys: readonly string[]): Promise<voi
     expect(await client.put(key, 'new', { w: 2, strictQuorum: true })).toMatchObject({ met: true })
   }
 }
+
+test('a home that is told only a part of what its sources have does not count as whole', async () => {
+  const ring = await openRing(3, { hintedHandoff: false })
+  const [, , behind] = ring.tabs as [Tab, Tab, Tab]
+  await writeBehindBack(ring, ['k'])
+  for (const { node } of ring.world.alive())
+    node.peers.handle('ListLeaves', () => ({ type: 'KeyDigests', entries: [], whole: false }))
+  ring.heal()
+  nodeOf(behind).duties.distrustAll()
+  await ring.pass(10_000)
+  expect(replicaAt(behind, 'k')).toEqual(['old'])
+  expect(nodeOf(behind).duties.isComplete(nodeOf(behind).partitionOf(named('k')))).toBe(false)
+})
 
 // A page of small records had thousands of them, written in one task: the tab stood still for seconds.
 test('what comes by a transfer is written in parts', async () => {
