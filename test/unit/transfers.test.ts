@@ -305,6 +305,7 @@ test.each([0, 1, 2])('founders that meet are whole, but for one that is full (ta
   await ring.pass(30_000)
   const others = ring.tabs.filter((_, i) => i !== full)
   expect(others.map((tab) => nodeOf(tab).duties.filling())).toEqual([[], []])
+  expect(nodeOf(ring.tab(full)).duties.filling().length).toBeGreaterThan(0)
 })
 
 test.each([0, 1, 2])('a tab that brings something to a ring with a full home is whole (tab %i)', async (full) => {
