@@ -31,7 +31,7 @@ test('an adoption ends with its adopter', async () => {
 describe('a tab that leaves while it adopts', () => {
   /** A ring with a closed tab whose outbox has the only copies of these keys. */
   async function withOrphan(): Promise<{ ring: Ring; leaver: Tab; orphan: Tab; keys: string[] }> {
-    const ring = await openRing(6, {}, { quiet: false })
+    const ring = await openRing(6, { batchKeys: 5 }, { quiet: false })
     const [leaver, orphan] = [ring.tab(0), ring.tab(5)]
     const keys = Array.from({ length: 40 }, (_, i) => `k${i}`).filter((key) => !ring.homes(key).includes(orphan))
     for (const other of ring.tabs) if (other !== orphan) ring.world.network.cut(orphan.id, other.id)
@@ -42,6 +42,9 @@ describe('a tab that leaves while it adopts', () => {
     await ring.pass(65_000)
     return { ring, leaver, orphan, keys }
   }
+
+  const isAt = (tab: Tab, key: string) =>
+    textsOf(containerAt(tab, key)).includes(key) || hintAt(tab, key)?.texts.includes(key)
 
   const timeToLeave = async () => {
     const { ring, leaver } = await withOrphan()
@@ -64,13 +67,22 @@ describe('a tab that leaves while it adopts', () => {
       await ring.await(node.stop())
       await ring.await(adoption)
       const others = ring.tabs.filter((tab) => tab !== leaver)
-      const isAt = (tab: Tab, key: string) =>
-        textsOf(containerAt(tab, key)).includes(key) || hintAt(tab, key)?.texts.includes(key)
       expect(
         keys.filter((key) => !others.some((tab) => isAt(tab, key))),
         `begun ${before} ms before the end`,
       ).toEqual([])
     }
+  })
+
+  test.each([1, 10, 20, 30])('takes nothing more over (leaves %i ms after it began)', async (ms) => {
+    const { ring, leaver, orphan, keys } = await withOrphan()
+    const node = nodeOf(leaver)
+    const adoption = ring.world.adopt(leaver, node, orphan).catch((error) => error)
+    await ring.pass(ms)
+    await ring.await(handEverythingOver(node))
+    expect(await ring.await(adoption)).toMatchObject({ kind: 'closed' })
+    const others = ring.tabs.filter((tab) => tab !== leaver)
+    expect(keys.filter((key) => !others.some((tab) => isAt(tab, key)))).toEqual([])
   })
 
   test('adopts again when it stays after all', async () => {
