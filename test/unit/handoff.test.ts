@@ -1,9 +1,9 @@
 /** Hints on their way to where they belong; and hints that are in memory and not, or not the same, on the disk: what is on the disk counts. */
 import { expect, test } from 'vitest'
-import type { ActorId } from '../../src/core/ids.js'
+import type { ActorId, NodeId } from '../../src/core/ids.js'
 import { writtenContainer } from '../../src/core/versions/container.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
-import { type Ring, type Tab, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { type Ring, type Tab, hintAt, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
 
 const KEYS = Array.from({ length: 12 }, (_, i) => `k${i}`)
@@ -71,6 +71,22 @@ test('a hint that has become a record goes, and what was added to it meanwhile s
   const [container] = await ring.await(replica.read([named('k')]))
   await ring.await(replica.retargetHint(named('k'), [], container))
   expect(replica.hints.has(named('k'))).toBe(false)
+})
+
+test('a home that is back when another one does not answer takes a put as its own, and no hint for that one', async () => {
+  const ring = await openRing(4, { ...TUNING, patienceMinMs: 1000 })
+  const [writer, silent, away] = ring.homes('k')
+  const { knobs } = ring.world.network
+  ring.partition([writer], [away])
+  await ring.pass(3000)
+  knobs.lose = (_, to, frame) => ![writer.id, away.id].includes(to as NodeId) && typeOf(frame) === 'Store'
+  const put = ring.client(writer).begin('k', 'there')
+  ring.heal()
+  expect(await ring.await(put)).toMatchObject({ met: true, sloppy: false })
+  expect([replicaAt(away, 'k'), hintAt(away, 'k')]).toEqual([['there'], undefined])
+  knobs.lose = undefined
+  await ring.pass(10_000)
+  expect(replicaAt(silent, 'k')).toEqual(['there'])
 })
 
 // All homes stood in the receipt: the outbox of a tab that is no home has a hint for each.
