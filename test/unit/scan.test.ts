@@ -1,6 +1,7 @@
 /** How a scan finds out what there is without asking for every key. */
 import { expect, test } from 'vitest'
 import { storeKey } from '../../src/core/ids.js'
+import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
 import { answerOf, passing, storeAt } from './support/stores.js'
@@ -37,6 +38,27 @@ test('a home that is still filling is not taken for one that denies a key', asyn
   expect(nodeOf(newcomer).duties.filling().length).toBeGreaterThan(0)
   const { keys, complete, reads } = await scan(ring, ring.tab(0))
   expect({ keys, complete, reads }).toEqual({ keys: KEYS.map(named), complete: true, reads: 0 })
+})
+
+test('a scan of which the only home of some keys is gone after its first page says that it is not complete', async () => {
+  const ring = await openRing(2, {}, { knobs: { replication: [1] } })
+  const [reader, other] = ring.tabs as [Tab, Tab]
+  const written = { value: Uint8Array.of(1), expiresAt: 0 }
+  const put = async (i: number) => {
+    const options = { w: 1, strictQuorum: true, durability: 'relaxed' } as const
+    await nodeOf(reader).coordinator.write(storeKey(1, '', `k${i}`), written, EMPTY_CONTEXT, options).outcome
+  }
+  await ring.await(Promise.all(Array.from({ length: 600 }, (_, i) => put(i))))
+  const range = { from: storeKey(1, '', 'k'), to: storeKey(1, '', 'l'), reverse: false }
+  const found = nodeOf(reader).coordinator.scan(range, 1, { r: 1, strictQuorum: false })
+  const entries = found.entries()
+  await ring.await(entries.next())
+  expect(found.complete).toBe(true)
+  ring.crash(other)
+  let shown = 1
+  while (!(await ring.await(entries.next())).done) shown++
+  expect(shown).toBeLessThan(600)
+  expect(found.complete).toBe(false)
 })
 
 // With a page that came again and again, a scan never ended; keys that nobody had asked for were yielded.
