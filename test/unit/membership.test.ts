@@ -266,3 +266,12 @@ describe('silent members', () => {
     expect(scene.members.silence(OTHER)).toBe(0)
   })
 })
+
+test('who left and is back is not forgotten with those who left', async () => {
+  const { members, clock } = new Scene()
+  members.absorb([recordOf(OTHER, { state: 'left' }), recordOf(THIRD, { state: 'left' })])
+  members.absorb([recordOf(OTHER, { incarnation: 2 })])
+  await clock.advance(10 * MINUTE)
+  members.forgetLeft(5 * MINUTE)
+  expect([members.get(OTHER)?.state, members.get(THIRD)]).toEqual(['up', undefined])
+})
