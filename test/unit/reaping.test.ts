@@ -1,6 +1,7 @@
 /** What waits to be forgotten: it is asked about until it is gone, and then takes no room. */
 import { expect, test } from 'vitest'
 import { type Ring, type Tab, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { typeOf } from '../sim/trace.js'
 
 const SOON = { reapAfterMs: 1000, scrubIntervalMs: 1e9 }
 const KEYS = Array.from({ length: 30 }, (_, i) => `k${i}`)
@@ -64,4 +65,15 @@ test.each([
   await ring.reopen(home)
   await ring.pass(30_000)
   expect(ring.homes('k').map((tab) => replicaAt(tab, 'k'))).toEqual([[], [], []])
+})
+
+test('a tombstone that somebody has not answered for is asked about again', async () => {
+  const ring = await openRing(3, SOON)
+  const client = ring.client(ring.tab(0))
+  await client.put('k', 'there', { w: 3 })
+  await client.delete('k')
+  let lost = 0
+  ring.world.network.knobs.lose = (_from, _to, frame) => typeOf(frame) === 'Reap' && lost++ < 2
+  await ring.until('it is forgotten', () => ring.tabs.every(({ disk }) => disk.records.size === 0))
+  expect(lost).toBeGreaterThan(2)
 })
