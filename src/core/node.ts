@@ -263,7 +263,6 @@ export class Node {
       this.replica,
       this.routing,
       this.membership,
-      this.duties,
       this.peers,
       this.background,
       clock,

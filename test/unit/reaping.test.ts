@@ -77,3 +77,18 @@ test('a tombstone that somebody has not answered for is asked about again', asyn
   await ring.until('it is forgotten', () => ring.tabs.every(({ disk }) => disk.records.size === 0))
   expect(lost).toBeGreaterThan(2)
 })
+
+// It asked for none any more: of one partition a record was missing that nobody could read.
+test('a home that waits for what is damaged elsewhere goes on asking for what may be forgotten', async () => {
+  const ring = await openRing(1, SOON, { quiet: false })
+  const tab = ring.tab(0)
+  const client = ring.client(tab)
+  for (const key of KEYS) await client.put(key, 'there', { w: 1 })
+  tab.disk.flipByte(named('k0'), 2)
+  const late = await ring.join()
+  await ring.pass(20_000)
+  expect(nodeOf(late).duties.filling()).toHaveLength(1)
+  for (const key of KEYS.slice(1)) await client.delete(key)
+  await ring.pass(20_000)
+  expect([...late.disk.records.keys(), ...tab.disk.records.keys()]).toEqual([named('k0')])
+})

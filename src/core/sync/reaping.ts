@@ -11,7 +11,6 @@ import type { NodeId, StoreKey } from '../ids.js'
 import type { Membership } from '../membership/membership.js'
 import type { MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
-import type { Duties } from '../replica/duties.js'
 import type { Agreed } from '../replica/forgettings.js'
 import { digestsFromBytes, digestsToBytes, sameDigest } from '../replica/merkle.js'
 import type { Replica } from '../replica/replica.js'
@@ -45,7 +44,6 @@ export class Reaping {
     private readonly replica: Replica,
     private readonly routing: Routing,
     private readonly membership: Membership,
-    private readonly duties: Duties,
     private readonly peers: Peers,
     private readonly background: Background,
     private readonly clock: Clock,
@@ -106,7 +104,7 @@ export class Reaping {
       .all()
       .filter((record) => record.state !== 'left' && record.node !== this.routing.self)
     const everybodyIsHere = others.every((record) => record.state === 'up' && this.routing.isReachable(record.node))
-    if (!everybodyIsHere || this.duties.filling().length > 0) return
+    if (!everybodyIsHere) return
     const now = this.clock.now()
     if (now - this.lastUpAt < Math.min(MAX_TTL_MS, this.tuning.reapAfterMs)) return
     const old = now - this.tuning.reapAfterMs

@@ -5,7 +5,7 @@ import type { Absent, Mutation } from './mutation.js'
 const ASK_ONLY_HOMES: Mutation['changes'] = [
   {
     file: 'src/core/sync/reaping.ts',
-    find: '    if (!everybodyIsHere || this.duties.filling().length > 0) return\n',
+    find: '    if (!everybodyIsHere) return\n',
     replace: '    if (everybodyIsHere === undefined) return\n',
   },
   {
