@@ -89,6 +89,23 @@ test('a home that is back when another one does not answer takes a put as its ow
   expect(replicaAt(silent, 'k')).toEqual(['there'])
 })
 
+test('a hint that a put leaves behind a change of the placement goes to the present homes as well', async () => {
+  const ring = await openRing(4, { ...TUNING, replaceAfterMs: 3500 }, { noticeMs: Number.POSITIVE_INFINITY })
+  const [writer, silent] = ring.homes('k')
+  const [standIn] = ring.others('k')
+  const { membership, replica } = nodeOf(writer)
+  ring.world.network.knobs.lose = (_, to, frame) => to === standIn.id && typeOf(frame) === 'Store'
+  ring.crash(silent)
+  await ring.client(writer).put('k', 'there', { w: 1 })
+  await ring.until('another is home', () => !membership.placed().includes(silent.id))
+  expect(replica.hints.pending).toBe(0)
+  await ring.until('a hint', () => replica.hints.pending > 0)
+  expect(replica.hints.homesOf(named('k'))).toEqual([silent.id])
+  ring.world.network.knobs.lose = undefined
+  await ring.pass(5000)
+  expect([replica.hints.pending, replicaAt(standIn, 'k')]).toEqual([0, ['there']])
+})
+
 // All homes stood in the receipt: the outbox of a tab that is no home has a hint for each.
 test('a receipt names the homes that need a hint, and none that the put itself is on its way to', async () => {
   const ring = await openRing(4)
