@@ -210,6 +210,16 @@ test.each([true, false])(
   },
 )
 
+test('a tab that loses its disk while it reads it denies nothing', async () => {
+  const ring = await openRing(3, { merkleSync: false, readRepair: false }, { quiet: false })
+  const [home] = ring.homes('k')
+  await ring.client(home).put('k', 'there', { w: 3 })
+  const outcome = nodeOf(home).coordinator.get(named('k'), { r: 1, strictQuorum: false })
+  home.storage?.empty()
+  const { met, container } = await ring.await(outcome)
+  expect({ met, texts: textsOf(container) }).toEqual({ met: true, texts: ['there'] })
+})
+
 // It had said that it has the key and all else, and then that it has nothing: with the one answer's word for the other, that was a met "not found".
 test('a home that loses its disk between its digest and its versions denies nothing', async () => {
   const ring = await openRing(4, { hintedHandoff: false, merkleSync: false, readRepair: false }, { quiet: false })
