@@ -137,3 +137,13 @@ test('a tab with a full disk that was replaced while it was closed denies nothin
     await ring.pass(5000)
   }
 })
+
+// With each hop, the last that anybody had heard of it was as much younger as it had travelled: it took twice as long.
+test('who is gone is replaced in time, also where what others have heard takes long to travel', async () => {
+  const slow = { minLatencyMs: 400, maxLatencyMs: 500 }
+  const ring = await openRing(7, { replaceAfterMs: 120_000 }, { knobs: slow })
+  const [gone, ...others] = ring.tabs as [Tab, ...Tab[]]
+  ring.crash(gone)
+  const isAsleepAt = (tab: Tab) => nodeOf(tab).membership.get(gone.id)?.state === 'asleep'
+  await ring.until('it sleeps', () => others.every(isAsleepAt), 130_000)
+})

@@ -27,7 +27,7 @@ export class Gossip {
   ) {
     peers.handle('Gossip', (message, from) => {
       this.hashes.set(from, message.hash)
-      return this.answer(message)
+      return this.answer(message, from)
     })
     peers.handle('Members', (message, from) => {
       this.absorb(message, from)
@@ -116,10 +116,13 @@ export class Gossip {
     return wanted.length === 0
   }
 
-  private answer(message: MessageOf<'Gossip'>): MessageOf<'GossipReply'> {
+  private answer(message: MessageOf<'Gossip'>, from: NodeId): MessageOf<'GossipReply'> {
+    // It has aged on its way: else, told on from one to the next, the last sign of life of who is gone would never grow old.
+    const travelled = (this.peers.rtt(from) ?? 0) / 2
     message.digests.forEach(([node], index) => {
       const silence = message.heard[index]
-      if (silence !== undefined && silence >= 0 && this.membership.get(node)) this.membership.saw(node, silence)
+      if (silence !== undefined && silence >= 0 && this.membership.get(node))
+        this.membership.saw(node, silence + travelled)
     })
     const theirs = new Map(message.digests)
     if (equalBytes(message.hash, this.membership.hash()))
