@@ -73,6 +73,35 @@ test('a hint that has become a record goes, and what was added to it meanwhile s
   expect(replica.hints.has(named('k'))).toBe(false)
 })
 
+test('what is added to a hint while it is on its way goes as well', async () => {
+  const ring = await openRing(4, TUNING)
+  const [away] = ring.homes('k')
+  const [writer] = ring.others('k')
+  const client = ring.client(writer)
+  const { knobs } = ring.world.network
+  ring.partition([away], [writer])
+  await ring.pass(3000)
+  await client.put('k', 'late')
+  await ring.until('it waits for one home', () => hintAt(writer, 'k')?.homes.length === 1)
+  let isOnItsWay = false
+  // Of two, only the hint itself arrives.
+  knobs.lose = (from, to, frame) => {
+    if (from !== writer.id || to !== away.id || typeOf(frame) !== 'Store') return false
+    if (isOnItsWay) return true
+    isOnItsWay = true
+    return false
+  }
+  knobs.latency = (_, to, frame) => (to === writer.id && typeOf(frame) === 'Stored' ? 200 : 10)
+  ring.heal()
+  await ring.until('it is on its way', () => isOnItsWay)
+  await client.put('k', 'later', { w: 2 })
+  await ring.until('it has arrived', () => replicaAt(away, 'k').includes('late'))
+  await ring.pass(1000)
+  knobs.lose = undefined
+  await ring.pass(10_000)
+  expect([replicaAt(away, 'k'), hintAt(writer, 'k')]).toEqual([['later'], undefined])
+})
+
 test('a home that is back when another one does not answer takes a put as its own, and no hint for that one', async () => {
   const ring = await openRing(4, { ...TUNING, patienceMinMs: 1000 })
   const [writer, silent, away] = ring.homes('k')
