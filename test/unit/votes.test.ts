@@ -220,6 +220,25 @@ test('a tab that loses its disk while it reads it denies nothing', async () => {
   expect({ met, texts: textsOf(container) }).toEqual({ met: true, texts: ['there'] })
 })
 
+test('nor one that does so while it reads it for another', async () => {
+  const ring = await openRing(4, { merkleSync: false, readRepair: false }, { quiet: false })
+  const [reader] = ring.others('k')
+  const [home] = ring.homes('k')
+  await ring.client(home).put('k', 'there', { w: 3 })
+  await ring.pass(5000)
+  ring.world.network.knobs.latency = (from, to) => (from === home.id || to === home.id ? 1 : 30)
+  const { storage } = home
+  if (!storage) throw new Error('it is open')
+  const get = storage.get.bind(storage)
+  storage.get = (addresses) => {
+    const rows = get(addresses)
+    storage.empty()
+    return rows
+  }
+  const { met, container } = await ring.client(reader).ask('k', { r: 1 })
+  expect({ met, texts: textsOf(container) }).toEqual({ met: true, texts: ['there'] })
+})
+
 // It had said that it has the key and all else, and then that it has nothing: with the one answer's word for the other, that was a met "not found".
 test('a home that loses its disk between its digest and its versions denies nothing', async () => {
   const ring = await openRing(4, { hintedHandoff: false, merkleSync: false, readRepair: false }, { quiet: false })
