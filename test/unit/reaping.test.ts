@@ -1,5 +1,7 @@
 /** What waits to be forgotten: it is asked about until it is gone, and then takes no room. */
 import { expect, test } from 'vitest'
+import { EMPTY_CONTAINER } from '../../src/core/versions/container.js'
+import { digestOf } from '../../src/core/versions/encoding.js'
 import { type Ring, type Tab, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
 
@@ -76,6 +78,20 @@ test('a tombstone that somebody has not answered for is asked about again', asyn
   ring.world.network.knobs.lose = (_from, _to, frame) => typeOf(frame) === 'Reap' && lost++ < 2
   await ring.until('it is forgotten', () => ring.tabs.every(({ disk }) => disk.records.size === 0))
   expect(lost).toBeGreaterThan(2)
+})
+
+test('what is written after everybody has agreed to forget its tombstone stays', async () => {
+  const ring = await openRing(3, SOON)
+  const tab = ring.tab(0)
+  const client = ring.client(tab)
+  await client.put('k', 'there', { w: 3 })
+  await client.delete('k')
+  const { replica } = nodeOf(tab)
+  const [tombstone = EMPTY_CONTAINER] = await ring.await(replica.read([named('k')]))
+  await client.put('k', 'anew', { w: 3 })
+  const digest = digestOf(named('k'), tombstone)
+  await ring.await(replica.settle([{ key: named('k'), digest, to: () => undefined }]))
+  expect(replicaAt(tab, 'k')).toEqual(['anew'])
 })
 
 // It asked for none any more: of one partition a record was missing that nobody could read.
