@@ -100,6 +100,25 @@ describe('a tab that leaves while it adopts', () => {
   })
 })
 
+test('an owner who is back in the middle, and meets nobody, denies nothing of what is gone', async () => {
+  const ring = await openRing(5, { batchKeys: 5 }, { quiet: false })
+  const [adopter, orphan] = [ring.tab(0), ring.tab(3)]
+  const keys = Array.from({ length: 60 }, (_, i) => `k${i}`).filter((key) => ring.homes(key).includes(orphan))
+  for (const key of keys) await ring.client(adopter).put(key, 'there', { w: 3 })
+  await ring.pass(3000)
+  ring.crash(orphan)
+  void ring.world.adopt(adopter, nodeOf(adopter), orphan).catch(() => {})
+  await ring.world.time.until('the first is gone', () => orphan.disk.records.size < keys.length, 60_000, 1)
+  ring.crash(adopter)
+  ring.partition([orphan], ring.tabs.slice(1, 3).concat(ring.tab(4)))
+  await ring.reopen(orphan)
+  expect(orphan.disk.records.size).toBeLessThan(keys.length)
+  for (const key of keys) {
+    const { met, container } = await ring.client(orphan).ask(key, { r: 1, strictQuorum: true })
+    expect({ key, isDenied: met && container.siblings.length === 0 }).toEqual({ key, isDenied: false })
+  }
+})
+
 // It counted as one that leaves from then on, and lost its place, with all that it had where nobody asks.
 test('a closed tab for whose data there is no room stays a member, and is adopted later', async () => {
   const ring = await openRing(4, {}, { quiet: false })
