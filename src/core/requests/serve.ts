@@ -117,10 +117,8 @@ export async function scanHere(
   const limit = Math.max(1, Math.min(range.limit, 500))
   const inRange = (key: string) => key >= range.from && key < range.to
   const stored = await replica.storage.scanKeys({ ...range, limit })
-  // Writes that wait here for their homes are keys of this node as well, but only as far as the stored page reaches.
-  const last = stored.length === limit ? stored.at(-1) : undefined
-  const reached = (key: string) => last === undefined || (range.reverse ? key >= last : key <= last)
-  const hinted = replica.hints.keys().filter((key) => inRange(key) && reached(key))
+  // Writes that wait here for their homes are keys of this node as well. What lies behind a full stored page does not come into this one.
+  const hinted = replica.hints.keys().filter(inRange)
   const keys = [...new Set([...stored, ...hinted])].sort()
   if (range.reverse) keys.reverse()
   const page = keys.slice(0, limit)
@@ -135,6 +133,6 @@ export async function scanHere(
     if (i > 0 && bytes > maxBytes) break
     entries.push([page[i] as StoreKey, encoded])
   }
-  const more = last !== undefined || keys.length > entries.length
+  const more = stored.length === limit || keys.length > entries.length
   return { entries, more, lacking: [...new Set([...lackedBefore, ...lacking()])] }
 }
