@@ -48,6 +48,19 @@ test('nor after a power cut', async () => {
   expect(hintAt(writer, 'k')).toBe(undefined)
 })
 
+test('what may still be refused is kept as no copy', async () => {
+  const ring = await openRing(4, { maxSiblings: 1 })
+  const [writer] = ring.others('k')
+  await ring.client(ring.homes('k')[0]).put('k', 'there', { w: 3 })
+  ring.world.network.knobs.latency = (_, __, frame) => (typeOf(frame) === 'Stored' ? 300 : 10)
+  const put = ring.client(writer).begin('k', 'refused')
+  await ring.pass(50)
+  expect(await ring.client(writer).get('k')).toEqual(['refused', 'there'])
+  expect((await ring.await(put)).refused).toBe(true)
+  await ring.pass(1000)
+  expect(textsOf(await ring.await(nodeOf(writer).copies.own(named('k'))))).not.toContain('refused')
+})
+
 // Each of them was one: the application saw a single version without a conflict, and was refused the next put.
 test('what is deleted or has expired is no version that keeps others from being put', async () => {
   const ring = await openRing(3, { maxSiblings: LIMIT, scrubIntervalMs: 1e9 })
