@@ -2,34 +2,49 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { Emitter } from '../../src/core/emitter.js'
 import { type StoreKey, storeKey } from '../../src/core/ids.js'
-import type { InterestEvents } from '../../src/core/requests/interests.js'
+import type { Interest, InterestEvents } from '../../src/core/requests/interests.js'
 import type { Entry } from '../../src/store/entry.js'
 import type { StoreInside } from '../../src/store/inside.js'
 import { Lifetime } from '../../src/store/lifetime.js'
 import { watch } from '../../src/store/watch.js'
+import { openRing } from '../paper/ring.js'
+import { answerOf, passing, storeAt } from './support/stores.js'
 
 const named = (key: string) => storeKey(3, '', key)
 const QUORUM = { met: true, sloppy: false, answers: 2, needed: 2, cached: false }
 
-/** A watch of all keys over a table that stands for the ring. */
+/** A watch over a table that stands for the ring. */
 class Scene {
   readonly events = new Emitter<InterestEvents>()
   readonly seen: string[] = []
   readonly reads: StoreKey[] = []
+  /** How long it waited, each time, before it looked again, in milliseconds. */
+  readonly pauses: number[] = []
+  /** Whether enough homes answer. */
+  isMet = true
   private readonly table = new Map<StoreKey, Entry>()
   private writes = 0
 
-  constructor() {
+  constructor(interest: Interest = { prefix: named('') }) {
     const lifetime = new Lifetime()
     onTestFinished(() => lifetime.end())
-    const interests = { events: this.events, add: () => () => {} }
+    const node = {
+      interests: { events: this.events, add: () => () => {} },
+      events: new Emitter(),
+      peers: { reachable: () => ['a peer'] },
+      pause: (ms: number) => {
+        this.pauses.push(ms)
+        return rest()
+      },
+    }
     const entries = watch(
       {
-        interest: { prefix: named('') },
-        inside: { lifetime, wallTime: () => 0, node: { interests, events: new Emitter() } } as unknown as StoreInside,
+        interest,
+        inside: { lifetime, wallTime: () => 0, node } as unknown as StoreInside,
         read: async (key) => {
           this.reads.push(key)
-          return this.table.get(key) as Entry
+          const entry = this.table.get(key) ?? { key: 'k', siblings: [], context: new Uint8Array(0) }
+          return { ...entry, quorum: { ...QUORUM, met: this.isMet } } as Entry
         },
         scan: () => Object.assign(this.alive(), { covered: true }),
         storeKey: named,
@@ -105,4 +120,43 @@ test('what was deleted behind a cut is found out once the link is back', async (
   await scene.missed()
   await scene.missed()
   expect(scene.seen).toEqual(['k=1', 'k='])
+})
+
+test('a link that is back has a watched key read, and no other', async () => {
+  const scene = new Scene({ key: named('k') })
+  await rest()
+  await scene.write('k', '1', false)
+  await scene.write('other', '1', false)
+  await scene.missed()
+  expect(scene.reads).toEqual([named('k')])
+  expect(scene.seen).toEqual(['k=', 'k=1'])
+})
+
+test('a watch looks ever more seldom as long as too few homes answer, and soon again after that was over', async () => {
+  const scene = new Scene({ key: named('k') })
+  await rest()
+  for (let trouble = 0; trouble < 2; trouble++) {
+    scene.isMet = false
+    scene.told('k')
+    while (scene.pauses.length < 3 * (trouble + 1)) await rest()
+    scene.isMet = true
+    await rest()
+    await rest()
+  }
+  expect(scene.pauses).toEqual([1000, 2000, 4000, 1000, 2000, 4000])
+})
+
+test('a subscription that ends, by its own function or with the store, is no error, and shows nothing more', async () => {
+  const ring = await openRing(1)
+  const { store, errors } = storeAt(ring.tab(0))
+  const seen: unknown[] = []
+  const end = store.subscribe('k', ({ value }) => seen.push(value))
+  store.subscribe({ prefix: '' }, ({ value }) => seen.push(value))
+  await passing(ring, 200)
+  end()
+  await answerOf(ring, store.put('k', 1))
+  await passing(ring, 200)
+  await answerOf(ring, store.close())
+  await passing(ring, 200)
+  expect({ seen, errors }).toEqual({ seen: [undefined, 1], errors: [] })
 })
