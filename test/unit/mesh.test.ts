@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { LinkOptions } from '../../src/browser/mesh/link.js'
 import { type Mesh, createMesh } from '../../src/browser/mesh/mesh.js'
 import { CONTROL, FOREGROUND, type LinkLane } from '../../src/browser/mesh/packets.js'
-import { type Control, encodeControl, wrapRelayed } from '../../src/browser/mesh/relay.js'
+import { type Control, decodeControl, encodeControl, unwrapRelayed, wrapRelayed } from '../../src/browser/mesh/relay.js'
 import type { PeerSignal, Signal } from '../../src/browser/mesh/signals.js'
 import type { SignalingHandlers } from '../../src/browser/signaling-client.js'
 import { MAX_TTL_MS } from '../../src/core/environment.js'
@@ -25,8 +25,11 @@ class SilentLink {
   session: string | undefined
   answered = false
   readonly heard: PeerSignal[] = []
-  /** How long each relayed frame may wait here, in milliseconds. */
+  /** How long each relayed frame may wait here, in milliseconds, and the number of its path. */
   readonly passedOn: (number | undefined)[] = []
+  readonly paths: (number | undefined)[] = []
+  /** The nodes for which signals were carried. */
+  readonly carriedFor: NodeId[] = []
 
   constructor(readonly options: LinkOptions) {
     this.id = options.id
@@ -38,8 +41,13 @@ class SilentLink {
     this.heard.push(signal)
   }
 
-  send(_lane: LinkLane, _frame: Uint8Array, relayed = false, ttlMs?: number): boolean {
-    if (relayed) this.passedOn.push(ttlMs)
+  send(lane: LinkLane, frame: Uint8Array, relayed = false, ttlMs?: number): boolean {
+    const control = lane === CONTROL ? decodeControl(frame) : undefined
+    if (control?.type === 'carry') this.carriedFor.push(control.to)
+    if (relayed) {
+      this.passedOn.push(ttlMs)
+      this.paths.push(unwrapRelayed(frame)?.header.path)
+    }
     return this.open
   }
 
@@ -67,8 +75,8 @@ class SilentLink {
   }
 
   /** A frame from one node to another comes by this link. */
-  relays(from: NodeId, to: NodeId): void {
-    const header = { to, from, session: `of-${from}`, path: 1 }
+  relays(from: NodeId, to: NodeId, path = 1, session = `of-${from}`): void {
+    const header = { to, from, session, path }
     this.options.onFrame(FOREGROUND, true, wrapRelayed(header, Uint8Array.of(1)))
   }
 }
@@ -85,6 +93,8 @@ let made: SilentLink[]
 let mesh: Mesh
 let room: SignalingHandlers
 let up: Set<NodeId>
+/** Whose frames came. */
+let heard: NodeId[]
 let signals: number
 /** What this node said through the signaling server. */
 let said: Signal['type'][]
@@ -103,7 +113,7 @@ function start({ self = SELF, maxPeers = 24 } = {}): void {
     close() {},
   }
   mesh = createMesh({ self, signaling, maxPeers })
-  mesh.start({ onUp: (node) => up.add(node), onDown: (node) => up.delete(node), onFrame() {} })
+  mesh.start({ onUp: (node) => up.add(node), onDown: (node) => up.delete(node), onFrame: (from) => heard.push(from) })
 }
 
 type Said = Signal extends infer S ? (S extends Signal ? Omit<S, 'n'> : never) : never
@@ -130,6 +140,7 @@ beforeEach(() => {
   vi.useFakeTimers()
   made = []
   up = new Set()
+  heard = []
   signals = 0
   said = []
 })
@@ -304,4 +315,131 @@ test('who loads its page again in such a room is dialed at once, although its fo
   room.onPresent(A)
   says(A, { type: 'call', session: 'present', link: '' })
   expect(made.length).toBe(dialed + 1)
+})
+
+test('what a peer said of a former link, or what is not for it to say, changes nothing', async () => {
+  start({ self: A })
+  room.onPresent(SELF)
+  const offer = (session: string, link: string) => says(SELF, { type: 'offer', session, link, sdp: '' })
+  offer('s', 's.2')
+  made[0]?.opens()
+  said = []
+  // By way of another server.
+  offer('s', 's.1')
+  offer('s', 's.2')
+  says(SELF, { type: 'busy', session: 's', link: 's.1' })
+  says(SELF, { type: 'busy', session: 's', link: 's.2' })
+  // Of another session than the one that says it, and of the side that does not dial.
+  offer('s', 't.3')
+  says(SELF, { type: 'call', session: 's', link: 's.2' })
+  expect(made.map(({ closed }) => closed)).toEqual([false])
+  expect(said).toEqual([])
+  expect(up).toEqual(new Set([SELF]))
+})
+
+test('an answer that comes twice is taken once', async () => {
+  start()
+  const a = await link(A)
+  says(A, { type: 'answer', session: 'of-aaaa', link: a.id, sdp: 'again' })
+  expect(a.heard.length).toBe(1)
+})
+
+test('once a server answers again, who waits for the next attempt is dialed at once, but no rejected peer before its time', async () => {
+  start()
+  for (const node of [A, B]) room.onPresent(node)
+  for (const dialed of living()) dialed.fails()
+  mesh.reject(B)
+  // Each server answers.
+  for (let i = 0; i < 3; i++) room.onOpen()
+  expect(living().length).toBe(1)
+  living()[0]?.fails()
+  room.onOpen()
+  expect(living().length).toBe(0)
+  room.onAbsent(A)
+  await pass(59_000)
+  expect(living().length).toBe(0)
+  await pass(2000)
+  expect(living().length).toBe(1)
+})
+
+test('who is rejected is not reached by way of others either', async () => {
+  start()
+  const [a, b] = [await link(A), await link(B)]
+  mesh.reject(B)
+  expect(b.closed).toBe(true)
+  a.hears({ type: 'near', nodes: [B], path: 1 })
+  a.relays(B, SELF)
+  await pass(10_000)
+  expect([up, heard]).toEqual([new Set([A]), []])
+})
+
+test('of a peer that left the room the link stays if it answers, and is dropped otherwise', async () => {
+  start()
+  const [a, b] = [await link(A), await link(B)]
+  await pass(1000)
+  for (const node of [A, B]) room.onAbsent(node)
+  await pass(1000)
+  a.heardAt = performance.now()
+  await pass(10_000)
+  expect([a.closed, b.closed]).toEqual([false, true])
+})
+
+test('what comes late on a former path is dropped, and what comes on a newer one than the link ends that', async () => {
+  start()
+  const [a, b] = [await link(A), await link(B)]
+  a.hears({ type: 'near', nodes: [B], path: 1 })
+  b.hears({ type: 'near', nodes: [A], path: 5 })
+  a.relays(B, SELF, 4)
+  expect([heard, b.closed]).toEqual([[], false])
+  a.relays(B, SELF, 6)
+  expect([heard, b.closed]).toEqual([[B], true])
+  a.relays(B, SELF, 5)
+  expect(heard).toEqual([B])
+  // Its page was loaded again, and counts anew.
+  a.relays(B, SELF, 1, 'newer')
+  expect(heard).toEqual([B, B])
+})
+
+test('frames that go by way of another neighbour than before have a greater path', async () => {
+  start()
+  const [a, b] = [await link(A), await link(B)]
+  const far = 'cccc' as NodeId
+  room.onPresent(far)
+  a.hears({ type: 'near', nodes: [far], path: 1 })
+  await pass(2100)
+  const send = () => mesh.send(far, Uint8Array.of(1), 'foreground')
+  for (let i = 0; i < 2; i++) expect(send()).toBe(true)
+  b.hears({ type: 'near', nodes: [far], path: 1 })
+  a.hears({ type: 'near', nodes: [], path: 1 })
+  expect(send()).toBe(true)
+  const [first, second] = a.paths as [number, number]
+  expect([second, b.paths]).toEqual([first, [first + 1]])
+})
+
+test('a neighbour passes on only what it brings of its own', async () => {
+  start()
+  const [a, b] = [await link(A), await link(B)]
+  const far = 'cccc' as NodeId
+  a.relays(far, B)
+  a.hears({ type: 'carry', from: far, to: B, signal: {} })
+  expect([b.passedOn, b.carriedFor]).toEqual([[], []])
+  // What it says itself does not come by itself.
+  a.relays(A, SELF)
+  a.relays(SELF, SELF)
+  expect(heard).toEqual([])
+  a.hears({ type: 'carry', from: A, to: B, signal: {} })
+  expect(b.carriedFor).toEqual([B])
+})
+
+test('after a dial in vain signals go by way of a neighbour as well: the server may be one that answers nothing any more', async () => {
+  start({ self: A })
+  room.onPresent(B)
+  says(B, { type: 'offer', session: 's', link: 's.1', sdp: '' })
+  const b = made[0] as SilentLink
+  b.opens()
+  b.hears({ type: 'near', nodes: [SELF], path: 1 })
+  room.onPresent(SELF)
+  expect(b.carriedFor).toEqual([])
+  await pass(10_000)
+  expect(b.carriedFor).toContain(SELF)
 })
