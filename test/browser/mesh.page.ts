@@ -3,6 +3,7 @@
  * the test to read. Frames begin with a kind: 1 asks for an echo, 2 is one, everything else is only noted.
  */
 import SimplePeer from 'simple-peer/simplepeer.min.js'
+import { Links } from '../../src/browser/links.js'
 import { type Mesh, createMesh } from '../../src/browser/mesh/mesh.js'
 import { createSignalingClient } from '../../src/browser/signaling-client.js'
 import type { Lane } from '../../src/core/environment.js'
@@ -53,11 +54,17 @@ class TestNode {
     const self = node as NodeId
     this.allow = new Set(refuse)
     const onWarning = (message: string) => this.warnings.push(message)
-    const client = createSignalingClient({ urls, room, self, onWarning })
-    const send = (to: NodeId, payload: unknown) => this.mute || client.send(to, payload)
-    const signaling = { ...client, send }
-    this.mesh = createMesh({ self, signaling, onWarning, allowDirect: (other) => !this.allow.has(other), ...options })
-    this.mesh.start({
+    const links = new Links(() => {
+      const client = createSignalingClient({ urls, room, self, onWarning })
+      const send = (to: NodeId, payload: unknown) => this.mute || client.send(to, payload)
+      const signaling = { ...client, send }
+      this.mesh = createMesh({ self, signaling, onWarning, allowDirect: (other) => !this.allow.has(other), ...options })
+      return this.mesh
+    })
+    // As a store does it.
+    addEventListener('pagehide', ({ persisted }) => links.disconnect(persisted))
+    addEventListener('pageshow', ({ persisted }) => persisted && links.connect())
+    links.start({
       onUp: (other) => {
         if (this.up.has(other)) this.#note('TWICE UP', other)
         this.up.add(other)

@@ -62,7 +62,7 @@ export interface DialerOptions {
 }
 
 export class Dialer {
-  /** Nothing is dialed or accepted before the start, after the stop, and while the page is hidden away in a cache. */
+  /** Nothing is dialed or accepted before the start and after the stop. */
   active = false
   private attempts = 0
   private wokenAt = Number.NEGATIVE_INFINITY
@@ -93,13 +93,12 @@ export class Dialer {
     }
   }
 
-  /** Tells all linked peers that this page goes away; dials and accepts nothing from then on. The links are dropped by the caller. */
-  sleep(): void {
+  /** Tells all linked peers that this page goes away. The links are dropped by the caller. */
+  stop(): void {
     for (const peer of this.options.peers.values()) {
       if (peer.link) this.say(peer, { type: 'bye', link: peer.link.id })
     }
     this.active = false
-    this.wokenAt = Number.NEGATIVE_INFINITY
   }
 
   /** A good moment to try again what failed: the network or the page came back. */

@@ -300,7 +300,6 @@ export function createMesh(options: MeshOptions): Mesh {
   }
 
   function wake(): void {
-    dialer.active = handlers !== undefined
     signaling.wake()
     dialer.wake()
   }
@@ -308,23 +307,6 @@ export function createMesh(options: MeshOptions): Mesh {
   function wakeWhenVisible(): void {
     if (document.visibilityState === 'visible') wake()
   }
-
-  /** Says goodbye to everybody. A page cannot go into the back/forward cache with open links; when it comes back, `Links` makes a new mesh. */
-  function sleep(atOnce: boolean): void {
-    for (const peer of peers.values()) sendControl(peer, { type: 'bye' })
-    dialer.sleep()
-    for (const peer of [...peers.values()]) {
-      dialer.drop(peer, atOnce)
-      refresh(peer)
-    }
-  }
-
-  const { addEventListener = () => {}, removeEventListener = () => {} } = globalThis
-  const events: [type: string, listener: (event: Event) => void][] = [
-    ['online', online],
-    ['pageshow', wake],
-    ['pagehide', (event) => sleep((event as PageTransitionEvent).persisted)],
-  ]
 
   return {
     start(given) {
@@ -334,7 +316,7 @@ export function createMesh(options: MeshOptions): Mesh {
       }
       handlers = given
       dialer.active = true
-      for (const [type, listener] of events) addEventListener(type, listener)
+      globalThis.addEventListener?.('online', online)
       globalThis.document?.addEventListener('visibilitychange', wakeWhenVisible)
       globalThis.document?.addEventListener('resume', online)
       signaling.start({
@@ -390,12 +372,17 @@ export function createMesh(options: MeshOptions): Mesh {
     },
 
     stop(atOnce = false) {
-      sleep(atOnce)
+      for (const peer of peers.values()) sendControl(peer, { type: 'bye' })
+      dialer.stop()
+      for (const peer of [...peers.values()]) {
+        dialer.drop(peer, atOnce)
+        refresh(peer)
+      }
       handlers = undefined
       clearTimeout(nearTimer)
       for (const peer of peers.values()) clearTimeout(peer.patience)
       peers.clear()
-      for (const [type, listener] of events) removeEventListener(type, listener)
+      globalThis.removeEventListener?.('online', online)
       globalThis.document?.removeEventListener('visibilitychange', wakeWhenVisible)
       globalThis.document?.removeEventListener('resume', online)
       signaling.close()
