@@ -443,3 +443,15 @@ test('after a dial in vain signals go by way of a neighbour as well: the server 
   await pass(10_000)
   expect(b.carriedFor).toContain(SELF)
 })
+
+// It named a link whose offer had been lost, and counted for nothing: its page seemed to be there for seconds.
+test('a goodbye counts whatever link it names', async () => {
+  start({ self: A })
+  room.onPresent(SELF)
+  says(SELF, { type: 'offer', session: 's', link: 's.1', sdp: '' })
+  made[0]?.opens()
+  expect(up).toEqual(new Set([SELF]))
+  says(SELF, { type: 'bye', session: 's', link: 's.2' })
+  await Promise.resolve()
+  expect([made[0]?.closed, up]).toEqual([true, new Set()])
+})

@@ -142,8 +142,6 @@ export class Dialer {
     const { link } = peer
     const current = link?.id === signal.link
     if (signal.type === 'bye') {
-      // Otherwise it has come back since.
-      if (!current && signal.link !== peer.lastLink) return
       peer.gone = true
       this.drop(peer)
       return
