@@ -265,8 +265,7 @@ export function createMesh(options: MeshOptions): Mesh {
     }
     if (header.from === self || header.from === carrier.node) return
     const origin = peerOf(header.from)
-    if (!dialer.meet(origin, header.session) || performance.now() < origin.blockedUntil || header.path < origin.pathIn)
-      return
+    if (!dialer.meet(origin, header.session) || header.path < origin.pathIn) return
     // Its sender has given up the link that we still have.
     if (origin.link?.open && origin.linkPath !== undefined && header.path > origin.linkPath) {
       dialer.drop(origin)
