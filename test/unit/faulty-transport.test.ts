@@ -171,6 +171,23 @@ test('a frozen node hears and says nothing, and all of it at once when it thaws'
   expect(seenByB).toEqual(['a 3'])
 })
 
+test('what is switched meanwhile happens at the thaw, and what waits for that is not lost by another freeze', () => {
+  faulty.freeze()
+  answer(1)
+  faulty.freeze()
+  faulty.cut()
+  expect(send(2)).toBe(true)
+  expect(seenByA).toEqual(['up b'])
+  faulty.thaw()
+  expect(seenByA).toEqual(['up b', 'b 1', 'down b'])
+  expect(seenByB).toEqual([])
+  faulty.freeze()
+  faulty.heal()
+  expect(seenByA.length).toBe(3)
+  faulty.thaw()
+  expect(seenByA.slice(3)).toEqual(['up b'])
+})
+
 test('a node that went down while frozen is reported on thaw', () => {
   faulty.freeze()
   inner.handlers?.onDown(B)
