@@ -142,6 +142,16 @@ test('frames under way are lost by a cut', async () => {
   expect(seenByA).toEqual(['up b', 'down b', 'up b'])
 })
 
+test('frames under way are lost with their link', async () => {
+  faulty.delay(50)
+  answer(1)
+  inner.handlers?.onDown(B)
+  inner.handlers?.onUp(B)
+  answer(2)
+  await vi.advanceTimersByTimeAsync(100)
+  expect(seenByA).toEqual(['up b', 'down b', 'up b', 'b 2'])
+})
+
 test('drop loses frames at random at the given rate', () => {
   faulty.drop(0.3)
   for (let i = 0; i < 2000; i++) expect(send(1)).toBe(true)
