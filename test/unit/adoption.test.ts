@@ -5,6 +5,7 @@ import { shapes } from '../../src/core/messages.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { handEverythingOver } from '../../src/store/leave.js'
 import { type Ring, type Tab, containerAt, hintAt, nodeOf, openRing, textsOf } from '../paper/ring.js'
+import type { WorldKnobs } from '../sim/world.js'
 
 // It waited for a turn that a stopped node never gets: the store never closed, and the closed tab's disk stayed locked.
 test('an adoption ends with its adopter', async () => {
@@ -30,8 +31,10 @@ test('an adoption ends with its adopter', async () => {
 
 describe('a tab that leaves while it adopts', () => {
   /** A ring with a closed tab whose outbox has the only copies of these keys. */
-  async function withOrphan(): Promise<{ ring: Ring; leaver: Tab; orphan: Tab; keys: string[] }> {
-    const ring = await openRing(6, { batchKeys: 5 }, { quiet: false })
+  async function withOrphan(
+    knobs: Partial<WorldKnobs> = {},
+  ): Promise<{ ring: Ring; leaver: Tab; orphan: Tab; keys: string[] }> {
+    const ring = await openRing(6, { batchKeys: 5 }, { quiet: false, knobs })
     const [leaver, orphan] = [ring.tab(0), ring.tab(5)]
     const keys = Array.from({ length: 40 }, (_, i) => `k${i}`).filter((key) => !ring.homes(key).includes(orphan))
     for (const other of ring.tabs) if (other !== orphan) ring.world.network.cut(orphan.id, other.id)
@@ -43,8 +46,13 @@ describe('a tab that leaves while it adopts', () => {
     return { ring, leaver, orphan, keys }
   }
 
-  const isAt = (tab: Tab, key: string) =>
-    textsOf(containerAt(tab, key)).includes(key) || hintAt(tab, key)?.texts.includes(key)
+  /** Keys that no other disk has once that of the leaver is deleted. */
+  function lostWith(leaver: Tab, ring: Ring, keys: string[]): string[] {
+    const others = ring.tabs.filter((tab) => tab !== leaver)
+    const isAt = (tab: Tab, key: string) =>
+      textsOf(containerAt(tab, key)).includes(key) || hintAt(tab, key)?.texts.includes(key)
+    return keys.filter((key) => !others.some((tab) => isAt(tab, key)))
+  }
 
   const timeToLeave = async () => {
     const { ring, leaver } = await withOrphan()
@@ -66,11 +74,7 @@ describe('a tab that leaves while it adopts', () => {
       // As `Store.leave` goes on: it stops, the adoption ends, its disk is deleted.
       await ring.await(node.stop())
       await ring.await(adoption)
-      const others = ring.tabs.filter((tab) => tab !== leaver)
-      expect(
-        keys.filter((key) => !others.some((tab) => isAt(tab, key))),
-        `begun ${before} ms before the end`,
-      ).toEqual([])
+      expect(lostWith(leaver, ring, keys), `begun ${before} ms before the end`).toEqual([])
     }
   })
 
@@ -81,8 +85,22 @@ describe('a tab that leaves while it adopts', () => {
     await ring.pass(ms)
     await ring.await(handEverythingOver(node))
     expect(await ring.await(adoption)).toMatchObject({ kind: 'closed' })
-    const others = ring.tabs.filter((tab) => tab !== leaver)
-    expect(keys.filter((key) => !others.some((tab) => isAt(tab, key)))).toEqual([])
+    expect(lostWith(leaver, ring, keys)).toEqual([])
+  })
+
+  test('waits for what it is just taking over', async () => {
+    let isSlow = false
+    const { ring, leaver, orphan, keys } = await withOrphan({
+      latency: (_from, _to, frame) => (isSlow && frame[1] === shapes.CheckKeys.code ? 4000 : 10),
+    })
+    const node = nodeOf(leaver)
+    isSlow = true
+    const adoption = ring.world.adopt(leaver, node, orphan).catch((error) => error)
+    await ring.pass(100)
+    await ring.await(handEverythingOver(node))
+    await ring.await(node.stop())
+    await ring.await(adoption)
+    expect(lostWith(leaver, ring, keys)).toEqual([])
   })
 
   test('adopts again when it stays after all', async () => {
