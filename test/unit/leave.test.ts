@@ -371,6 +371,24 @@ test('a tab that has given its leave up need not be told that it was about to', 
   expect(told).toBe(0)
 })
 
+test('a tab that gives its leave up in the last moment does not say that it has left', async () => {
+  const ring = await openRing(3)
+  const [tab, other] = ring.tabs as [Tab, Tab, Tab]
+  const node = nodeOf(tab)
+  const { storage } = node.replica
+  const given = new AbortController()
+  const getHints = storage.getHints.bind(storage)
+  storage.getHints = async (keys) => {
+    const rows = await getHints(keys)
+    // Its last look at the disk is for nothing in particular.
+    if (keys.length === 0) given.abort('stay')
+    return rows
+  }
+  await expect(ring.await(handEverythingOver(node, { signal: given.signal }))).rejects.toBe('stay')
+  await ring.pass(5000)
+  expect([tab, other].map((seen) => nodeOf(seen).membership.get(tab.id)?.state)).toEqual(['up', 'up'])
+})
+
 // Its context was that of before the wait, and the put beside it had begun in the meantime.
 test('an update and a put that wait for a leave make no conflict once it is given up', async () => {
   const ring = await openRing(3)
