@@ -179,13 +179,15 @@ describe('packets', () => {
 
 describe('flow', () => {
   test('a frame that nobody waits for any more is not begun, and one that was begun is ended', async () => {
+    vi.useFakeTimers()
+    onTestFinished(() => void vi.useRealTimers())
     const wire = new Wire()
     wire.flow.push(FOREGROUND, bytesOf(100, 1), false, 0)
     wire.flow.push(FOREGROUND, bytesOf(2 * WINDOW_BYTES, 2), false, 50)
     wire.flow.push(FOREGROUND, bytesOf(100, 3), false)
-    await new Promise((resolve) => setTimeout(resolve, 5))
+    await vi.advanceTimersByTimeAsync(5)
     wire.open()
-    await new Promise((resolve) => setTimeout(resolve, 100))
+    await vi.advanceTimersByTimeAsync(100)
     for (let i = 0; i < 5; i++) {
       wire.deliver()
       wire.flow.flush()
