@@ -61,7 +61,7 @@ export class PacketWriter {
     const first = offset === 0
     if (first && size < rest) size = Math.min(size, room - TOTAL_BYTES)
     const last = size === rest
-    if (size < 0 || (!last && size < Math.max(1, Math.min(MIN_PIECE_BYTES, limit)))) return false
+    if (!last && size < Math.max(1, Math.min(MIN_PIECE_BYTES, limit))) return false
     this.header(lane | (first ? FIRST : 0) | (last ? LAST : 0) | (frame.relayed ? RELAYED : 0), size)
     if (first && !last) {
       this.view.setUint32(this.length, bytes.length)
