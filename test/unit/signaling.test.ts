@@ -1,11 +1,17 @@
 /** The signaling server, spoken to by real WebSocket clients over a real port. */
-import { EventEmitter } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { type Server, createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { text } from 'node:stream/consumers'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { WebSocket } from 'ws'
-import { type Signaling, type SignalingOptions, attachSignaling, closeCodes } from '../../signaling/index.js'
+import {
+  type Signaling,
+  type SignalingOptions,
+  attachSignaling,
+  closeCodes,
+  defaultLimits,
+} from '../../signaling/index.js'
 
 let server: Server
 let signaling: Signaling
@@ -37,17 +43,17 @@ class Client {
 
   /** The message of that type, as soon as there is one. */
   async next(type: string): Promise<Record<string, unknown>> {
-    await expect.poll(() => this.messages.some((message) => message.type === type), { timeout: 3000 }).toBe(true)
-    const [found] = this.messages.splice(
-      this.messages.findIndex((message) => message.type === type),
-      1,
-    )
-    return found as Record<string, unknown>
+    for (;;) {
+      const at = this.messages.findIndex((message) => message.type === type)
+      if (at >= 0) return this.messages.splice(at, 1)[0] as Record<string, unknown>
+      await new Promise((resolve) => this.socket.once('message', resolve))
+    }
   }
 
   /** Until the server has closed the connection; resolves with the error frame that went ahead. */
   async refused(code: number): Promise<Record<string, unknown> | undefined> {
-    await expect.poll(() => this.closeCode, { timeout: 3000 }).toBe(code)
+    if (this.closeCode === undefined) await new Promise((resolve) => this.socket.once('close', resolve))
+    expect(this.closeCode).toBe(code)
     return this.messages.find((message) => message.type === 'error')
   }
 }
@@ -225,15 +231,25 @@ test('only allowed origins may connect', async () => {
 })
 
 test('who joins no room, or answers no ping, is closed as idle', async () => {
-  await start({ idleMs: 200, heartbeatMs: 50 })
-  const [silent, ada] = [await new Client().opened(), await join('ada')]
-  await silent.refused(closeCodes.idle)
-  const dead = await join('bob')
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] })
+  onTestFinished(() => void vi.useRealTimers())
+  await start()
+  const [silent, ada, dead] = [await new Client().opened(), await join('ada'), await join('bob')]
   await ada.next('joined')
   // A page that lives answers pings; this one reads nothing any more.
   dead.socket.pause()
+  for (let beat = 0; beat < 4; beat++) {
+    const pinged = once(ada.socket, 'ping')
+    vi.advanceTimersByTime(defaultLimits.heartbeatMs)
+    await pinged
+    // Until the server has read the answer, which is on its way.
+    await (await join(`${beat}`)).next('peers')
+  }
+  await silent.refused(closeCodes.idle)
   expect(await ada.next('left')).toEqual({ type: 'left', id: 'bob' })
   expect(ada.closeCode).toBeUndefined()
+  // No heart beats for who has gone.
+  await expect.poll(() => vi.getTimerCount()).toBe(clients.length - 2)
 })
 
 test('a client that does not read is cut off before it costs much memory', async () => {
