@@ -185,6 +185,16 @@ test('a dead server makes nobody absent; when it is back, it is joined again', a
   await expect.poll(() => a.client.reaches(B) && b.client.reaches(A), { timeout: 10_000 }).toBe(true)
 }, 15_000)
 
+test('who left the room while a server was away is absent when it is back', async () => {
+  const only = await server()
+  const [a, b] = [client(A, only.url), client(B, only.url)]
+  await expect.poll(() => a.client.reaches(B)).toBe(true)
+  await only.kill()
+  b.client.close()
+  await only.start()
+  await expect.poll(() => a.events, { timeout: 10_000 }).toEqual(['open', 'present b', 'absent b', 'open'])
+}, 15_000)
+
 test('with several servers, a peer is absent only when all of them say so, and one of them may die', async () => {
   const [one, two] = [await server(), await server()]
   const a = client(A, [one.url, two.url, one.url])
