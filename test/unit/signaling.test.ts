@@ -70,6 +70,11 @@ async function join(id: string, room = 'room'): Promise<Client> {
   return client
 }
 
+function handshake(path: string): string {
+  const head = 'Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13'
+  return `GET ${path} HTTP/1.1\r\n${head}\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`
+}
+
 afterEach(async () => {
   for (const client of clients) client.socket.terminate()
   clients = []
@@ -192,13 +197,15 @@ test('a full room takes nobody but its own members again', async () => {
   await (await join('eve', 'other')).next('peers')
 })
 
-test('a server full of rooms takes no new one until one is empty', async () => {
+test('a server full of rooms takes no new one until one is empty, but newcomers to those that there are', async () => {
   await start({ rooms: 1 })
   const ada = await join('ada', 'one')
   await ada.next('peers')
   await (await join('bob', 'two')).refused(closeCodes['rooms-full'])
-  ada.socket.close()
-  await expect.poll(() => ada.closeCode).toBeDefined()
+  const eve = await join('eve', 'one')
+  expect(await eve.next('peers')).toEqual({ type: 'peers', ids: ['ada'] })
+  for (const { socket } of [ada, eve]) socket.close()
+  await expect.poll(() => [ada.closeCode, eve.closeCode].every(Boolean)).toBe(true)
   await (await join('bob', 'two')).next('peers')
 })
 
@@ -228,6 +235,23 @@ test('only allowed origins may connect', async () => {
   const bad = await new Client({ origin: 'https://bad.example' }).opened()
   expect((await bad.refused(closeCodes.origin))?.message).toContain('https://bad.example')
   await (await new Client().opened()).refused(closeCodes.origin)
+})
+
+// An 'error' event that nobody hears ends the process.
+test.each<[why: string, options: SignalingOptions]>([
+  ['its origin', { allowedOrigins: ['https://good.example'] }],
+  ['the number of its connections', { connectionsPerAddress: 1 }],
+])('what a client that is refused for %s sends then does no harm to the server', async (_, options) => {
+  await start(options)
+  const good = await new Client({ origin: 'https://good.example' }).opened()
+  const bad = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  bad.write(handshake('/signal'))
+  await once(bad, 'data')
+  // A server reads masked frames only.
+  bad.write(Uint8Array.of(0x81, 0))
+  await once(bad, 'close')
+  good.send({ type: 'join', room: 'room', id: 'ada' })
+  await good.next('peers')
 })
 
 test('who joins no room, or answers no ping, is closed as idle', async () => {
@@ -289,8 +313,7 @@ test.each([[[]], [['/second']]])(
     await start()
     for (const path of others) attachSignaling(server, { path })
     const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
-    const head = 'Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13'
-    socket.write(`GET /elsewhere HTTP/1.1\r\n${head}\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`)
+    socket.write(handshake('/elsewhere'))
     expect(await text(socket)).toMatch(/^HTTP\/1.1 404 Not Found\r\n/)
     await new Client().opened()
     for (const path of others) await new Client({}, path).opened()
