@@ -1,7 +1,7 @@
 /** The tab's side of signaling against real servers: several at once, their deaths and returns, sealed messages. */
 import { type Server, createServer } from 'node:http'
 import { type AddressInfo, type Socket, connect, createServer as createTcpServer } from 'node:net'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { type Signaling as Attached, type SignalingOptions, attachSignaling } from '../../signaling/index.js'
 import {
@@ -382,4 +382,28 @@ test('a server that refuses has answered', async () => {
   const b = client(B, full.url)
   await new Promise((resolve) => setTimeout(resolve, 6000))
   expect(new Set(b.warnings)).toEqual(new Set([expect.stringContaining('the room has 1 peers')]))
+})
+
+test('a server that dies after a good connection is tried ever more seldom', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const made: DeadSocket[] = []
+  /** A connection that breaks at once, but for the first. */
+  class DeadSocket {
+    readyState = 1
+    onmessage = (_event: { data: string }) => {}
+    onclose = (_event: { code: number }) => {}
+    constructor() {
+      if (made.push(this) > 1) queueMicrotask(() => this.onclose({ code: 1006 }))
+    }
+    send() {}
+    close() {}
+  }
+  client(A, 'ws://server.example', { WebSocket: DeadSocket as unknown as typeof globalThis.WebSocket })
+  made[0]?.onmessage({ data: '{"type":"peers","ids":[]}' })
+  await vi.advanceTimersByTimeAsync(10_000)
+  made[0]?.onclose({ code: 1006 })
+  await vi.advanceTimersByTimeAsync(60_000)
+  expect(made.length).toBeGreaterThan(3)
+  expect(made.length).toBeLessThan(30)
 })
