@@ -57,6 +57,11 @@ test('damaged Merkle leaves are made anew from the records', async () => {
   expect([recounted, reopened]).toEqual([before, before])
 })
 
+test('a write in one transaction with a recount finds a record that the leaves do not know of', async () => {
+  const tab = await world.tab({ options: { signaling: null } })
+  expect(await tab.evaluate(() => window.tabring.recountsBesideWrite())).toBe('value')
+})
+
 // The rows to read at once were computed from the mean size, and IndexedDB takes no number below zero.
 test('a partition whose bytes are miscounted below zero is scanned', async () => {
   const tab = await world.tab({ options: { signaling: null } })

@@ -306,6 +306,30 @@ export async function recountsDamagedLeaves(): Promise<number[][]> {
   return [before, damaged, recounted, reopened]
 }
 
+/** Leaves that do not know of a record, and a recount in one transaction with a write of that. @returns what the write found. */
+export async function recountsBesideWrite(): Promise<string | undefined> {
+  fresh()
+  storage = open()
+  await commit(storage, 'k', 'value')
+  await storage.close()
+  const db = await openDB(name)
+  await db.clear('journal')
+  db.close()
+  storage = open()
+  await storage.load()
+  let found: string | undefined
+  const apply = (current: Uint8Array | undefined) => {
+    found = text(current)
+    return 'keep' as const
+  }
+  await Promise.all([
+    storage.commit({ recount: [1 as Partition] }, 'relaxed'),
+    storage.commit({ records: [{ address: address('k'), apply }] }, 'relaxed'),
+  ])
+  await storage.destroy()
+  return found
+}
+
 /** A record that somebody made larger, and that then became small again: the bytes of its partition are fewer than none. @returns what a scan finds. */
 export async function scansBelowNoBytes(): Promise<(string | undefined)[]> {
   fresh()
