@@ -5,6 +5,7 @@ import { partitions, shapes } from '../../src/core/messages.js'
 import { restored } from '../../src/core/meta.js'
 import type { Node } from '../../src/core/node.js'
 import { MAX_PARTITIONS } from '../../src/core/ring/partitions.js'
+import { inParallel } from '../../src/core/sync/exchange.js'
 import { isLive } from '../../src/core/versions/container.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { decodeContainer, digestOf } from '../../src/core/versions/encoding.js'
@@ -374,3 +375,20 @@ test('a newcomer whose source loses its disk in the midst does not count as whol
   const denied = KEYS.filter((key) => node.duties.isComplete(node.partitionOf(key)) && !newcomer.disk.records.has(key))
   expect([arrived() > 0, denied]).toEqual([true, []])
 })
+
+// The others went on, with nobody to hear of them: of a leave that had failed, with giving copies up.
+test('of what runs in parallel nothing more begins after the first failure', async () => {
+  const begun: number[] = []
+  const work = async (item: number) => {
+    begun.push(item)
+    if (item === 1) throw new Error('no')
+  }
+  await expect(inParallel([1, 2, 3, 4, 5, 6], 2, work)).rejects.toThrow('no')
+  await ended()
+  expect(begun).toEqual([1, 2])
+})
+
+/** All that promises set off has come to its end. */
+function ended(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}

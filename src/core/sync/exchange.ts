@@ -476,11 +476,16 @@ function divided<T>(items: T[], parts: number): T[][] {
   )
 }
 
-/** Runs `work` for every item, at most `width` at a time; stops at the first failure. */
+/** Runs `work` for every item, at most `width` at a time; begins with no more of them after the first failure. */
 export async function inParallel<T>(items: T[], width: number, work: (item: T) => Promise<void>): Promise<void> {
   const rest = items.slice()
   const lane = async () => {
-    for (let item = rest.shift(); item !== undefined; item = rest.shift()) await work(item)
+    try {
+      for (let item = rest.shift(); item !== undefined; item = rest.shift()) await work(item)
+    } catch (error) {
+      rest.length = 0
+      throw error
+    }
   }
   await Promise.all(Array.from({ length: Math.min(width, items.length) }, lane))
 }
