@@ -88,8 +88,6 @@ test('a damaged record that is read is told of once, and taken anew from the oth
   expect(KEYS.map((key) => replicaAt(tab, key))).toEqual(KEYS.map((key) => [`${key} 1`]))
 })
 
-// It had to be readable to be delivered, and everything for that home waited behind it.
-// Each was walked over again while the others were, and the round never ended.
 // It was overwritten by the copy that had been asked for before it came.
 test('what is written while a damaged record is being healed stays', async () => {
   const ring = await openRing(3, { scrubIntervalMs: 1e9, merkleSync: false, readRepair: false }, TOLD)
@@ -106,6 +104,7 @@ test('what is written while a damaged record is being healed stays', async () =>
   expect(replicaAt(tab, 'k')).toEqual(['new', 'old'])
 })
 
+// Each was walked over again while the others were, and the round never ended.
 test('damaged records that nobody can heal, and that are read all the time, do not keep the scrub from all else', async () => {
   const ring = await openRing(1, { scrubIntervalMs: 1000 }, TOLD)
   const tab = ring.tab(0)
@@ -127,6 +126,7 @@ test('damaged records that nobody can heal, and that are read all the time, do n
   expect(walked.has(nodeOf(tab).routing.addressOf(named('d')).partition)).toBe(true)
 })
 
+// It had to be readable to be delivered, and everything for that home waited behind it.
 test('a damaged hint is dropped, and the others reach their home', async () => {
   const ring = await openRing(4, { merkleSync: false }, TOLD)
   const [writer, home] = [ring.tab(0), ring.tab(1)]

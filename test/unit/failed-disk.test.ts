@@ -217,7 +217,6 @@ test.each<[what: string, target: string | { prefix: string }, shown: unknown[]]>
   expect(seen).toEqual(shown)
 })
 
-// It went on to write its bookkeeping every five seconds, as long as the page lived.
 // Its tree said that there is no such key, until the walk over the whole disk came by.
 test('a write that reached the disk although nobody was told is there after the next round of the scrub', async () => {
   const ring = await openRing(1, { scrubIntervalMs: 2000 }, { quiet: false })
@@ -230,6 +229,7 @@ test('a write that reached the disk although nobody was told is there after the 
   expect(await ring.client(tab).get('k', { r: 1 })).toEqual(['there'])
 })
 
+// It went on to write its bookkeeping every five seconds, as long as the page lived.
 test('a node that could not start does nothing any more', async () => {
   const ring = await openRing(2, {}, { quiet: false })
   const [tab] = ring.tabs as [Tab, Tab]
