@@ -244,6 +244,8 @@ export class Bucket<V = AnyValue> {
     const entries = this.follow(target, end.signal, true)
     const run = async () => {
       for await (const entry of entries) {
+        // It was on its way when the end came.
+        if (end.signal.aborted || this.inside.lifetime.isOver) return
         try {
           // It may be an async function, whatever its type says.
           Promise.resolve(listener(entry)).catch((error) => this.inside.onError(error))

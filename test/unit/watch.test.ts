@@ -160,3 +160,33 @@ test('a subscription that ends, by its own function or with the store, is no err
   await passing(ring, 200)
   expect({ seen, errors }).toEqual({ seen: [undefined, 1], errors: [] })
 })
+
+// An entry that was on its way already came all the same: to a part of the page that had been taken down, say.
+test.each(['subscription', 'store'])(
+  'a listener hears nothing more once its %s has ended, at whatever moment',
+  async (what) => {
+    const heard = { inTime: 0, late: 0 }
+    for (let turns = 0; turns < 40; turns++) {
+      const ring = await openRing(1)
+      let onRead = async () => {}
+      const merge = ([first]: unknown[]) => {
+        void onRead()
+        return first
+      }
+      const { store } = storeAt(ring.tab(0), { buckets: { b: { merge } } })
+      const bucket = store.bucket('b')
+      for (const version of [1, 2]) await answerOf(ring, bucket.put('k', version, { context: null }))
+      let isOver = false
+      const end = bucket.subscribe('k', () => heard[isOver ? 'late' : 'inTime']++)
+      onRead = async () => {
+        for (let turn = 0; turn < turns; turn++) await null
+        if (what === 'store') void store.close()
+        else end()
+        isOver = true
+      }
+      await passing(ring, 200)
+    }
+    expect(heard.inTime).toBeGreaterThan(0)
+    expect(heard.late).toBe(0)
+  },
+)
