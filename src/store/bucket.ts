@@ -186,17 +186,21 @@ export class Bucket<V = AnyValue> {
     return latest.map((found) => this.given(found))
   }
 
-  /** Receipts in the order of the pairs. When one put fails, the others go on; the first failure rejects. */
+  /**
+   * Receipts in the order of the pairs. When one put fails, the others go on; the first failure rejects. At most 256 are on their way at once: a put
+   * of the same key that does not wait for this comes before the pair whose turn has not come, and that one's value is the one that it has by then.
+   */
   async putMany(
     pairs: Iterable<readonly [string, V]> | AsyncIterable<readonly [string, V]>,
     options?: Omit<PutCallOptions, 'context'>,
   ): Promise<Receipt[]> {
-    const { signal } = this.putOptions(options, MANY_PUT_OPTIONS)
+    this.putOptions(options, MANY_PUT_OPTIONS)
+    const { w, quorum, durability, signal } = options ?? {}
     if (!isIterable(pairs)) throw new OptionError('pairs', PAIRS)
     const write = async (pair: readonly [string, V]) => {
       if (!Array.isArray(pair) || pair.length !== 2) throw new OptionError('pairs', PAIRS)
       const [key, value] = pair as [string, V]
-      return this.put(key, value, options)
+      return this.put(key, value, { w, quorum, durability, signal })
     }
     return this.many(pairs, write, signal)
   }
@@ -468,8 +472,8 @@ export class Bucket<V = AnyValue> {
       result.then(ended, ended)
     }
     if (isAtHand(items)) {
-      // Without a pause where there is room: what is called after this comes after it.
-      for (const item of items) {
+      // Without a pause where there is room: what is called after this comes after it. A list may be filled anew meanwhile, for the next call.
+      for (const item of Array.isArray(items) ? [...items] : items) {
         if (running >= WINDOW) await room()
         if (isOver()) break
         take(item)
