@@ -161,7 +161,7 @@ export function faultyTransport(inner: Transport, random: () => number = Math.ra
     },
 
     delay(ms) {
-      if (!(ms >= 0)) throw new RangeError(`delay takes milliseconds, 0 or more, and got ${ms}`)
+      if (!Number.isFinite(ms) || ms < 0) throw new RangeError(`delay takes milliseconds, 0 or more, and got ${ms}`)
       delayMs = ms
     },
 

@@ -210,4 +210,7 @@ test('nodes, rates and delays that make no sense are refused', () => {
   expect(() => faulty.cut(B as unknown as string[])).toThrow(TypeError)
   expect(() => faulty.drop(2)).toThrow(RangeError)
   expect(() => faulty.delay(-1)).toThrow(RangeError)
+  // A number as text, as fields of a form give it, was put behind the time of day, and delayed nothing.
+  expect(() => faulty.delay('500' as unknown as number)).toThrow(RangeError)
+  expect(() => faulty.delay(Number.POSITIVE_INFINITY)).toThrow(RangeError)
 })
