@@ -120,7 +120,8 @@ export function readCall<O extends object>(given: O | null | undefined, known: r
 }
 
 function checkSignal(signal: unknown): void {
-  if (signal !== undefined && !(signal instanceof AbortSignal))
+  // By its name: it may come from another realm (an iframe).
+  if (signal !== undefined && Object.prototype.toString.call(signal) !== '[object AbortSignal]')
     throw new OptionError('signal', 'give the signal of an AbortController.')
 }
 

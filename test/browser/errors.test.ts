@@ -402,6 +402,20 @@ describe('calls', () => {
     expect((await tab.get('k')).siblings).toEqual(['old'])
   })
 
+  // It was told to give the signal of an AbortController, which it had given.
+  test('the signal of another frame of the page is as good as any', async () => {
+    const tab = await offline()
+    const told = await tab.evaluate(async (store) => {
+      const frame = document.body.appendChild(document.createElement('iframe'))
+      const abort = new (frame.contentWindow as Window & typeof globalThis).AbortController()
+      await store.get('k', { signal: abort.signal })
+      const waiting = store.ready({ peers: 1, signal: abort.signal }).catch((error) => error.message)
+      abort.abort(new RangeError('enough'))
+      return waiting
+    })
+    expect(told).toBe('enough')
+  })
+
   test('an aborted call rejects with the reason of its signal', async () => {
     const tab = await offline()
     for (const call of [
