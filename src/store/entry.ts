@@ -104,6 +104,10 @@ function merged(merge: Merge, siblings: AnyValue[]): AnyValue {
       'The merge of this bucket gave a Promise. It has to give the value at once: every read calls it.',
     )
   }
+  if (value === undefined)
+    throw new ValueError(
+      'The merge of this bucket gave undefined, which stands for an absent key. Does it return its result?',
+    )
   if (typeof value === 'function')
     throw new ValueError(
       'The merge of this bucket gave a function. Ready-made ones are made by a call: union(), and not union.',

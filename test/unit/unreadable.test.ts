@@ -74,6 +74,8 @@ describe('a merge that fails', () => {
   test.each<[what: string, merge: () => unknown, error: object]>([
     ['throws', failing, new RangeError('not these')],
     ['was not called for', () => failing, expect.any(ValueError)],
+    // As if the key were absent, and the next update began anew in the place of all versions.
+    ['gives nothing', () => undefined, expect.any(ValueError)],
   ])('because it %s leaves a conflict, which can be resolved, and all else', async (_, merge, error) => {
     const ring = await openRing(3)
     const { store, errors } = storeAt(ring.tab(0), { buckets: { b: { merge } } })
