@@ -43,7 +43,7 @@ const COUNTS: readonly string[] = ['peersPerRoom', 'rooms', 'connectionsPerAddre
 /** The limits with defaults filled in. @throws TypeError that names the option which is none, or no number that makes sense */
 export function checkLimits(given: Partial<SignalingLimits>): SignalingLimits {
   for (const [name, value] of Object.entries(given)) {
-    if (!(name in defaultLimits)) throw new TypeError(`${name} is no option of a signaling server`)
+    if (!Object.hasOwn(defaultLimits, name)) throw new TypeError(`${name} is no option of a signaling server`)
     if (value !== undefined && !(Number.isFinite(value) && value > 0))
       throw new TypeError(`${name} must be a positive number, and it is ${JSON.stringify(value)}`)
     if (value !== undefined && COUNTS.includes(name) && !Number.isInteger(value))

@@ -273,7 +273,7 @@ function readTuning(given: Given<Tuning> | undefined): Tuning {
   if (given !== undefined && !isRecord(given)) throw new OptionError('tuning', 'give an object.')
   const tuning = { ...DEFAULT_TUNING }
   for (const [name, value] of Object.entries(given ?? {})) {
-    if (!(name in DEFAULT_TUNING)) throw new OptionError(`tuning.${name}`, 'there is no such option.')
+    if (!Object.hasOwn(DEFAULT_TUNING, name)) throw new OptionError(`tuning.${name}`, 'there is no such option.')
     if (value === undefined) continue
     const wanted = typeof DEFAULT_TUNING[name as keyof Tuning]
     const greatest = GREATEST[name] ?? MAX_TIMER_MS

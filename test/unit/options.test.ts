@@ -146,6 +146,7 @@ describe('the options of a store', () => {
     ['tuning.batchKeys', { tuning: { batchKeys: 16_385 } }],
     ['tuning.batchBytes', { tuning: { batchBytes: 1_000_000 } }],
     ['tuning.speed', { tuning: { speed: 1 } }],
+    ['tuning.toString', { tuning: { toString: () => '' } }],
     ['tuning.partitions', { tuning: { partitions: 100 } }],
     ['tuning.partitions', { tuning: { partitions: 8192 } }],
     ['tuning.partitions', { tuning: { partitions: 0.5 } }],
