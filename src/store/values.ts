@@ -59,29 +59,31 @@ export function encodeValue(value: unknown): Uint8Array {
 /** @throws ValueError when the bytes are damaged, or hold what `encodeValue` would not have made. */
 export function decodeValue(bytes: Uint8Array): unknown {
   try {
-    // A copy: byte arrays in the result are views of what is decoded, and belong to the application from here on.
-    const value = decodeMessagePack(bytes.slice(), decoder)
-    mustBeUsable(value, 0)
-    return value
+    return owned(decodeMessagePack(bytes, decoder), 0)
   } catch (cause) {
     throw new ValueError('The stored value cannot be read.', { cause })
   }
 }
 
-/** A peer stores whatever bytes it likes: what an application cannot walk through or print is none of its values. */
-function mustBeUsable(value: unknown, depth: number): void {
-  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return
+/**
+ * Gives what was decoded to an application. Byte arrays in it are views of what is stored, and become arrays of their own, with a buffer of their
+ * own. A peer stores whatever bytes it likes: what an application cannot walk through or print is none of its values.
+ */
+function owned(value: unknown, depth: number): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  if (value instanceof Uint8Array) return new Uint8Array(value)
   if (depth > 2 * MAX_DEPTH) throw new RangeError('it is nested too deep')
   if (value instanceof Date) {
     if (Number.isNaN(value.getTime())) throw new RangeError('it holds an invalid Date')
-  } else if (Array.isArray(value) || value instanceof Set) {
-    for (const item of value) mustBeUsable(item, depth + 1)
-  } else if (value instanceof Map) {
-    for (const [key, item] of value) {
-      mustBeUsable(key, depth + 1)
-      mustBeUsable(item, depth + 1)
-    }
-  } else for (const item of Object.values(value)) mustBeUsable(item, depth + 1)
+    return value
+  }
+  const item = (inner: unknown) => owned(inner, depth + 1)
+  if (value instanceof Set) return new Set([...value].map(item))
+  if (value instanceof Map) return new Map([...value].map(([key, inner]) => [item(key), item(inner)]))
+  // Nobody else has them: arrays and objects are changed where they are.
+  const items = value as Record<string, unknown>
+  for (const name of Object.keys(value)) items[name] = item(items[name])
+  return value
 }
 
 function encodeOrThrow(value: unknown, how: ReturnType<typeof encoding>): Uint8Array {

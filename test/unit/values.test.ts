@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ValueError, ValueTooLargeError } from '../../src/store/errors.js'
-import { MAX_VALUE_BYTES, decodeValue, encodeValue } from '../../src/store/values.js'
+import { type AnyValue, MAX_VALUE_BYTES, decodeValue, encodeValue } from '../../src/store/values.js'
 
 const through = (value: unknown) => decodeValue(encodeValue(value))
 const plain = { noNullPrototype: true }
@@ -127,10 +127,20 @@ describe('a value', () => {
     expect(() => encodeValue({ moved })).toThrow(ValueError)
   })
 
-  test('belongs to the application: its bytes are no view of what is stored', () => {
-    const stored = encodeValue(Uint8Array.of(1, 2, 3))
-    ;(decodeValue(stored) as Uint8Array)[0] = 9
-    expect(decodeValue(stored)).toEqual(Uint8Array.of(1, 2, 3))
+  // They had been views of a copy of the whole value: what was made of their buffers held the bytes around them too.
+  test.each<[where: string, value: (bytes: Uint8Array) => unknown, bytesOf: (value: AnyValue) => Uint8Array]>([
+    ['itself', (bytes) => bytes, (value) => value],
+    ['in a list', (bytes) => [0, [bytes]], (value) => value[1][0]],
+    ['in an object', (bytes) => ({ a: { b: bytes } }), (value) => value.a.b],
+    ['in a set', (bytes) => new Set([[bytes]]), (value) => [...value][0][0]],
+    ['as a key of a map', (bytes) => new Map([[bytes, 1]]), (value) => [...value.keys()][0]],
+    ['in a map', (bytes) => new Map([[1, { bytes }]]), (value) => value.get(1).bytes],
+  ])('belongs to the application: bytes (%s) have a buffer of their own', (_, wrap, bytesOf) => {
+    const stored = encodeValue(wrap(Uint8Array.of(1, 2, 3)))
+    const bytes = bytesOf(decodeValue(stored))
+    expect(new Uint8Array(bytes.buffer)).toEqual(Uint8Array.of(1, 2, 3))
+    bytes[0] = 9
+    expect(bytesOf(decodeValue(stored))).toEqual(Uint8Array.of(1, 2, 3))
   })
 
   test('may be nested 64 levels deep, and no deeper', () => {
