@@ -2,6 +2,7 @@
 /** The store: one node with the verbs of its unnamed bucket, named buckets, and everything to see how the node fares. */
 
 import { parseStoreKey } from '../core/ids.js'
+import type { MemberRecord } from '../core/membership/records.js'
 import type { MetricsSnapshot } from '../core/metrics.js'
 import type { Node } from '../core/node.js'
 import { type Trace, traceKey } from '../core/trace.js'
@@ -65,6 +66,8 @@ export class Store extends EventTarget {
   private readonly root: Bucket
   private readonly buckets = new Map<string, Bucket>()
   private statusTimer: ReturnType<typeof setTimeout> | undefined
+  /** Members that a 'member' event is about to tell of. */
+  private readonly changedMembers = new Map<string, MemberRecord>()
   /** Of the peers that ran with other parameters when they were met last, and in which life of their page. */
   private readonly mismatches = new Map<string, { session: string | undefined; error: ConfigMismatchError }>()
   private closing: Promise<void> | undefined
@@ -368,9 +371,11 @@ export class Store extends EventTarget {
       this.inside.conflicts.look(key, container)
       this.statusChanged()
     })
-    events.on('member', (record) =>
-      this.emit('member', memberOf(this.node, record, this.settings.defaults.n, this.controls.wallTime())),
-    )
+    events.on('member', (record) => {
+      // Once the turn is over: whoever is greeted belongs to the ring some moments before it counts as one that answers.
+      if (this.changedMembers.size === 0) queueMicrotask(() => this.tellOfMembers())
+      this.changedMembers.set(record.node, record)
+    })
     events.on('handoff', ({ node, keys, left }) => this.emit('handoff', { kind: 'hints', node, keys, left }))
     events.on('adoption', ({ node, keys, left }) => this.emit('handoff', { kind: 'adoption', node, keys, left }))
     events.on('transfer', ({ node, keys, left }) => {
@@ -407,6 +412,13 @@ export class Store extends EventTarget {
   }
 
   /** At most one status event in a while, and always one after the last change. */
+  private tellOfMembers(): void {
+    const records = [...this.changedMembers.values()]
+    this.changedMembers.clear()
+    for (const record of records)
+      this.emit('member', memberOf(this.node, record, this.settings.defaults.n, this.controls.wallTime()))
+  }
+
   private statusChanged(): void {
     if (this.statusTimer !== undefined || this.lifetime.isOver) return
     this.statusTimer = setTimeout(() => {

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { statusOf } from '../../src/store/status.js'
 import { type Tab, nodeOf, openRing } from '../paper/ring.js'
-import { storeAt } from './support/stores.js'
+import { passing, storeAt } from './support/stores.js'
 
 /** Looks at a node's status at each event, as the page does that shows it. */
 function following(tab: Tab) {
@@ -48,4 +48,17 @@ test('the homes that an application is given are its own to change', async () =>
   const homes = store.ring.homes(0)
   ;(homes as string[]).length = 1
   expect(store.ring.homes(0)).toHaveLength(3)
+})
+
+// It was 'unreachable' first, without a sign of life, for no time at all.
+test('a newcomer that is met is up from the first event on', async () => {
+  const ring = await openRing(1)
+  const { store } = storeAt(ring.tab(0))
+  const told: object[] = []
+  store.addEventListener('member', ({ detail }) => told.push(detail))
+  const newcomer = await ring.join()
+  await passing(ring, 5000)
+  expect(new Set(told.map((member) => JSON.stringify(member, ['node', 'state', 'connected'])))).toEqual(
+    new Set([JSON.stringify({ node: newcomer.id, state: 'up', connected: true })]),
+  )
 })
