@@ -269,6 +269,7 @@ export class Bucket<V = AnyValue> {
     this.checkOpen()
     const { n, r } = this.settings
     const { node, session, onError } = this.inside
+    const signal = options?.signal
     return new Scan(
       readScanOptions(options, this.prefix()),
       (range) => node.coordinator.scan(range, n, { r, strictQuorum: false }, session.liveKeys()),
@@ -282,7 +283,7 @@ export class Bucket<V = AnyValue> {
           return undefined
         }
       },
-      (work) => this.inside.lifetime.whileOpen(work, options?.signal),
+      (work) => this.inside.lifetime.whileOpen(work, signal),
     )
   }
 

@@ -21,3 +21,14 @@ test('putMany and getMany go by the list and the options as they were at the cal
   asked.length = 0
   expect((await answerOf(ring, getting)).map(({ value }) => value)).toEqual(keys.map((_, i) => i))
 })
+
+// Two scans whose options are one object, with a signal of its own for each, were both ended by the second one's.
+test('a scan goes by the options as they were at the call', async () => {
+  const ring = await openRing(3)
+  const { store } = storeAt(ring.tab(0))
+  await answerOf(ring, store.put('k', 1))
+  const options: { signal?: AbortSignal } = {}
+  const scan = store.scan(options)
+  options.signal = AbortSignal.abort('of another scan')
+  expect((await answerOf(ring, scan[Symbol.asyncIterator]().next())).value).toMatchObject({ key: 'k', value: 1 })
+})
