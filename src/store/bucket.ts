@@ -473,8 +473,8 @@ export class Bucket<V = AnyValue> {
       result.then(ended, ended)
     }
     if (isAtHand(items)) {
-      // Without a pause where there is room: what is called after this comes after it. A list may be filled anew meanwhile, for the next call.
-      for (const item of Array.isArray(items) ? [...items] : items) {
+      // Without a pause where there is room: what is called after this comes after it. A collection may be filled anew meanwhile, for the next call.
+      for (const item of isCollection(items) ? [...items] : items) {
         if (running >= WINDOW) await room()
         if (isOver()) break
         take(item)
@@ -507,6 +507,10 @@ function isIterable(given: unknown): boolean {
 
 function isAtHand<T>(items: Iterable<T> | AsyncIterable<T>): items is Iterable<T> {
   return typeof Object(items)[Symbol.asyncIterator] !== 'function'
+}
+
+function isCollection(items: unknown): boolean {
+  return Array.isArray(items) || items instanceof Map || items instanceof Set
 }
 
 function quorumOf({ met, sloppy, answers, needed, cached }: Quorum): Quorum {

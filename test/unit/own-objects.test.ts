@@ -22,6 +22,19 @@ test('putMany and getMany go by the list and the options as they were at the cal
   expect((await answerOf(ring, getting)).map(({ value }) => value)).toEqual(keys.map((_, i) => i))
 })
 
+test('a Map and a Set are taken as they are at the call as well', async () => {
+  const ring = await openRing(3)
+  const { store } = storeAt(ring.tab(0))
+  const pairs = new Map(Array.from({ length: 300 }, (_, i) => [`k${i}`, i]))
+  const keys = new Set(pairs.keys())
+  const putting = store.putMany(pairs)
+  pairs.clear()
+  expect((await answerOf(ring, putting)).length).toBe(300)
+  const getting = store.getMany(keys)
+  keys.clear()
+  expect((await answerOf(ring, getting)).map(({ value }) => value)).toEqual(Array.from({ length: 300 }, (_, i) => i))
+})
+
 // Two scans whose options are one object, with a signal of its own for each, were both ended by the second one's.
 test('a scan goes by the options as they were at the call', async () => {
   const ring = await openRing(3)
