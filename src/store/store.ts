@@ -423,7 +423,7 @@ export class Store extends EventTarget {
     if (this.statusTimer !== undefined || this.lifetime.isOver) return
     this.statusTimer = setTimeout(() => {
       this.statusTimer = undefined
-      if (!this.lifetime.isOver) this.emit('status', this.status)
+      this.emit('status', this.status)
     }, STATUS_INTERVAL_MS)
   }
 
@@ -455,7 +455,9 @@ export class Store extends EventTarget {
     super.removeEventListener(type, listener as EventListener, options)
   }
 
+  /** As it ends, it hangs up on all others, which is no news of them; only what fails is told then. */
   private emit<K extends keyof StoreEvents & string>(type: K, detail: StoreEvents[K]): void {
+    if (this.lifetime.isOver && type !== 'error') return
     this.dispatchEvent(new CustomEvent(type, { detail }))
   }
 }

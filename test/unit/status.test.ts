@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { statusOf } from '../../src/store/status.js'
 import { type Tab, nodeOf, openRing } from '../paper/ring.js'
-import { passing, storeAt } from './support/stores.js'
+import { answerOf, passing, storeAt } from './support/stores.js'
 
 /** Looks at a node's status at each event, as the page does that shows it. */
 function following(tab: Tab) {
@@ -61,4 +61,15 @@ test('a newcomer that is met is up from the first event on', async () => {
   expect(new Set(told.map((member) => JSON.stringify(member, ['node', 'state', 'connected'])))).toEqual(
     new Set([JSON.stringify({ node: newcomer.id, state: 'up', connected: true })]),
   )
+})
+
+// All others were told of as unreachable, as it had hung up on them: a page that shows them drew them so when its store had closed.
+test('a store that has ended tells no more of members', async () => {
+  const ring = await openRing(3)
+  const { store } = storeAt(ring.tab(0))
+  const told: object[] = []
+  store.addEventListener('member', ({ detail }) => told.push(detail))
+  await answerOf(ring, store.close())
+  await passing(ring, 200)
+  expect(told).toEqual([])
 })
