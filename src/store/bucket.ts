@@ -150,6 +150,8 @@ export class Bucket<V = AnyValue> {
           await session.allDecided(name)
           const writes = session.writesOf(name)
           const entry = await this.get(key, { r, quorum, signal })
+          // The entry is the function's own from here on.
+          const context = entry.context.slice()
           // It may never end, and then nobody could update the key any more: whoever gave up writes nothing.
           const next = await lifetime.whileOpen(made(change, entry), signal)
           if (next === undefined)
@@ -157,7 +159,7 @@ export class Bucket<V = AnyValue> {
           // Before it is looked at: puts that wait as well begin at the same time.
           while (lifetime.holdsWrites) await lifetime.writable(signal)
           if (session.writesOf(name) === writes || attempt === MAX_ATTEMPTS)
-            return this.put(key, next, { w, quorum, durability, signal, context: entry.context })
+            return this.put(key, next, { w, quorum, durability, signal, context })
         }
       })
     this.updates.set(name, update)

@@ -45,3 +45,16 @@ test('a scan goes by the options as they were at the call', async () => {
   options.signal = AbortSignal.abort('of another scan')
   expect((await answerOf(ring, scan[Symbol.asyncIterator]().next())).value).toMatchObject({ key: 'k', value: 1 })
 })
+
+// It was refused with a ContextError when the function had passed the entry on to a worker, bytes and all.
+test("the entry that an update shows its function is that one's own", async () => {
+  const ring = await openRing(3)
+  const { store } = storeAt(ring.tab(0))
+  await answerOf(ring, store.put('k', 1))
+  const change = (value: number | undefined, { context }: { context: Uint8Array }) => {
+    structuredClone(context, { transfer: [context.buffer] })
+    return (value ?? 0) + 1
+  }
+  await answerOf(ring, store.update('k', change))
+  expect((await answerOf(ring, store.get('k'))).siblings).toEqual([2])
+})
