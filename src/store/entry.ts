@@ -73,7 +73,8 @@ export function toEntry(
   wallTime: number,
 ): Entry {
   const live = container.siblings.filter((sibling) => isLiveSibling(sibling, wallTime))
-  const siblings = live.map((sibling) => decodeValue(sibling.value as Uint8Array))
+  const versions = () => live.map((sibling) => decodeValue(sibling.value as Uint8Array))
+  const siblings = versions()
   const [first] = siblings
   const entry: Entry = {
     key: userKey(storeKey),
@@ -85,7 +86,8 @@ export function toEntry(
   }
   if (merge && siblings.length > 1) {
     try {
-      entry.value = merged(merge, siblings)
+      // Of its own: it may sort the list and change what is in it.
+      entry.value = merged(merge, versions())
     } catch (error) {
       failedMerges.set(entry, error)
     }
@@ -96,8 +98,7 @@ export function toEntry(
 }
 
 function merged(merge: Merge, siblings: AnyValue[]): AnyValue {
-  // A list of its own: it may sort it in place.
-  const value: unknown = merge([...siblings])
+  const value: unknown = merge(siblings)
   if (value instanceof Promise) {
     value.catch(() => {})
     throw new ValueError(

@@ -178,6 +178,19 @@ test('a merge that sorts its siblings in place leaves those of the entry as they
   expect((await answerOf(ring, a.get('k'))).value).toBe('two')
 })
 
+// The first version showed what the others had put into it, to an update and to a page that lists the versions of a conflict.
+test('a merge that changes what its siblings hold leaves those of the entry as they were', async () => {
+  const ring = await openRing(3)
+  const merge = (siblings: unknown[]) => siblings.reduce((all, one) => Object.assign(all as object, one))
+  const { store } = storeAt(ring.tab(0), { buckets: { mixed: { merge } } })
+  const bucket = store.bucket('mixed')
+  await answerOf(ring, bucket.put('k', { a: 1 }, { context: null }))
+  await answerOf(ring, bucket.put('k', { b: 2 }, { context: null }))
+  const { value, siblings } = await answerOf(ring, bucket.get('k'))
+  expect(value).toEqual({ a: 1, b: 2 })
+  expect(siblings).toEqual([{ a: 1 }, { b: 2 }])
+})
+
 // The Promise was the value, and where it rejected, that was an error of the page which nobody had caused.
 test('a merge that gives a Promise fails, as one that throws', async () => {
   const ring = await openRing(3)
