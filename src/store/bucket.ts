@@ -111,7 +111,8 @@ export class Bucket<V = AnyValue> {
    * @throws QuorumError (strict; the outcome is unknown), SiblingLimitError, StorageError, ValueError, ValueTooLargeError, KeyError, ContextError, ClosedError
    */
   async put(key: string, value: V, options?: PutCallOptions): Promise<Receipt> {
-    return this.write(key, encodeValue(value), options)
+    this.key(key)
+    return this.write(key, encodeValue(value, `the value of ${JSON.stringify(key)}`), options)
   }
 
   /**

@@ -73,11 +73,12 @@ export function toEntry(
   wallTime: number,
 ): Entry {
   const live = container.siblings.filter((sibling) => isLiveSibling(sibling, wallTime))
-  const versions = () => live.map((sibling) => decodeValue(sibling.value as Uint8Array))
+  const key = userKey(storeKey)
+  const versions = () => live.map((sibling) => decodeValue(sibling.value as Uint8Array, key))
   const siblings = versions()
   const [first] = siblings
   const entry: Entry = {
-    key: userKey(storeKey),
+    key,
     value: first,
     siblings,
     conflict: siblings.length > 1,

@@ -58,11 +58,9 @@ export class ValueTooLargeError extends TabringError {
   constructor(
     readonly bytes: number,
     readonly limit: number,
+    what = 'the value',
   ) {
-    super(
-      'value-too-large',
-      `The value takes ${bytes} bytes; at most ${limit} are possible. Split it over several keys.`,
-    )
+    super('value-too-large', `${what} takes ${bytes} bytes; at most ${limit} are possible. Split it over several keys.`)
   }
 }
 

@@ -47,21 +47,21 @@ codec.register({
   decode: (bytes) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes),
 })
 
-/** @throws ValueError, ValueTooLargeError */
-export function encodeValue(value: unknown): Uint8Array {
+/** @param what says in errors which value it is. @throws ValueError, ValueTooLargeError */
+export function encodeValue(value: unknown, what = 'the value'): Uint8Array {
   foundNegativeZero = foundMark = false
-  validate(value, 'the value', 0)
-  const bytes = encodeOrThrow(foundMark ? withMarks(value) : value, encoding(foundNegativeZero))
-  if (bytes.length > MAX_VALUE_BYTES) throw new ValueTooLargeError(bytes.length, MAX_VALUE_BYTES)
+  validate(value, what, 0)
+  const bytes = encodeOrThrow(foundMark ? withMarks(value) : value, encoding(foundNegativeZero), what)
+  if (bytes.length > MAX_VALUE_BYTES) throw new ValueTooLargeError(bytes.length, MAX_VALUE_BYTES, what)
   return bytes
 }
 
-/** @throws ValueError when the bytes are damaged, or hold what `encodeValue` would not have made. */
-export function decodeValue(bytes: Uint8Array): unknown {
+/** @throws ValueError when the bytes are damaged, or hold what `encodeValue` would not have made; it names the key. */
+export function decodeValue(bytes: Uint8Array, key: string): unknown {
   try {
     return owned(decodeMessagePack(bytes, decoder), 0)
   } catch (cause) {
-    throw new ValueError('The stored value cannot be read.', { cause })
+    throw new ValueError(`A stored value of ${JSON.stringify(key)} cannot be read.`, { cause })
   }
 }
 
@@ -86,11 +86,11 @@ function owned(value: unknown, depth: number): unknown {
   return value
 }
 
-function encodeOrThrow(value: unknown, how: ReturnType<typeof encoding>): Uint8Array {
+function encodeOrThrow(value: unknown, how: ReturnType<typeof encoding>, what: string): Uint8Array {
   try {
     return encode(value, how)
   } catch (cause) {
-    throw new ValueError('The value cannot be stored.', { cause })
+    throw new ValueError(`${what} cannot be stored.`, { cause })
   }
 }
 

@@ -22,6 +22,22 @@ test('putMany and getMany go by the list and the options as they were at the cal
   expect((await answerOf(ring, getting)).map(({ value }) => value)).toEqual(keys.map((_, i) => i))
 })
 
+// Which one of five thousand pairs was refused, nobody could tell.
+test('what is refused of a putMany is named, and the others are written', async () => {
+  const ring = await openRing(3)
+  const { store } = storeAt(ring.tab(0))
+  const pairs: [string, unknown][] = ['a', 'b', 'c'].map((key) => [key, key])
+  const putting = (value: unknown) => answerOf(ring, store.putMany([...pairs, ['bad', { items: [1, value] }]]))
+  await expect(putting(() => {})).rejects.toThrow('the value of "bad".items[1] is a function')
+  await expect(putting(new Uint8Array(1024 * 1024))).rejects.toThrow(/the value of "bad" takes \d+ bytes/)
+  expect((await answerOf(ring, store.getMany(['a', 'b', 'c', 'bad']))).map(({ value }) => value)).toEqual([
+    'a',
+    'b',
+    'c',
+    undefined,
+  ])
+})
+
 test('a Map and a Set are taken as they are at the call as well', async () => {
   const ring = await openRing(3)
   const { store } = storeAt(ring.tab(0))

@@ -17,7 +17,7 @@ test.each<[what: string, bytes: Uint8Array]>([
   ['the like in a list', encode([new ExtData(-1, LATER)])],
   ['a list in a list in a list, and so on', new Uint8Array(100_001).fill(0x91).fill(0xc0, 100_000)],
 ])('%s is no value', (_, bytes) => {
-  expect(() => decodeValue(bytes)).toThrow(ValueError)
+  expect(() => decodeValue(bytes, 'k')).toThrow(ValueError)
 })
 
 test('whatever can be read can be shown', () => {
@@ -46,6 +46,7 @@ describe('a value that is none, of a peer that stores what it likes', () => {
     await answerOf(ring, all())
     expect({ keys, complete: scan.complete }).toEqual({ keys: ['a', 'c'], complete: false })
     expect(errors).toEqual([expect.any(ValueError)])
+    expect(String(errors[0])).toContain('A stored value of "b" cannot be read')
     await expect(answerOf(ring, store.get('b'))).rejects.toThrow(ValueError)
   })
 

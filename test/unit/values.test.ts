@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { ValueError, ValueTooLargeError } from '../../src/store/errors.js'
 import { type AnyValue, MAX_VALUE_BYTES, decodeValue, encodeValue } from '../../src/store/values.js'
 
-const through = (value: unknown) => decodeValue(encodeValue(value))
+const through = (value: unknown) => decodeValue(encodeValue(value), 'k')
 const plain = { noNullPrototype: true }
 
 const text = fc.string({ unit: 'binary' })
@@ -137,10 +137,10 @@ describe('a value', () => {
     ['in a map', (bytes) => new Map([[1, { bytes }]]), (value) => value.get(1).bytes],
   ])('belongs to the application: bytes (%s) have a buffer of their own', (_, wrap, bytesOf) => {
     const stored = encodeValue(wrap(Uint8Array.of(1, 2, 3)))
-    const bytes = bytesOf(decodeValue(stored))
+    const bytes = bytesOf(decodeValue(stored, 'k'))
     expect(new Uint8Array(bytes.buffer)).toEqual(Uint8Array.of(1, 2, 3))
     bytes[0] = 9
-    expect(bytesOf(decodeValue(stored))).toEqual(Uint8Array.of(1, 2, 3))
+    expect(bytesOf(decodeValue(stored, 'k'))).toEqual(Uint8Array.of(1, 2, 3))
   })
 
   test('may be nested 64 levels deep, and no deeper', () => {
@@ -209,7 +209,7 @@ describe('stored bytes', () => {
         const bytes = encodeValue(given)
         for (const [at, byte] of changes) bytes[at % bytes.length] = byte
         try {
-          decodeValue(bytes)
+          decodeValue(bytes, 'k')
         } catch (error) {
           expect(error).toBeInstanceOf(ValueError)
         }
