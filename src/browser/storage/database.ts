@@ -87,7 +87,7 @@ export class Database {
         const db = await connection.opened
         return await whileOpen(connection, work(db, attempt))
       } catch (error) {
-        const lost = isConnectionLost(error)
+        const lost = isConnectionLost(error) || isUnknown(error)
         if (lost) this.drop(connection)
         if (!lost || attempt >= REOPEN_ATTEMPTS) throw toFailure(error)
         if (attempt > 1) await new Promise((resolve) => setTimeout(resolve, REOPEN_PAUSE_MS))
@@ -233,6 +233,11 @@ function whileOpen<T>({ lost }: Connection, work: Promise<T>): Promise<T> {
 /** The browser took the connection away (memory pressure, site data cleared, a crashed storage process). */
 export function isConnectionLost(error: unknown): boolean {
   return error instanceof DOMException && (error.name === 'InvalidStateError' || error.name === 'AbortError')
+}
+
+/** So Chromium calls what ends with some connections that it closes by force. A disk that fails says the same, and may answer on another one. */
+function isUnknown(error: unknown): boolean {
+  return error instanceof DOMException && error.name === 'UnknownError'
 }
 
 export function toFailure(error: unknown): StorageFailure {
