@@ -56,7 +56,7 @@ export function explore(store: Store, directory: Directory, log: Log): () => voi
   const surveySoon = gathered(1000, () => report(keys.survey()))
   store.addEventListener('member', surveySoon)
   setInterval(() => keys.isComplete || surveySoon(), SURVEY_AGAIN_MS)
-  report(keys.follow())
+  keys.follow()
   report(keys.survey())
   return () => {
     ring.render()

@@ -1,5 +1,5 @@
 /**
- * The table of keys, kept live by a watch. A scan now and then says whether every partition answered, and takes away rows of keys that were
+ * The table of keys, kept live by a subscription. A scan now and then says whether every partition answered, and takes away rows of keys that were
  * deleted behind a broken link.
  */
 import type { Entry, Store } from '../index.js'
@@ -44,8 +44,8 @@ export class Keys {
   ) {}
 
   /** Takes up every change, until the store closes. */
-  async follow(): Promise<void> {
-    for await (const entry of this.store.watch({ prefix: '' })) this.take(entry)
+  follow(): void {
+    this.store.subscribe({ prefix: '' }, (entry) => this.take(entry))
   }
 
   /** Scans the room; once more when it is asked for meanwhile. */

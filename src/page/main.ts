@@ -61,7 +61,7 @@ function show(store: Store): void {
   log.follow(store)
   let renderApp = () => {}
   if (app === 'keys') renderApp = explore(store, directory, log)
-  else new CartView(store, log).follow().catch((error) => log.error(error))
+  else new CartView(store, log).follow()
 
   const render = () => {
     const { status, members: all } = store

@@ -188,6 +188,28 @@ test('a tab that goes offline keeps working, and catches up when it is back', as
   for (const page of [a, b]) await shows(page.getByTestId('status-synced'), 'yes')
 })
 
+// The table stood still for good, while the store was as before.
+test('after a disk that failed for a moment, the table goes on to show what changes', async () => {
+  const page = await openPage()
+  await put(page, 'before', '1')
+  await shows(row(page, 'before'), '1')
+  await page.evaluate(() => {
+    const { transaction } = IDBDatabase.prototype
+    IDBDatabase.prototype.transaction = () => {
+      throw new DOMException('the disk fails', 'NotReadableError')
+    }
+    Object.assign(window, { mend: () => Object.assign(IDBDatabase.prototype, { transaction }) })
+  })
+  // A tab that stood still looks at everything again.
+  await page.evaluate(() => {
+    for (const end = Date.now() + 6000; Date.now() < end; );
+  })
+  await shows(page.getByTestId('log'), 'StorageError')
+  await page.evaluate(() => (window as unknown as { mend(): void }).mend())
+  await put(page, 'after', '3')
+  await shows(row(page, 'after'), '3')
+})
+
 test('another tab opens from the button, joins the same room, and the page says that the room is public', async () => {
   const a = await openPage()
   await shows(a.getByTestId('public-room'), 'no secret')

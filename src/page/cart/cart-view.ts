@@ -42,8 +42,8 @@ export class CartView {
   }
 
   /** Shows every change, until the store closes. */
-  async follow(): Promise<void> {
-    for await (const entry of this.carts.watch(KEY)) this.show(entry)
+  follow(): void {
+    this.carts.subscribe(KEY, (entry) => this.show(entry))
   }
 
   private edit(change: (cart: Cart | undefined) => Cart): void {
