@@ -8,6 +8,7 @@ import { plural, showBytes } from './values.js'
 export class TraceView {
   private key: string | undefined
   private asked = 0
+  private answered = 0
   private drawn = ''
   /** Traces the selected key again, soon. */
   readonly refresh = gathered(100, () => {
@@ -37,7 +38,9 @@ export class TraceView {
     if (key === undefined) return
     const turn = ++this.asked
     const trace = await this.store.trace(key)
-    if (turn !== this.asked || this.key !== key) return
+    // Not only the last one: the next may have been asked for before any answer comes.
+    if (turn < this.answered || this.key !== key) return
+    this.answered = turn
     this.located({ key, index: trace.partition })
     this.draw(trace)
   }

@@ -176,6 +176,29 @@ test('a selected key shows its homes and where it is on the ring', async () => {
   await shows(a.getByTestId('ring-caption'), `Homes of partition ${(index + 1) % 256}:`)
 })
 
+// Each second the page asked once more, and took no answer but that to the last question.
+test('a selected key shows its homes also where their answers take longer than a second', async () => {
+  const a = await openPage()
+  const cdp = await a.context().newCDPSession(a)
+  const slow = (latency: number) =>
+    cdp.send('Network.emulateNetworkConditions', {
+      offline: false,
+      latency,
+      downloadThroughput: -1,
+      uploadThroughput: -1,
+      packetLoss: 0,
+    })
+  // It acts on connections that are made under it, and from then on at once.
+  await slow(1)
+  await openPage()
+  await shows(a.getByTestId('status-peers'), '1 of 1')
+  await put(a, 'greeting', 'hello')
+  await shows(row(a, 'greeting'), 'hello')
+  await slow(700)
+  await a.getByRole('button', { name: 'greeting', exact: true }).click()
+  await shows(a.getByTestId('agreement'), 'All 2 homes hold the same.')
+})
+
 test('a tab that goes offline keeps working, and catches up when it is back', async () => {
   const [a, b] = await twoPages()
   await a.getByRole('button', { name: 'Go offline' }).click()
