@@ -39,12 +39,10 @@ export interface Slot {
   node: NodeId
   device: DeviceId
   databaseName: string
-  /** Remembers how much this slot holds: fuller slots are claimed first. */
+  /** Remembers how much this slot holds: fuller slots are claimed first. And whose it is, if the registry was deleted, with the site's data perhaps. */
   note(bytes: number): Promise<void>
   /** Lets the next tab have it. */
   release(): void
-  /** Writes down again who this tab is: the registry was deleted with the site's data. */
-  restore(): Promise<void>
   /** The databases of the slots of this room and profile that no tab has open, and of those that this one is just taking over. */
   freeDatabases(): Promise<string[]>
   /** Locks one of the slots of this room and profile that no tab has open: the one that `choose` picks, by its node. */
@@ -117,6 +115,7 @@ function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
   const { room, slot, node } = row
   /** Under this tab's lock, and not empty yet. */
   const takenOver = new Set<string>()
+  let isHeld = true
   const own = slotsOfThisTab(room)
   if (!own.includes(slot)) noteSlots(room, [...own, slot])
   return {
@@ -125,18 +124,18 @@ function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
     databaseName: databaseName(row),
     note: (bytes) =>
       withRegistry(async (registry) => {
-        const tx = quiet(registry.transaction('slots', 'readwrite'))
+        const tx = quiet(registry.transaction(['slots', 'profile'], 'readwrite'))
+        const slots = tx.objectStore('slots')
+        const known = await slots.get([room, slot])
         // A note that comes late must not bring back an identity that was forgotten.
-        const known = await tx.store.get([room, slot])
-        if (known?.node === node) await tx.store.put({ ...row, bytes }, [room, slot])
+        if (known ? known.node === node : isHeld) await slots.put({ ...row, bytes }, [room, slot])
+        if (!known && isHeld) await tx.objectStore('profile').put(device, 'device')
         await tx.done
       }),
-    release,
-    restore: () =>
-      withRegistry(async (registry) => {
-        await registry.put('slots', { ...row, bytes: 0 }, [room, slot])
-        await registry.put('profile', device, 'device')
-      }),
+    release() {
+      isHeld = false
+      release()
+    },
     freeDatabases: async () => [...new Set([...(await freeSlots(room)).map(databaseName), ...takenOver])],
     async claimAbandoned(choose) {
       const free = await freeSlots(room)
@@ -164,7 +163,10 @@ function slotOf(row: SlotRow, device: DeviceId, release: () => void): Slot {
         },
       }
     },
-    forget: () => forgetSlot(row, release),
+    forget() {
+      isHeld = false
+      return forgetSlot(row, release)
+    },
   }
 }
 

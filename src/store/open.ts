@@ -162,7 +162,7 @@ async function startStore(settings: Settings, slot: Slot, storage: Storage, told
   })
   linksOf.set(store, links)
   // With the data of this node, the registry may be gone that says whose they are.
-  node.events.on('reborn', () => void slot.restore().catch((error) => node.events.emit('error', error)))
+  node.events.on('reborn', () => void slot.note(0).catch((error) => node.events.emit('error', error)))
   told.onDamaged = (failure) => node.events.emit('error', failure)
   told.onUpgraded = () => {
     // Without a disk it can promise nothing: the others take over, and the application is told.

@@ -244,6 +244,30 @@ test('an adopter whose registry fails as it takes a slot takes it the next time'
   expect((await host.get('k')).siblings).toEqual(['v'])
 })
 
+// Nobody knew of its database any more, and its last write lay there for good.
+test('a tab that closes after the registry was deleted is adopted', async () => {
+  const options = { ...SOON, signaling: null }
+  const host = await world.tab({ name: 'host', options })
+  const owner = await world.tab({ name: 'owner', profile: host, options })
+  await owner.put('k', 'v')
+  await host.evaluate(
+    () =>
+      new Promise((resolve, reject) => {
+        const request = indexedDB.deleteDatabase('tabring')
+        request.onsuccess = resolve
+        request.onerror = () => reject(request.error)
+      }),
+  )
+  await owner.evaluate((store) => store.close())
+  await adopted(host)
+  expect((await host.get('k')).siblings).toEqual(['v'])
+  // It is known itself as well.
+  const { node, device } = await host.status()
+  await host.evaluate((store) => store.close())
+  await host.reload()
+  expect(await host.status()).toMatchObject({ node, device })
+})
+
 // The turn that its node no longer gave came as an error of the disk, while that node still wrote down who the members are.
 test('a store that is closed while it adopts tells of no error', async () => {
   const options = { ...SOON, signaling: null }
