@@ -1,5 +1,6 @@
 /** Copies of keys that belong elsewhere: what is in memory about them is what is on the disk, also when that refuses something. */
 import { describe, expect, test } from 'vitest'
+import { StorageFailure } from '../../src/core/environment.js'
 import { type ActorId, type StoreKey, storeKey } from '../../src/core/ids.js'
 import { Copies } from '../../src/core/requests/copies.js'
 import { addressOf } from '../../src/core/ring/partitions.js'
@@ -99,6 +100,26 @@ describe('a copy that is being written', () => {
   })
 })
 
+test('what is seen while the former copy is being read is written as well', async () => {
+  const scene = new Scene()
+  await scene.keep(KEY, version(1))
+  scene.copies.keep(KEY, version(2), false)
+  await scene.clock.advance(200.5)
+  scene.copies.keep(KEY, version(3), true)
+  await scene.clock.advance(1000)
+  expect(await scene.read(KEY, scene.reopened())).toBe(3)
+})
+
+test('the least recently used go first', async () => {
+  const third = storeKey(3, '', 'third')
+  const scene = new Scene(600)
+  for (const key of [KEY, OTHER]) await scene.keep(key, version(1, 200))
+  expect(scene.onDisk).toEqual([KEY, OTHER])
+  await scene.read(KEY)
+  await scene.keep(third, version(1, 200))
+  expect(scene.onDisk).toEqual([KEY, third])
+})
+
 // The memory said that it was there: seen again, it was never written.
 describe('a copy that the disk has refused', () => {
   test('is written when it is seen again', async () => {
@@ -158,6 +179,25 @@ describe('a copy that the disk has refused', () => {
     expect([scene.onDisk, scene.copies.size]).toEqual([[KEY], size])
     await scene.keep(OTHER, version(1, 200))
     expect(scene.onDisk).toEqual([OTHER])
+  })
+
+  test('is not counted where it was too large to stay', async () => {
+    const scene = new Scene(300)
+    scene.storage.failingOnce = 'unknown'
+    await scene.keep(KEY, version(1, 400))
+    expect([scene.copies.size, scene.copies.has(KEY)]).toEqual([0, false])
+  })
+
+  // Each may be there all the same, and is to be removed once the disk works again.
+  test('is not followed by any number of others', async () => {
+    const scene = new Scene()
+    let most = 0
+    scene.storage.commit = async ({ copies = [] }) => {
+      most = Math.max(most, copies.filter(([, bytes]) => bytes === undefined).length)
+      throw new StorageFailure('unknown', 'simulated')
+    }
+    for (let i = 0; i < 400; i++) await scene.keep(storeKey(3, '', `k${i}`), version(1))
+    expect(most).toBeLessThan(300)
   })
 
   test('is not counted on a disk that came in the place of that one', async () => {
@@ -234,6 +274,17 @@ describe('a copy of a key that lives, whose long context is about to be forgotte
     const scene = new Scene()
     await scene.keep(KEY, long(2))
     const settled = scene.copies.settle(agreed)
+    scene.copies.keep(KEY, version(3), true)
+    await scene.clock.advance(1000)
+    await settled
+    expect(await scene.read(KEY, scene.reopened())).toBe(3)
+  })
+
+  test('nor of what comes while its row is being removed', async () => {
+    const scene = new Scene()
+    await scene.keep(KEY, long(2))
+    const settled = scene.copies.settle(agreed)
+    await scene.clock.advance(1.5)
     scene.copies.keep(KEY, version(3), true)
     await scene.clock.advance(1000)
     await settled
