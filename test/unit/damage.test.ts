@@ -104,6 +104,18 @@ test('what is written while a damaged record is being healed stays', async () =>
   expect(replicaAt(tab, 'k')).toEqual(['new', 'old'])
 })
 
+test('a home that has nothing of it heals no damaged record', async () => {
+  const ring = await openRing(2, { scrubIntervalMs: 1e9, merkleSync: false, hintedHandoff: false }, TOLD)
+  const [tab, other] = ring.tabs as [Tab, Tab]
+  ring.world.network.knobs.lose = (_from, to, frame) => to === other.id && typeOf(frame) === 'Store'
+  await ring.client(tab).put('k', 'there', { w: 1 })
+  await ring.pass(10_000)
+  damageRecord(tab, 'k')
+  const row = tab.disk.records.get(named('k'))
+  expect(await ring.await(verifyNode(nodeOf(tab), true))).toMatchObject({ healed: 0 })
+  expect(tab.disk.records.get(named('k'))).toEqual(row)
+})
+
 // Each was walked over again while the others were, and the round never ended.
 test('damaged records that nobody can heal, and that are read all the time, do not keep the scrub from all else', async () => {
   const ring = await openRing(1, { scrubIntervalMs: 1000 }, TOLD)
