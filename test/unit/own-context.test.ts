@@ -112,6 +112,27 @@ test('nor where it was shown once more after its put what had been there before'
   expect(await answerOf(ring, reloaded.get('k'))).toMatchObject({ value: 'third', conflict: false })
 })
 
+test('nor where a scan that had read it before comes to it after all homes have confirmed its put', async () => {
+  const ring = await openRing(5)
+  const [tab] = ring.others('k') as [Tab]
+  const { store } = storeAt(tab)
+  for (const key of ['a', 'k']) await answerOf(ring, store.put(key, 'first'))
+  await passing(ring, 1000)
+  const range = { from: named('a'), to: named('l'), reverse: false }
+  const entries = nodeOf(tab).coordinator.scan(range, 3, { r: 2, strictQuorum: false }).entries()
+  await ring.await(entries.next())
+  await answerOf(ring, store.put('k', 'second'))
+  await ring.until('the outbox is empty', () => tab.disk.hints.size === 0)
+  await ring.await(entries.next())
+  await passing(ring, 1000)
+  ring.crash(tab)
+  await ring.reopen(tab)
+  await ring.until('one ring', () => ring.isWhole())
+  const reloaded = storeAt(tab).store
+  await answerOf(ring, reloaded.put('k', 'third'))
+  expect(await answerOf(ring, reloaded.get('k'))).toMatchObject({ value: 'third', conflict: false })
+})
+
 // What it had written as a home went from its disk with the partition.
 test('nor where the tab was a home of the key when it wrote it', async () => {
   const ring = await openRing(3, { scrubIntervalMs: 2000 })
