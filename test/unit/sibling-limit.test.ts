@@ -61,6 +61,93 @@ test('what may still be refused is kept as no copy', async () => {
   expect(textsOf(await ring.await(nodeOf(writer).copies.own(named('k'))))).not.toContain('refused')
 })
 
+test('nor what a get read of the own outbox while it was being put there', async () => {
+  const ring = await openRing(5, { maxSiblings: 2, readRepair: false, hintedHandoff: false })
+  const [slow, other, deaf] = ring.homes('k')
+  const [writer] = ring.others('k') as [Tab]
+  const { knobs } = ring.world.network
+  // It leaves a row, which is read with whatever has been added to it.
+  knobs.lose = (from, to, frame) => from === deaf.id && to === writer.id && typeOf(frame) === 'Stored'
+  await ring.client(writer).put('k', 'there')
+  await ring.client(other).blind('k', 'there as well', { w: 3 })
+  await ring.pass(6000)
+  knobs.lose = undefined
+  const storage = writer.storage as SimulatedStorage
+  const getHints = storage.getHints.bind(storage)
+  storage.getHints = async (keys) => {
+    await nodeOf(writer).pause(100)
+    return getHints(keys)
+  }
+  knobs.latency = (_, __, frame) => (typeOf(frame) === 'ReadResult' ? 300 : 10)
+  ring.world.network.freeze(slow.id)
+  const client = ring.client(writer)
+  const get = nodeOf(writer).coordinator.get(named('k'), { r: 2, strictQuorum: false })
+  client.forget('k')
+  const put = client.begin('k', 'refused')
+  expect(textsOf((await ring.await(get)).container)).toContain('refused')
+  ring.world.network.thaw(slow.id)
+  expect((await ring.await(put)).refused).toBe(true)
+  await ring.pass(1000)
+  expect(textsOf(await ring.await(nodeOf(writer).copies.own(named('k'))))).not.toContain('refused')
+})
+
+test('what may still be refused is no reason for a read repair', async () => {
+  const ring = await openRing(4, { maxSiblings: 1 })
+  const [slow, other] = ring.homes('k')
+  const [writer] = ring.others('k')
+  await ring.client(other).put('k', 'there', { w: 3 })
+  ring.world.network.freeze(slow.id)
+  const put = ring.client(writer).begin('k', 'refused')
+  await ring.pass(50)
+  expect(await ring.client(writer).get('k')).toEqual(['refused', 'there'])
+  ring.world.network.thaw(slow.id)
+  expect((await ring.await(put)).refused).toBe(true)
+  await ring.pass(5000)
+  expect(ring.homes('k').map((home) => replicaAt(home, 'k'))).toEqual([['there'], ['there'], ['there']])
+})
+
+test('a put that is just being taken back is sent to nobody else', async () => {
+  const ring = await openRing(5, { maxSiblings: 1 })
+  const [standIn, writer] = ring.preferenceList('k').slice(3) as [Tab, Tab]
+  await ring.client(ring.homes('k')[0]).put('k', 'there', { w: 3 })
+  ring.world.network.knobs.latency = (_, to) => (to === standIn.id ? 3000 : 50)
+  const put = ring.client(writer).begin('k', 'refused')
+  await ring.until('it is in the outbox', () => hintAt(writer, 'k') !== undefined)
+  const storage = writer.storage as SimulatedStorage
+  const commit = storage.commit.bind(storage)
+  storage.commit = async (changes, durability) => {
+    await nodeOf(writer).pause(2000)
+    return commit(changes, durability)
+  }
+  expect((await ring.await(put)).refused).toBe(true)
+  await ring.pass(5000)
+  expect(hintAt(standIn, 'k')).toBe(undefined)
+})
+
+test('a put that all homes refuse is nowhere, however long the own disk takes', async () => {
+  const ring = await openRing(4, { maxSiblings: 1 })
+  const [writer] = ring.others('k') as [Tab]
+  await ring.client(ring.homes('k')[0]).put('k', 'there', { w: 3 })
+  const storage = writer.storage as SimulatedStorage
+  const commit = storage.commit.bind(storage)
+  storage.commit = async (changes, durability) => {
+    await nodeOf(writer).pause(6000)
+    return commit(changes, durability)
+  }
+  expect((await ring.client(writer).put('k', 'refused')).refused).toBe(true)
+  expect(hintAt(writer, 'k')).toBe(undefined)
+})
+
+test('a home whose disk failed once, and that has refused it since, has not taken it', async () => {
+  const ring = await openRing(4, { maxSiblings: 1, hintedHandoff: false }, { quiet: false })
+  const [slow, other, failing] = ring.homes('k')
+  const [writer] = ring.others('k')
+  await ring.client(other).put('k', 'there', { w: 3 })
+  ring.world.network.knobs.latency = (from, _, frame) => (from === slow.id && typeOf(frame) === 'Stored' ? 600 : 10)
+  if (failing.storage) failing.storage.failingOnce = 'unknown'
+  expect((await ring.client(writer).put('k', 'refused')).refused).toBe(true)
+})
+
 // Each of them was one: the application saw a single version without a conflict, and was refused the next put.
 test('what is deleted or has expired is no version that keeps others from being put', async () => {
   const ring = await openRing(3, { maxSiblings: LIMIT, scrubIntervalMs: 1e9 })
