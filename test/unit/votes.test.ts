@@ -210,6 +210,32 @@ test.each([true, false])(
   },
 )
 
+test('where homes that wait for their data are all that can vote, no more others are asked than may have been homes', async () => {
+  const ring = await openRing(12, { hintedHandoff: false, merkleSync: false, readRepair: false })
+  const homes = ring.homes('k')
+  const [reader] = ring.others('k')
+  await ring.client(reader).put('k', 'there', { w: 3 })
+  ring.world.network.knobs.lose = (_, __, frame) => typeOf(frame) === 'Complete'
+  for (const home of homes) nodeOf(home).duties.distrustAll()
+  const { sent } = ring.world.trace
+  const before = sent.get('Read') ?? 0
+  expect(await ring.client(reader).ask('k', { r: 2 })).toMatchObject({ met: true, sloppy: false })
+  expect((sent.get('Read') ?? 0) - before).toBeLessThan(2 * homes.length)
+})
+
+test('once a get has its answer, nobody is asked in the place of those who say nothing', async () => {
+  const ring = await openRing(6, { hintedHandoff: false, merkleSync: false, readRepair: false })
+  const [home, ...others] = ring.homes('k')
+  await ring.client(home).put('k', 'there', { w: 3 })
+  const silent = others.map(({ id }) => id)
+  ring.world.network.knobs.lose = (_, to, frame) => silent.includes(to as Tab['id']) && typeOf(frame) === 'Read'
+  const { sent } = ring.world.trace
+  expect(await ring.client(home).get('k', { r: 1 })).toEqual(['there'])
+  const before = sent.get('Read')
+  await ring.pass(10_000)
+  expect(sent.get('Read')).toBe(before)
+})
+
 test('a tab that loses its disk while it reads it denies nothing', async () => {
   const ring = await openRing(3, { merkleSync: false, readRepair: false }, { quiet: false })
   const [home] = ring.homes('k')
