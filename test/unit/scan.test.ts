@@ -181,6 +181,53 @@ test('a scan whose own disk fails when it is listed once more is not complete', 
   expect([listed > 1, found.complete]).toEqual([true, false])
 })
 
+test('a scan of which fewer homes answer than a get asks for shows the copies that a get shows', async () => {
+  const ring = await openRing(4, { hintedHandoff: false, merkleSync: false, readRepair: false })
+  const [reader] = ring.others('k')
+  const [lacking, ...others] = ring.homes('k')
+  const { knobs } = ring.world.network
+  knobs.lose = (_, to, frame) => to === lacking.id && typeOf(frame) === 'Store'
+  await ring.client(others[0]).put('k', 'there')
+  await ring.client(reader).get('k')
+  await ring.pass(10_000)
+  ring.crash(...others)
+  await ring.until('they are missed', () => nodeOf(reader).peers.reachable().length === 1)
+  expect(await ring.client(reader).get('k')).toEqual(['there'])
+  expect((await scan(ring, reader)).keys).toEqual([named('k')])
+})
+
+test('what waits in the outbox is read from nobody where its homes show the same', async () => {
+  const ring = await openRing(5)
+  const [writer, away] = ring.tabs as [Tab, Tab]
+  ring.crash(away)
+  await ring.until('it is missed', () => nodeOf(writer).peers.reachable().length === 3)
+  for (const key of KEYS) await ring.client(writer).put(key, 'there')
+  await ring.pass(3000)
+  expect(nodeOf(writer).replica.hints.keys().length).toBeGreaterThan(0)
+  const { keys, reads } = await scan(ring, writer)
+  expect({ keys, reads }).toEqual({ keys: KEYS.map(named), reads: 0 })
+})
+
+test('what one page of a home lacked is not covered by its next one', async () => {
+  const ring = await openRing(3)
+  const [reader, filling, whole] = ring.tabs as [Tab, Tab, Tab]
+  const names = Array.from({ length: 600 }, (_, i) => `k${i}`)
+  await ring.await(Promise.all(names.map((name) => ring.client(whole).put(name, 'there', { w: 3 }))))
+  await ring.pass(3000)
+  const all = nodeOf(reader).duties.partitionsOf(3)
+  nodeOf(reader).duties.lacking = () => all
+  nodeOf(filling).duties.lacking = () => all
+  const range = { from: named('k'), to: named('l'), reverse: false }
+  const found = nodeOf(reader).coordinator.scan(range, 3, { r: 1, strictQuorum: false })
+  const entries = found.entries()
+  await ring.await(entries.next())
+  expect(found.complete).toBe(true)
+  nodeOf(filling).duties.lacking = () => []
+  ring.crash(whole)
+  while (!(await ring.await(entries.next())).done);
+  expect(found.complete).toBe(false)
+})
+
 // It said what it lacked once it had read the page: of what had been fetched in between the page had nothing, and the scan was complete without it.
 test.each(['of its own', 'of a peer'])('a page %s that was read before the data came covers nothing', async (whose) => {
   const ring = await openRing(3, {}, { quiet: false })
