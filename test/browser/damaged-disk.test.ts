@@ -135,3 +135,31 @@ test.each(['leaves', 'journal'] as const)('%s of another shape are made anew fro
     expect(await here(tab, 'store.verify()')).toMatchObject({ records: 30, wrongTrees: 0, ok: true })
   }
 })
+
+// Each was a TypeError out of openStore, for every tab of the profile.
+test.each(['hints', 'copies', 'records'] as const)(
+  'a row of %s whose key is no text keeps no store from opening',
+  async (name) => {
+    const tab = await world.tab({ options: { signaling: null } })
+    await fill(tab)
+    const found = await tab.evaluate(async (store, rows) => {
+      const { room, node } = store.status
+      await store.close()
+      const db = await window.tabring.openDatabaseOf(node)
+      const container = new Uint8Array(3)
+      await db.put(
+        rows,
+        { hints: { homes: [], own: true, container }, copies: container, records: { c: container } }[rows],
+        7,
+      )
+      // The leaves are made anew from the records.
+      await db.put('journal', { x: 1 }, 4000)
+      db.close()
+      const again = await window.tabring.openStore({ room, signaling: null })
+      const { value } = await again.get('k3')
+      const { hintsPending, keysHeld } = again.status
+      return { node: again.status.node === node, value, hintsPending, keysHeld, ok: (await again.verify()).ok }
+    }, name)
+    expect(found).toEqual({ node: true, value: 'k3 1', hintsPending: 0, keysHeld: 30, ok: true })
+  },
+)

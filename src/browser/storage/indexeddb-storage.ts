@@ -53,10 +53,10 @@ export function openIndexedDbStorage(name: string, told: StorageEvents): Storage
       told.onDamaged(new StorageFailure('corrupt', 'Merkle leaves were damaged; they have been made anew'))
   }
 
-  async function dropHints(db: IDBPDatabase<Schema>, keys: string[]): Promise<void> {
+  async function dropHints(db: IDBPDatabase<Schema>, keys: IDBValidKey[]): Promise<void> {
     const tx = quiet(db.transaction('hints', 'readwrite'))
     const isWritten = await writeAll(tx, (send) => {
-      for (const key of keys) send(tx.store.delete(key))
+      for (const key of keys) send(tx.store.delete(key as string))
       return true
     }).catch((error) => {
       if (!isQuota(toFailure(error))) throw error
@@ -79,9 +79,10 @@ export function openIndexedDbStorage(name: string, told: StorageEvents): Storage
           tx.objectStore('meta').getAll(),
         ])
         const hints: StoredState['hints'] = []
-        const damaged: string[] = []
+        const damaged: IDBValidKey[] = []
         await eachRow(tx.objectStore('hints'), (key, row) => {
-          if (isHintRow(row)) hints.push({ key: key as StoreKey, homes: row.homes, own: row.own })
+          if (typeof key === 'string' && isHintRow(row))
+            hints.push({ key: key as StoreKey, homes: row.homes, own: row.own })
           else damaged.push(key)
         })
         // For whom it was, nobody knows.
@@ -90,7 +91,7 @@ export function openIndexedDbStorage(name: string, told: StorageEvents): Storage
           meta: new Map(names.map((metaName, i) => [metaName, values[i] as Uint8Array])),
           leafGroups: leaves.groups(),
           hints,
-          copies,
+          copies: copies.filter((copy) => typeof copy === 'string'),
         }
       }),
 

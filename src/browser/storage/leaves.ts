@@ -67,6 +67,8 @@ export class Leaves {
     const tx = quiet(db.transaction(['records', 'leaves', 'journal'], 'readwrite'))
     const made = new Leaves()
     await eachRow(tx.objectStore('records'), (key, found) => {
+      // No key of a record: nobody will ever ask for it.
+      if (typeof key !== 'string') return
       const address = { partition: partitionOf(key), leaf: leafOf(key) }
       made.apply(made.entryFor([{ address, former: undefined, row: recordRow(found, key) }]).entry)
     })

@@ -43,13 +43,13 @@ export function containerBytes(value: unknown): Uint8Array | undefined {
 }
 
 interface Rows {
-  getAllKeys(range: IDBKeyRange | undefined, count: number): Promise<string[]>
+  getAllKeys(range: IDBKeyRange | undefined, count: number): Promise<IDBValidKey[]>
   getAll(range: IDBKeyRange | undefined, count: number): Promise<unknown[]>
 }
 
-/** Gives every row of a store to `visit`, by page, within the transaction. */
-export async function eachRow(store: Rows, visit: (key: string, row: unknown) => void): Promise<void> {
-  for (let after: string | undefined, more = true; more; ) {
+/** Gives every row of a store to `visit`, by page, within the transaction. As the rows, a key may be anything. */
+export async function eachRow(store: Rows, visit: (key: IDBValidKey, row: unknown) => void): Promise<void> {
+  for (let after: IDBValidKey | undefined, more = true; more; ) {
     const range = after === undefined ? undefined : IDBKeyRange.lowerBound(after, true)
     const [keys, rows] = await Promise.all([store.getAllKeys(range, ROWS_AT_ONCE), store.getAll(range, ROWS_AT_ONCE)])
     for (const [i, key] of keys.entries()) visit(key, rows[i])
