@@ -15,6 +15,7 @@ import { Node } from '../core/node.js'
 import { ConnectionError } from './errors.js'
 import { Lifetime } from './lifetime.js'
 import { type OpenOptions, type Settings, describeConfig, readOptions } from './options.js'
+import { publicError } from './storage-errors.js'
 import { Store } from './store.js'
 
 const NOTE_SIZE_EVERY_MS = 10_000
@@ -119,6 +120,7 @@ async function startStore(settings: Settings, slot: Slot, storage: Storage, told
     onError: (error) => node.report(error),
   })
   let wasConnected = false
+  let takenOver: StorageFailure | undefined
   const endWatching = watchPage({
     hidden: (isHidden) => node.peers.setHidden(isHidden),
     frozen() {
@@ -142,7 +144,10 @@ async function startStore(settings: Settings, slot: Slot, storage: Storage, told
     await endAdopting()
   }
   const store = new Store(node, settings, {
-    connect: () => links.connect(),
+    connect() {
+      if (takenOver) throw publicError(takenOver)
+      links.connect()
+    },
     disconnect: () => links.disconnect(),
     isConnected: () => links.connected && navigator.onLine,
     presence: () => mesh?.presence() ?? new Map(),
@@ -167,7 +172,8 @@ async function startStore(settings: Settings, slot: Slot, storage: Storage, told
   told.onUpgraded = () => {
     // Without a disk it can promise nothing: the others take over, and the application is told.
     links.disconnect()
-    node.events.emit('error', new StorageFailure('blocked', 'a newer version of this page has taken it over; reload'))
+    takenOver = new StorageFailure('blocked', 'a newer version of this page has taken it over; reload')
+    node.events.emit('error', takenOver)
   }
   return store
 }

@@ -228,7 +228,7 @@ export class Store extends EventTarget {
     this.statusChanged()
   }
 
-  /** Ends `disconnect`. */
+  /** Ends `disconnect`. @throws StorageError where a newer version of the page has taken the disk over: only loading the page anew helps */
   connect(): void {
     this.lifetime.check()
     this.controls.connect()

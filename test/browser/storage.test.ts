@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest'
 import { storageCases } from '../conformance/storage.js'
 import { launchFirefox } from './support/browser.js'
+import type { Tab } from './support/tab.js'
 import { useWorld } from './support/world.js'
 
 declare global {
@@ -169,6 +170,21 @@ test('a newer version of the page takes the database over, and this one steps as
     after: 'closed',
     opening: 'blocked',
   })
+})
+
+// It came back as a home that has no disk.
+test('a store whose disk a newer version of the page has taken over does not come back to the ring', async () => {
+  const [a, b] = (await world.ring(2)) as [Tab, Tab]
+  const told = await a.evaluate(async (store) => {
+    const error = new Promise((resolve) => store.addEventListener('error', ({ detail }) => resolve(detail)))
+    const { name } = (await indexedDB.databases()).find((each) => each.name?.includes(store.status.node)) ?? {}
+    indexedDB.open(name as string, 99)
+    return Object.assign({}, await error)
+  })
+  expect(told).toMatchObject({ reason: 'blocked' })
+  expect(await a.evaluate((store) => store.status.online)).toBe(false)
+  await expect(a.evaluate((store) => store.connect())).rejects.toThrow('a newer version of this page')
+  await b.waitFor('the other one to be away', (store) => store.status.peers === 0)
 })
 
 test('a database of the first version is migrated', async () => {
