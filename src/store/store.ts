@@ -254,7 +254,10 @@ export class Store extends EventTarget {
     return { partitions, homes: (index) => [...placement.homes(index)] }
   }
 
-  /** Resolves when every write made here has reached all of its homes. */
+  /**
+   * Resolves when every write made here has reached all of its homes: those since the page was loaded, and what waits in the outbox from before. Of a
+   * put whose last homes had not confirmed it when the page went away nothing is known any more: the first comparison with them brings it there.
+   */
   async flush(options?: { signal?: AbortSignal | undefined }): Promise<void> {
     const { signal } = readCall(options, ['signal'])
     await this.until(() => this.node.coordinator.synced, signal)
