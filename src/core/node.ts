@@ -39,6 +39,7 @@ import { type Attic, Copies } from './requests/copies.js'
 import { Handoff } from './requests/handoff.js'
 import { Interests } from './requests/interests.js'
 import { serveRequests } from './requests/serve.js'
+import { MARK, UnderWay } from './requests/under-way.js'
 import { addressOf } from './ring/partitions.js'
 import { Routing } from './routing.js'
 import { AntiEntropy } from './sync/anti-entropy.js'
@@ -105,6 +106,7 @@ export class Node {
   readonly routing: Routing
   readonly interests: Interests
   readonly duties: Duties
+  private readonly underWay: UnderWay
   readonly handoff: Handoff
   readonly transfers: Transfers
   readonly antiEntropy: AntiEntropy
@@ -142,6 +144,8 @@ export class Node {
     // After that: it may say that this node was about to leave, and then what was whole is so no longer.
     node.membership.restore(state.meta.get('members'), state.meta.get('heard'))
     for (const n of options.replication) node.duties.addClass(n)
+    // After that: it looks who the homes are. Who does not compare would never know.
+    if (options.tuning.merkleSync) node.underWay.restore(state.meta.get(MARK))
     try {
       await node.keepIncarnation()
     } catch (error) {
@@ -228,6 +232,7 @@ export class Node {
       (partition) => this.replica.forest.recordsIn(partition),
       () => this.bookkeeping.changed(),
     )
+    this.underWay = new UnderWay(storage, this.replica.forest, this.duties, this.routing, clock)
     this.gossip = new Gossip(this.membership, this.peers, clock, random, tuning.gossipIntervalMs)
     this.interests = new Interests(this.replica, this.peers, clock)
     this.handoff = new Handoff(this.replica, this.routing, this.peers, this.background, clock, tuning, onError)
@@ -281,6 +286,7 @@ export class Node {
       replica: this.replica,
       copies: this.copies,
       duties: this.duties,
+      underWay: this.underWay,
       minter: this.minter,
       forgettings: this.forgettings,
       background: this.background,
@@ -363,6 +369,7 @@ export class Node {
   private startAnew(): void {
     this.minter.startAnew()
     this.replica.lost()
+    this.underWay.lost()
     this.copies.lost()
     this.duties.distrustAll()
     this.membership.declare({})
@@ -403,6 +410,7 @@ export class Node {
       this.transfers.offer()
       this.transfers.fillSoon()
       this.antiEntropy.placementChanged()
+      this.underWay.placementChanged()
       this.handoff.reroute().catch((error) => this.report(error))
       events.emit('status', undefined)
     })
@@ -442,6 +450,7 @@ export class Node {
     coordinator.events.on('refused', (put) => events.emit('refused', put))
     coordinator.events.on('settled', () => events.emit('status', undefined))
     antiEntropy.events.on('standIns', () => events.emit('status', undefined))
+    antiEntropy.events.on('equal', (peer) => this.underWay.isEqual(peer) && events.emit('status', undefined))
     antiEntropy.events.on('synced', (result) => {
       this.metrics.count('syncPulled', result.pulled)
       this.metrics.count('syncPushed', result.pushed)
@@ -517,6 +526,7 @@ export class Node {
       part.stop()
     this.peers.stop()
     await this.copies.stop().catch(() => {})
+    await this.underWay.stop()
     // Bookkeeping only: a full disk must not keep a tab from closing.
     await this.bookkeeping.keep()
   }

@@ -127,7 +127,7 @@ async function handOver(node: Node, { holdWrites, signal }: LeaveOptions, leavin
   const isMoving = partitionsLeft < leaving.partitionsLeft
   leaving.partitionsLeft = partitionsLeft
   holdWrites?.(othersOf(node).length > 0 && (partitionsLeft === 0 || (leaving.isOverdue && isMoving)))
-  if (isLast(node) || partitionsLeft > 0 || hintsLeft > 0 || !node.coordinator.synced) return false
+  if (isLast(node) || partitionsLeft > 0 || hintsLeft > 0 || !node.coordinator.isSettled) return false
   // Of a disk that was lost on the way, nobody knows what is on it.
   await node.replica.storage.getHints([])
   signal?.throwIfAborted()

@@ -29,7 +29,7 @@ export interface Status {
   readonly storageQuota: number | null
   /** What this node takes no more of, for lack of room: hints for others, or also replicas of their writes. */
   readonly storageRefuses: 'nothing' | 'hints' | 'replicas'
-  /** Every write made here has reached all of its homes, as `flush` sees it. */
+  /** Every write made here has reached all of its homes. */
   readonly synced: boolean
 }
 

@@ -255,8 +255,8 @@ export class Store extends EventTarget {
   }
 
   /**
-   * Resolves when every write made here has reached all of its homes: those since the page was loaded, and what waits in the outbox from before. Of a
-   * put whose last homes had not confirmed it when the page went away nothing is known any more: the first comparison with them brings it there.
+   * Resolves when every write made here, also before the page was loaded anew, has reached all of its homes. Where a put was under way when the page went
+   * away, that is known once this tab has compared what it holds with all other homes.
    */
   async flush(options?: { signal?: AbortSignal | undefined }): Promise<void> {
     const { signal } = readCall(options, ['signal'])

@@ -1,6 +1,7 @@
 /** When all that was written here is where it belongs, those who wait for that are told. */
 import { expect, test } from 'vitest'
-import { type Tab, named, openRing } from '../paper/ring.js'
+import { type Ring, type Tab, named, openRing } from '../paper/ring.js'
+import { typeOf } from '../sim/trace.js'
 import { answerOf, passing, storeAt } from './support/stores.js'
 
 // The hint was gone, `synced` was true, and nobody looked: it waited until something else happened.
@@ -61,4 +62,47 @@ test('what was written before the disk is lost, and is still in memory, is waite
     true,
     [true, true],
   ])
+})
+
+// It had no hint, and whoever asked the tab that was loaded anew was told that all was where it belongs.
+test('a put that a crash cut off after its receipt is waited for', async () => {
+  const ring = await openRing(3)
+  const [a, b, c] = ring.homes('k') as [Tab, Tab, Tab]
+  let loses = true
+  ring.world.network.knobs.lose = (_from, to, frame) => loses && to === c.id && typeOf(frame) === 'Store'
+  expect(await answerOf(ring, storeAt(a).store.put('k', 'value'))).toMatchObject({ quorum: { met: true } })
+  ring.crash(a)
+  ring.partition([c], [a, b])
+  loses = false
+  await ring.reopen(a)
+  const { store } = storeAt(a)
+  let flushed = false
+  void store.flush().then(() => {
+    flushed = true
+  })
+  await passing(ring, 20_000)
+  expect([store.status.synced, flushed, c.disk.records.has(named('k'))]).toEqual([false, false, false])
+  ring.heal()
+  await passing(ring, 20_000)
+  expect([store.status.synced, flushed, c.disk.records.has(named('k'))]).toEqual([true, true, true])
+  // Once is enough.
+  await passing(ring, 2000)
+  ring.crash(a)
+  ring.partition([a], [c])
+  await ring.reopen(a)
+  expect(storeAt(a).store.status.synced).toBe(true)
+})
+
+test.each([
+  ['crashes half a second after', (ring: Ring, tab: Tab) => passing(ring, 500).then(() => ring.crash(tab))],
+  ['closes right after', (ring: Ring, tab: Tab) => ring.world.close(tab)],
+] as const)('a tab that %s its last put has nothing to wait for when it is opened again, alone', async (_, end) => {
+  const ring = await openRing(3)
+  const [a, ...others] = ring.homes('k') as [Tab, Tab, Tab]
+  const { store } = storeAt(a)
+  await answerOf(ring, store.put('k', 'value', { w: 3 }))
+  await end(ring, a)
+  ring.partition([a], others)
+  await ring.reopen(a)
+  expect(storeAt(a).store.status.synced).toBe(true)
 })

@@ -5,6 +5,7 @@
 import { Emitter } from '../emitter.js'
 import {
   type Address,
+  type Batch,
   type Clock,
   type Digest,
   type Durability,
@@ -56,6 +57,8 @@ export interface StoreOptions {
   durability: Durability
   /** Refuse a key that would get more living siblings than this (see sibling-limit.ts); 0 is no limit. */
   maxSiblings: number
+  /** Goes to the disk in the same transaction. */
+  meta?: Batch['meta']
 }
 
 interface Rows {
@@ -161,7 +164,7 @@ export class Replica {
       options.hintFor.length > 0
         ? entries.map((entry) => this.hints.tracked(this.hintUpdate(entry, options, outcomes)))
         : []
-    await this.commit(records, hints, options.durability)
+    await this.commit(records, hints, options.durability, options.meta)
     const refused: StoreKey[] = []
     for (const [{ key }, outcome] of outcomes) {
       if (outcome === 'refused') refused.push(key)
@@ -396,10 +399,16 @@ export class Replica {
     }
   }
 
-  private async commit(records: RecordUpdate[], hints: Tracked[], durability: Durability): Promise<void> {
+  private async commit(
+    records: RecordUpdate[],
+    hints: Tracked[],
+    durability: Durability,
+    meta: Batch['meta'] = [],
+  ): Promise<void> {
     if (records.length === 0 && hints.length === 0) return
     try {
-      this.forest.update(await this.storage.commit({ records, hints: hints.map((hint) => hint.update) }, durability))
+      const batch = { records, hints: hints.map((hint) => hint.update), meta }
+      this.forest.update(await this.storage.commit(batch, durability))
     } catch (error) {
       for (const { address } of records) this.doubtful.add(address.partition)
       if (!isQuota(error)) for (const { update } of hints) this.doubtfulHints.set(update.key, {})

@@ -22,6 +22,7 @@ import type { Copies } from './copies.js'
 import { type GetOptions, type GetOutcome, coordinateGet } from './get.js'
 import { type PutOptions, type PutOutcome, coordinatePut } from './put.js'
 import { Scan, type ScanRange } from './scan.js'
+import type { UnderWay } from './under-way.js'
 
 export interface CoordinatorContext {
   routing: Routing
@@ -30,6 +31,7 @@ export interface CoordinatorContext {
   /** Of keys that this node is no home of. */
   copies: Copies
   duties: Duties
+  underWay: UnderWay
   minter: Minter
   forgettings: Forgettings
   background: Background
@@ -65,8 +67,13 @@ export class Coordinator {
     this.repairs = new RateLimit(context.clock, REPAIRS_PER_SECOND)
   }
 
-  /** True when every write issued here is at all its homes: nothing in flight, and no hint of this node's own. */
+  /** True when every write issued here, also in a former life, is at all its homes. */
   get synced(): boolean {
+    return this.isSettled && this.context.underWay.isOver
+  }
+
+  /** Nothing is in flight, and there is no hint of this node's own. */
+  get isSettled(): boolean {
     return this.unsettledPuts.size === 0 && this.context.replica.hints.own === 0
   }
 
@@ -106,7 +113,10 @@ export class Coordinator {
   private begin(key: StoreKey, { value, expiresAt }: Written, context: CausalContext, options: PutOptions) {
     const sibling = { dot: this.context.minter.mint(key), value, expiresAt, checksum: value ? checksumOf(value) : 0 }
     const container = writtenContainer(context, sibling)
+    const { underWay } = this.context
+    underWay.began()
     const put = coordinatePut({ key, container }, options, this.context)
+    void put.settled.then(() => underWay.ended())
     this.notSyncedUntil(put.settled)
     return { sibling, container, put }
   }

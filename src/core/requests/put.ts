@@ -16,6 +16,7 @@ import type { Routing } from '../routing.js'
 import type { Tuning } from '../tuning.js'
 import { encodeContainer } from '../versions/encoding.js'
 import { MAX_ATTEMPTS, patience } from './patience.js'
+import type { UnderWay } from './under-way.js'
 
 export interface PutOptions {
   w: number
@@ -46,6 +47,7 @@ export interface PutContext {
   routing: Routing
   peers: Peers
   replica: Replica
+  underWay: UnderWay
   clock: Clock
   tuning: Tuning
   /** Reports what failed after the put was answered. */
@@ -143,14 +145,18 @@ class Put {
   }
 
   private writeOwn(): void {
-    const { replica, routing, tuning } = this.context
+    const { replica, routing, tuning, underWay } = this.context
     const durability: Durability = this.options.durability === 'relaxed' ? 'relaxed' : 'strict'
     const hintFor = this.hintTargets()
+    const { maxSiblings } = tuning
+    // Of a tab that is no home, its outbox tells.
+    const meta = this.isHome ? underWay.mark : []
     this.outstanding++
     void replica
-      .store([this.entry], { asRecord: this.isHome, hintFor, own: true, durability, maxSiblings: tuning.maxSiblings })
+      .store([this.entry], { asRecord: this.isHome, hintFor, own: true, durability, maxSiblings, meta })
       .then(
         (refused) => {
+          if (meta.length > 0) underWay.marked()
           if (refused.length > 0) {
             this.limited = true
             return

@@ -19,6 +19,8 @@ const AFTER_TRANSFER_MS = 2000
 export interface AntiEntropyEvents {
   /** A comparison ended; nothing moved when both numbers are 0. */
   synced: { peer: NodeId; pulled: number; pushed: number }
+  /** The peer's copies of everything that both should hold were equal to this node's at the end. */
+  equal: NodeId
   /** This node stands in for other partitions than before. */
   standIns: undefined
 }
@@ -101,6 +103,7 @@ export class AntiEntropy {
         const how = { kind: 'sync', settle: true, give: true } as const
         const { pulled, pushed, complete } = await this.exchange.with(peer, partitions, how)
         if (complete || pulled + pushed > 0) this.events.emit('synced', { peer, pulled, pushed })
+        if (complete && partitions.length === shared.length) this.events.emit('equal', peer)
         if (!complete && this.routing.isReachable(peer)) this.later(peer, 2000)
       }
     } catch (error) {
