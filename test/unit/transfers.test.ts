@@ -229,7 +229,8 @@ test('a newcomer does not count as whole with what one home has, which may lack 
 test('a newcomer does not count as whole with what two homes have, of which one knows no more than the other', async () => {
   const ring = await openRing(3, { partitions: 64, hintedHandoff: false })
   const [writer, other, behind] = ring.tabs as [Tab, Tab, Tab]
-  const keys = Array.from({ length: 200 }, (_, i) => `k${i}`)
+  // So many that each partition holds some: of an empty one whose other homes are out of reach, nobody can tell that it is.
+  const keys = Array.from({ length: 300 }, (_, i) => `k${i}`)
   await writeBehindBack(ring, keys)
   const second = ring.world.addPlace()
   ring.partition([second], [writer, other])
