@@ -450,7 +450,7 @@ export class Node {
     coordinator.events.on('refused', (put) => events.emit('refused', put))
     coordinator.events.on('settled', () => events.emit('status', undefined))
     antiEntropy.events.on('standIns', () => events.emit('status', undefined))
-    antiEntropy.events.on('equal', (peer) => this.underWay.isEqual(peer) && events.emit('status', undefined))
+    antiEntropy.events.on('equal', (peer) => this.underWay.foundEqual(peer) && events.emit('status', undefined))
     antiEntropy.events.on('synced', (result) => {
       this.metrics.count('syncPulled', result.pulled)
       this.metrics.count('syncPushed', result.pushed)

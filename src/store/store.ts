@@ -414,7 +414,6 @@ export class Store extends EventTarget {
     this.emit('error', shown)
   }
 
-  /** At most one status event in a while, and always one after the last change. */
   private tellOfMembers(): void {
     const records = [...this.changedMembers.values()]
     this.changedMembers.clear()
@@ -422,6 +421,7 @@ export class Store extends EventTarget {
       this.emit('member', memberOf(this.node, record, this.settings.defaults.n, this.controls.wallTime()))
   }
 
+  /** At most one status event in a while, and always one after the last change. */
   private statusChanged(): void {
     if (this.statusTimer !== undefined || this.lifetime.isOver) return
     this.statusTimer = setTimeout(() => {

@@ -15,6 +15,16 @@ async function put(ring: Ring, tab: Tab, seen: 'all' | 'nothing'): Promise<(own:
     dot !== undefined && covers(await ring.await(nodeOf(own).coordinator.ownContext(named('k'))), dot)
 }
 
+/** In its next life, the tab's put replaces what it wrote in this one. */
+async function expectReplaced(ring: Ring, tab: Tab): Promise<void> {
+  ring.crash(tab)
+  await ring.reopen(tab)
+  await ring.until('one ring', () => ring.isWhole())
+  const { store } = storeAt(tab)
+  await answerOf(ring, store.put('k', 'next'))
+  expect(await answerOf(ring, store.get('k'))).toMatchObject({ value: 'next', conflict: false })
+}
+
 // The next put replaced the tab's own version and not what that had replaced, which came back from a tab that had been away (seed 4805).
 test('after a reload it covers what the own version had replaced', async () => {
   const ring = await openRing(3)
@@ -104,12 +114,7 @@ test('nor where it was shown once more after its put what had been there before'
   await answerOf(ring, Promise.all(shown))
   await passing(ring, 1000)
   knobs.latency = undefined
-  ring.crash(tab)
-  await ring.reopen(tab)
-  await ring.until('one ring', () => ring.isWhole())
-  const reloaded = storeAt(tab).store
-  await answerOf(ring, reloaded.put('k', 'third'))
-  expect(await answerOf(ring, reloaded.get('k'))).toMatchObject({ value: 'third', conflict: false })
+  await expectReplaced(ring, tab)
 })
 
 test('nor where a scan that had read it before comes to it after all homes have confirmed its put', async () => {
@@ -125,12 +130,7 @@ test('nor where a scan that had read it before comes to it after all homes have 
   await ring.until('the outbox is empty', () => tab.disk.hints.size === 0)
   await ring.await(entries.next())
   await passing(ring, 1000)
-  ring.crash(tab)
-  await ring.reopen(tab)
-  await ring.until('one ring', () => ring.isWhole())
-  const reloaded = storeAt(tab).store
-  await answerOf(ring, reloaded.put('k', 'third'))
-  expect(await answerOf(ring, reloaded.get('k'))).toMatchObject({ value: 'third', conflict: false })
+  await expectReplaced(ring, tab)
 })
 
 // What it had written as a home went from its disk with the partition.

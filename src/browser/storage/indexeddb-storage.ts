@@ -56,6 +56,7 @@ export function openIndexedDbStorage(name: string, told: StorageEvents): Storage
   async function dropHints(db: IDBPDatabase<Schema>, keys: IDBValidKey[]): Promise<void> {
     const tx = quiet(db.transaction('hints', 'readwrite'))
     const isWritten = await writeAll(tx, (send) => {
+      // Only the schema says that it is a text.
       for (const key of keys) send(tx.store.delete(key as string))
       return true
     }).catch((error) => {

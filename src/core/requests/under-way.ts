@@ -61,15 +61,15 @@ export class UnderWay {
   }
 
   /** This node's copies of all that both should hold and the peer's are equal. @returns whether that was what was left to be done */
-  isEqual(peer: NodeId): boolean {
+  foundEqual(peer: NodeId): boolean {
     this.compared?.add(peer)
     return this.look()
   }
 
-  /** Other homes may share other partitions. @returns as `isEqual` */
-  placementChanged(): boolean {
+  /** Other homes may share other partitions. */
+  placementChanged(): void {
     this.compared?.clear()
-    return this.look()
+    this.look()
   }
 
   /** The disk is another one. */
