@@ -232,7 +232,8 @@ export class Node {
       (partition) => this.replica.forest.recordsIn(partition),
       () => this.bookkeeping.changed(),
     )
-    this.underWay = new UnderWay(storage, this.replica.forest, this.duties, this.routing, clock)
+    const strays = () => this.transfers.strays()
+    this.underWay = new UnderWay(storage, this.replica.forest, this.duties, this.routing, clock, strays)
     this.gossip = new Gossip(this.membership, this.peers, clock, random, tuning.gossipIntervalMs)
     this.interests = new Interests(this.replica, this.peers, clock)
     this.handoff = new Handoff(this.replica, this.routing, this.peers, this.background, clock, tuning, onError)
@@ -384,6 +385,16 @@ export class Node {
     this.events.emit('status', undefined)
   }
 
+  private mayLack(joined: readonly NodeId[]): void {
+    const others = this.membership.placed().filter((node) => !joined.includes(node))
+    this.underWay.placementChanged(joined, others)
+  }
+
+  /** A ring of so many keeps as many copies of all as it should. */
+  private get mostCopies(): number {
+    return Math.max(...this.duties.inUse().map((n) => (n === 'all' ? 1 : n)))
+  }
+
   private async keepIncarnation(): Promise<void> {
     const { incarnation } = this.membership.self
     await this.environment.storage.commit({ meta: [['incarnation', encodeMessagePack(incarnation)]] }, 'relaxed')
@@ -410,13 +421,16 @@ export class Node {
       this.transfers.offer()
       this.transfers.fillSoon()
       this.antiEntropy.placementChanged()
-      this.underWay.placementChanged()
+      const before = membership.placed().length - joined.length
+      this.mayLack(before < this.mostCopies ? joined : bringing)
       this.handoff.reroute().catch((error) => this.report(error))
       events.emit('status', undefined)
     })
     peers.events.on('brings', (node) => {
       this.duties.placementChanged([node])
       this.transfers.fillSoon()
+      this.antiEntropy.placementChanged()
+      this.mayLack([node])
       events.emit('status', undefined)
     })
     membership.events.on('replaced', () => {
@@ -446,6 +460,7 @@ export class Node {
       events.emit('transfer', { node: from, partitions, keys: containers, left })
       events.emit('status', undefined)
     })
+    transfers.events.on('released', () => this.underWay.released() && events.emit('status', undefined))
     coordinator.events.on('repair', (repair) => events.emit('repair', repair))
     coordinator.events.on('refused', (put) => events.emit('refused', put))
     coordinator.events.on('settled', () => events.emit('status', undefined))

@@ -18,6 +18,8 @@ export interface Write {
   deleted: boolean
   /** What was written; every copy has to say the same. */
   sibling: Sibling
+  /** When it began, in virtual time. */
+  time: number
   /** The writer's wall clock. */
   wallTime: number
   /** Who said that it is durable there; where it really is, since a disk that had it lost it. */
@@ -49,7 +51,14 @@ export class History {
     for (const key of keys) this.forgotten.add(key)
   }
 
-  began(key: StoreKey, at: NodeId, container: Container, context: CausalContext, wallTime: number): Write {
+  began(
+    key: StoreKey,
+    at: NodeId,
+    container: Container,
+    context: CausalContext,
+    time: number,
+    wallTime: number,
+  ): Write {
     const [sibling] = container.siblings
     if (!sibling) throw new Error('a write has a version')
     const { dot } = sibling
@@ -65,6 +74,7 @@ export class History {
       context,
       deleted: sibling.value === undefined,
       sibling,
+      time,
       wallTime,
       holders: new Set(),
       struck: false,

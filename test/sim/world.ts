@@ -72,6 +72,8 @@ export interface Place {
   disturbedAt: number
   /** When its disk last lost something that it had confirmed, or began to hand it over. */
   lostAt: number
+  /** When its disk last refused something, or forgot what the node had noted about itself. */
+  failedAt: number
   /** When it last gave up its copy of a partition. */
   releasedAt: Map<Partition, number>
   /** When a partition last became complete here: all of it was fetched, or nobody else was placed. */
@@ -121,6 +123,7 @@ export class World {
       throttled: new Set(),
       disturbedAt: 0,
       lostAt: -1,
+      failedAt: -1,
       releasedAt: new Map(),
       filledAt: new Map(),
     }
@@ -352,8 +355,8 @@ export class World {
     }
     const { coordinator } = node
     const note = (key: StoreKey, context: CausalContext, { container, outcome }: ReturnType<Coordinator['write']>) => {
-      const known = this.history.began(key, place.id, container, context, this.wallTime(place))
       const start = this.time.now
+      const known = this.history.began(key, place.id, container, context, start, this.wallTime(place))
       void outcome.then((reached) =>
         this.history.ended(
           known,

@@ -1,6 +1,6 @@
 /** When all that was written here is where it belongs, those who wait for that are told. */
 import { expect, test } from 'vitest'
-import { type Ring, type Tab, named, openRing } from '../paper/ring.js'
+import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
 import { answerOf, passing, storeAt } from './support/stores.js'
 
@@ -98,6 +98,8 @@ test.each([
   ['closes right after', (ring: Ring, tab: Tab) => ring.world.close(tab)],
 ] as const)('a tab that %s its last put has nothing to wait for when it is opened again, alone', async (_, end) => {
   const ring = await openRing(3)
+  // By then it has noted who the others are.
+  await passing(ring, 3000)
   const [a, ...others] = ring.homes('k') as [Tab, Tab, Tab]
   const { store } = storeAt(a)
   await answerOf(ring, store.put('k', 'value', { w: 3 }))
@@ -105,4 +107,47 @@ test.each([
   ring.partition([a], others)
   await ring.reopen(a)
   expect(storeAt(a).store.status.synced).toBe(true)
+})
+
+// Its homes were others by then, and it was told that all had arrived in the moment in which it met them.
+test.each([
+  ['that is one of their homes', (ring: Ring) => ring.homes('k')[0]],
+  ['that is no home of theirs any more', (ring: Ring) => ring.others('k')[0]],
+])(
+  'what was written in a tab that was alone for long, %s, is waited for once it meets the others',
+  async (_, which) => {
+    const ring = await openRing(5, { replaceAfterMs: 20_000 })
+    const tab = which(ring) as Tab
+    const others = ring.tabs.filter((other) => other !== tab)
+    const { store } = storeAt(tab)
+    ring.partition([tab], others)
+    await ring.until('it takes itself for the ring', () => nodeOf(tab).membership.placed().length === 1)
+    await answerOf(ring, store.put('k', 'value'))
+    await answerOf(ring, store.flush())
+    ring.heal()
+    await ring.until('it knows better', () => nodeOf(tab).membership.placed().length > 1)
+    expect(store.status.synced).toBe(false)
+    await answerOf(ring, store.flush())
+    expect(ring.homes('k').map((home) => home.disk.records.has(named('k')))).toEqual([true, true, true])
+  },
+)
+
+test('nor is that forgotten where it is loaded anew meanwhile', async () => {
+  const ring = await openRing(5, { replaceAfterMs: 20_000 })
+  const [tab, ...others] = ring.others('k') as [Tab, Tab]
+  ring.partition(
+    [tab],
+    ring.tabs.filter((other) => other !== tab),
+  )
+  await ring.until('it takes itself for the ring', () => nodeOf(tab).membership.placed().length === 1)
+  await answerOf(ring, storeAt(tab).store.put('k', 'value'))
+  ring.heal()
+  await ring.until('it knows better', () => nodeOf(tab).membership.placed().length > 1)
+  await passing(ring, 100)
+  ring.crash(tab)
+  await ring.reopen(tab)
+  const { store } = storeAt(tab)
+  expect([others.length, store.status.synced]).toEqual([1, false])
+  await answerOf(ring, store.flush())
+  expect(ring.homes('k').map((home) => home.disk.records.has(named('k')))).toEqual([true, true, true])
 })

@@ -1,11 +1,12 @@
 /**
- * What a life of this node leaves under way when it ends: puts of which it had a copy itself, as a home, and whose other homes had not all confirmed theirs.
- * No hint tells of them. So the first of such puts puts a mark on the disk, in the transaction of its own copy, that goes once they have all come to
- * their end; and who finds one as it opens has not brought everything to its homes before its Merkle trees and those of every other home were seen
- * to be equal (§4.7).
+ * What this node's disk has, and its homes may lack although no hint says so. That is so after a life that ended with puts under way of which it had a copy
+ * itself, as a home, and whose other homes had not all confirmed theirs: the first of such puts puts a mark on the disk, in the transaction of its own copy,
+ * that goes once they have all come to their end. And it is so when members join that were away or in another part of a ring that was split, or when there
+ * were too few before: what was written here meanwhile had other or fewer homes. In both cases not everything is where it belongs before this node's Merkle trees
+ * and those of every other home were seen to be equal, and what it is no home of any more is handed over (§4.7).
  */
 import type { Batch, CancelTimer, Clock, Storage } from '../environment.js'
-import type { NodeId } from '../ids.js'
+import type { NodeId, Partition } from '../ids.js'
 import type { Duties } from '../replica/duties.js'
 import type { MerkleForest } from '../replica/merkle.js'
 import type { Routing } from '../routing.js'
@@ -18,7 +19,9 @@ export class UnderWay {
   private puts = 0
   /** It is on the disk. */
   private isMarked = false
-  /** Who has been compared with since a life before this one left something under way; undefined where none did, or all have been. */
+  /** The members that this node knew when it was closed do not join as it opens. */
+  private isOpen = false
+  /** Who lacks nothing, as far as it has been looked at since something may be lacking; undefined where nothing may, or all have been. */
   private compared: Set<NodeId> | undefined
   private timer: CancelTimer | undefined
 
@@ -28,16 +31,19 @@ export class UnderWay {
     private readonly duties: Duties,
     private readonly routing: Routing,
     private readonly clock: Clock,
+    /** Partitions on this disk that other nodes are to have in its place. */
+    private readonly strays: () => readonly Partition[],
   ) {}
 
   restore(mark: Uint8Array | undefined): void {
+    this.isOpen = true
     if (!mark) return
     this.isMarked = true
     this.compared = new Set()
     this.look()
   }
 
-  /** Nothing is left of a former life that some home may lack. */
+  /** There is nothing that some home may lack. */
   get isOver(): boolean {
     return this.compared === undefined
   }
@@ -66,10 +72,22 @@ export class UnderWay {
     return this.look()
   }
 
-  /** Other homes may share other partitions. */
-  placementChanged(): void {
-    this.compared?.clear()
+  /**
+   * Other homes may share other partitions.
+   * @param lacking who has joined and may lack what others have
+   * @param others all other members
+   */
+  placementChanged(lacking: readonly NodeId[], others: readonly NodeId[]): void {
+    if (!this.isOpen) return
+    if (this.compared) this.compared.clear()
+    else if (lacking.length > 0) this.compared = new Set(others)
     this.look()
+    if (this.compared) void this.keepMark()
+  }
+
+  /** A partition was handed over. @returns whether that was what was left to be done */
+  released(): boolean {
+    return this.look()
   }
 
   /** The disk is another one. */
@@ -87,13 +105,28 @@ export class UnderWay {
     const { compared, duties, routing, forest } = this
     if (!compared) return false
     const isDone = (home: NodeId) => home === routing.self || compared.has(home)
-    const isOpen = duties
+    const isOpen = forest
       .held()
-      .some((partition) => forest.recordsIn(partition) > 0 && !routing.homesOf(partition).every(isDone))
-    if (isOpen) return false
+      .some((partition) => duties.isHome(partition) && !routing.homesOf(partition).every(isDone))
+    if (isOpen || this.strays().length > 0) return false
     this.compared = undefined
     this.unmarkSoon()
     return true
+  }
+
+  /** A life that ends before all is compared leaves that to the next one. */
+  private async keepMark(): Promise<void> {
+    const { mark } = this
+    if (mark.length === 0) return
+    try {
+      await this.storage.commit({ meta: mark }, 'relaxed')
+    } catch {
+      // A disk without room for it says so of each put.
+      return
+    }
+    this.marked()
+    // All may have been compared meanwhile.
+    this.unmarkSoon()
   }
 
   private unmarkSoon(): void {

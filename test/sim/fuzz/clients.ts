@@ -11,6 +11,7 @@ import { readScanOptions } from '../../../src/store/scan.js'
 import { Session } from '../../../src/store/session.js'
 import { type Write, nameOf } from '../history.js'
 import type { OpenPlace, Place, World } from '../world.js'
+import { HELD_TO_STATUS } from './claims.js'
 import type { Plan, Step } from './plan.js'
 import { type Availability, coverage, hasLost, homesSeenBy } from './promises.js'
 
@@ -282,7 +283,14 @@ const HELD_TO_DELETION = 'a session was held to a deletion that it had seen'
 const HELD_TO_SHOW = 'a complete scan had to show a key'
 
 /** Promises that some day of many has to have been held to: without that, none of them was tested. */
-export const HELD: readonly string[] = [HELD_TO_TAKE, HELD_TO_QUORUM, HELD_TO_SESSION, HELD_TO_DELETION, HELD_TO_SHOW]
+export const HELD: readonly string[] = [
+  HELD_TO_TAKE,
+  HELD_TO_QUORUM,
+  HELD_TO_SESSION,
+  HELD_TO_DELETION,
+  HELD_TO_SHOW,
+  HELD_TO_STATUS,
+]
 
 function nameOfClient(place: Place, { client, key }: Get | Put): string {
   return `${place.id} ${client} ${key}`

@@ -1,7 +1,7 @@
 /** Does to a world what a plan's fault says. Faults stay within what can be recovered from: the last good copy of a key is never damaged. */
 import type { StoreKey } from '../../../src/core/ids.js'
 import { handEverythingOver } from '../../../src/store/leave.js'
-import type { Disk } from '../disk.js'
+import type { Disk, SimulatedStorage } from '../disk.js'
 import type { Place, World } from '../world.js'
 import type { FaultKind } from './plan.js'
 
@@ -140,7 +140,9 @@ export class Faults {
       case 'wipe bookkeeping':
         // But not who the members are: a tab that has its records and has forgotten everybody takes itself for the whole ring, and
         // forgets tombstones alone. A database loses all of its stores or none.
-        if (isClosed) for (const name of place.disk.meta.keys()) if (name !== 'members') place.disk.meta.delete(name)
+        if (!isClosed) return
+        for (const name of place.disk.meta.keys()) if (name !== 'members') place.disk.meta.delete(name)
+        place.failedAt = world.time.now
         return
       case 'snapshot':
         this.backups.set(place, place.disk.snapshot())
@@ -158,20 +160,16 @@ export class Faults {
         }
         return
       case 'fill disk':
-        if (place.storage) place.storage.failing = 'quota'
-        return this.touch(place)
+        return this.failDisk(place, { failing: 'quota' })
       case 'free disk':
         if (place.storage) place.storage.failing = place.storage.failingReads = undefined
         return this.touch(place)
       case 'fail commit':
-        if (place.storage) place.storage.failingOnce = amount < 0.5 ? 'unknown' : 'quota'
-        return this.touch(place)
+        return this.failDisk(place, { failingOnce: amount < 0.5 ? 'unknown' : 'quota' })
       case 'fail reads':
-        if (place.storage) place.storage.failingReads = 'unknown'
-        return this.touch(place)
+        return this.failDisk(place, { failingReads: 'unknown' })
       case 'lose outcome':
-        if (place.storage) place.storage.loseOutcome = true
-        return this.touch(place)
+        return this.failDisk(place, { loseOutcome: true })
       case 'flip value':
         return this.damage(place, amount, (disk, key) => disk.flipByte(key, Math.floor(amount * 1000)))
       case 'flip leaf':
@@ -223,6 +221,12 @@ export class Faults {
       if (place.storage.closed && place.node) this.world.kill(place)
     }
     this.touch(...places)
+  }
+
+  private failDisk(place: Place, how: Partial<SimulatedStorage>): void {
+    if (place.storage) Object.assign(place.storage, how)
+    place.failedAt = this.world.time.now
+    this.touch(place)
   }
 
   private leave(place: Place): void {

@@ -10,6 +10,7 @@ import { MalformedError } from '../../../src/core/versions/encoding.js'
 import { disagreement, leftovers, ringOf, settledState, unrest, unsettled } from '../checks.js'
 import type { TraceOptions } from '../trace.js'
 import { type OpenPlace, type Place, World } from '../world.js'
+import { Claims } from './claims.js'
 import { Clients } from './clients.js'
 import { Faults } from './faults.js'
 import type { Plan, Step } from './plan.js'
@@ -105,7 +106,13 @@ class Day {
     for (const place of world.places) if (!isBack(place)) await world.start(place)
     // Forgetting may go on for a while after that; then nothing may.
     const afterwardsMs = 2 * this.most('reapAfterMs') + 5000
-    const state = () => (faults.someoneIsLeaving ? 'somebody is still leaving' : disagreement(world, keys))
+    const claims = new Claims(world)
+    const state = () => {
+      if (faults.someoneIsLeaving) return 'somebody is still leaving'
+      // Without hinted handoff, nobody knows what a home missed.
+      if (this.plan.tuning.hintedHandoff) claims.judge()
+      return disagreement(world, keys)
+    }
     const rest = () => state() ?? unsettled(world, afterwardsMs + QUIET_MS)
     try {
       await time.until('convergence', () => state() === undefined, CONVERGED_WITHIN_MS, 1000)
