@@ -256,7 +256,7 @@ export class Store extends EventTarget {
 
   /**
    * Resolves when every write made here, also before the page was loaded anew, has reached all of its homes. Where a put was under way when the page went
-   * away, that is known once this tab has compared what it holds with all other homes.
+   * away, or this tab meets others that were away, that is known once it has compared what it holds with all other homes. Who is alone is home of all.
    */
   async flush(options?: { signal?: AbortSignal | undefined }): Promise<void> {
     const { signal } = readCall(options, ['signal'])
