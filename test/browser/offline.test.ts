@@ -187,3 +187,19 @@ test('a tab that never met anybody finds what a closed tab of its profile has le
   }, keys)
   expect(found).toEqual({ values: keys, scanned: keys, complete: true, siblings: ['next'] })
 })
+
+// It was told at once that all had arrived: nobody else was known when it wrote.
+test('what a tab wrote before it met anybody is at the others when flush() resolves', async () => {
+  const first = await world.tab()
+  const keys = Array.from({ length: 500 }, (_, i) => `k${i}`)
+  await first.evaluate((store, all) => store.putMany(all.map((key) => [key, key] as const)).then(() => {}), keys)
+  const [second] = (await Promise.all([world.tab(), world.tab()])) as [Tab, Tab]
+  await first.ready(2)
+  await first.evaluate((store) => store.flush())
+  await first.close()
+  const values = await second.evaluate(async (store, all) => {
+    const entries = await store.getMany(all, { r: 1 })
+    return entries.map(({ value }) => value)
+  }, keys)
+  expect(values).toEqual(keys)
+})
