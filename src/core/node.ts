@@ -385,16 +385,6 @@ export class Node {
     this.events.emit('status', undefined)
   }
 
-  private mayLack(joined: readonly NodeId[]): void {
-    const others = this.membership.placed().filter((node) => !joined.includes(node))
-    this.underWay.placementChanged(joined, others)
-  }
-
-  /** A ring of so many keeps as many copies of all as it should. */
-  private get mostCopies(): number {
-    return Math.max(...this.duties.inUse().map((n) => (n === 'all' ? 1 : n)))
-  }
-
   private async keepIncarnation(): Promise<void> {
     const { incarnation } = this.membership.self
     await this.environment.storage.commit({ meta: [['incarnation', encodeMessagePack(incarnation)]] }, 'relaxed')
@@ -421,8 +411,7 @@ export class Node {
       this.transfers.offer()
       this.transfers.fillSoon()
       this.antiEntropy.placementChanged()
-      const before = membership.placed().length - joined.length
-      this.mayLack(before < this.mostCopies ? joined : bringing)
+      this.underWay.placementChanged(this.duties.wereTooFew(joined) ? joined : bringing, membership.placed())
       this.handoff.reroute().catch((error) => this.report(error))
       events.emit('status', undefined)
     })
@@ -430,7 +419,7 @@ export class Node {
       this.duties.placementChanged([node])
       this.transfers.fillSoon()
       this.antiEntropy.placementChanged()
-      this.mayLack([node])
+      this.underWay.placementChanged([node], membership.placed())
       events.emit('status', undefined)
     })
     membership.events.on('replaced', () => {

@@ -99,6 +99,12 @@ export class Duties {
     this.changed()
   }
 
+  /** Before these joined, the ring had fewer members than it should keep copies. */
+  wereTooFew(joined: readonly NodeId[]): boolean {
+    const before = this.membership.placed().length - joined.length
+    return [...this.classes].some((n) => n !== 'all' && before < n)
+  }
+
   /** Takes over for homes that have been away too long; drops what is over. @returns whether that is news */
   setStandIns(partitions: Set<Partition>): boolean {
     if (partitions.size === this.standIns.size && [...partitions].every((partition) => this.standIns.has(partition)))

@@ -74,13 +74,13 @@ export class UnderWay {
 
   /**
    * Other homes may share other partitions.
-   * @param lacking who has joined and may lack what others have
-   * @param others all other members
+   * @param lacking who has joined and may lack what this node has
+   * @param members of the ring, these included
    */
-  placementChanged(lacking: readonly NodeId[], others: readonly NodeId[]): void {
+  placementChanged(lacking: readonly NodeId[], members: readonly NodeId[]): void {
     if (!this.isOpen) return
     if (this.compared) this.compared.clear()
-    else if (lacking.length > 0) this.compared = new Set(others)
+    else if (lacking.length > 0) this.compared = new Set(members.filter((node) => !lacking.includes(node)))
     this.look()
     if (this.compared) void this.keepMark()
   }
