@@ -202,6 +202,10 @@ export class SimulatedStorage implements Storage {
   failingReads: StorageFailure['kind'] | undefined
   /** The next commit happens, but nobody learns of it: the connection to the disk is lost with it, for good. */
   loseOutcome = false
+
+  get isFailing(): boolean {
+    return this.loseOutcome || [this.failing, this.failingOnce, this.failingReads].some((kind) => kind !== undefined)
+  }
   private readonly emptiedListeners: (() => void)[] = []
 
   constructor(

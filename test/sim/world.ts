@@ -72,7 +72,7 @@ export interface Place {
   disturbedAt: number
   /** When its disk last lost something that it had confirmed, or began to hand it over. */
   lostAt: number
-  /** When its disk last refused something, or forgot what the node had noted about itself. */
+  /** When its disk last began or ceased to fail, or forgot what the node had noted about itself. */
   failedAt: number
   /** When it last gave up its copy of a partition. */
   releasedAt: Map<Partition, number>
@@ -191,6 +191,7 @@ export class World {
   /** The tab is gone in this very moment, without a word. */
   kill(place: Place): void {
     this.happened(place, 'is killed')
+    this.noteFailing(place)
     place.lives++
     place.storage?.kill()
     place.opening = false
@@ -325,6 +326,11 @@ export class World {
   replicasOf(write: Write): Set<NodeId> {
     const has = (place: Place) => holds(place, write, [place.disk.records.get(write.key)])
     return new Set(this.places.filter(has).map(({ id }) => id))
+  }
+
+  /** Its disk has failed until now, if it does. */
+  noteFailing(place: Place): void {
+    if (place.storage?.isFailing) place.failedAt = this.time.now
   }
 
   /** Something was done to a tab from outside. */

@@ -162,6 +162,7 @@ export class Faults {
       case 'fill disk':
         return this.failDisk(place, { failing: 'quota' })
       case 'free disk':
+        world.noteFailing(place)
         if (place.storage) place.storage.failing = place.storage.failingReads = undefined
         return this.touch(place)
       case 'fail commit':
@@ -214,6 +215,7 @@ export class Faults {
       this.world.thaw(place)
       place.node?.peers.setHidden(false)
       this.world.show(place)
+      this.world.noteFailing(place)
       if (!place.storage) continue
       place.storage.failing = place.storage.failingOnce = place.storage.failingReads = undefined
       place.storage.loseOutcome = false
@@ -225,7 +227,7 @@ export class Faults {
 
   private failDisk(place: Place, how: Partial<SimulatedStorage>): void {
     if (place.storage) Object.assign(place.storage, how)
-    place.failedAt = this.world.time.now
+    this.world.noteFailing(place)
     this.touch(place)
   }
 
