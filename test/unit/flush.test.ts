@@ -109,6 +109,15 @@ test.each([
   expect(storeAt(a).store.status.synced).toBe(true)
 })
 
+/** Cut off until it has replaced all others. */
+async function aloneForLong(ring: Ring, tab: Tab): Promise<void> {
+  ring.partition(
+    [tab],
+    ring.tabs.filter((other) => other !== tab),
+  )
+  await ring.until('it takes itself for the ring', () => nodeOf(tab).membership.placed().length === 1)
+}
+
 // Its homes were others by then, and it was told that all had arrived in the moment in which it met them.
 test.each([
   ['that is one of their homes', (ring: Ring) => ring.homes('k')[0]],
@@ -118,10 +127,8 @@ test.each([
   async (_, which) => {
     const ring = await openRing(5, { replaceAfterMs: 20_000 })
     const tab = which(ring) as Tab
-    const others = ring.tabs.filter((other) => other !== tab)
+    await aloneForLong(ring, tab)
     const { store } = storeAt(tab)
-    ring.partition([tab], others)
-    await ring.until('it takes itself for the ring', () => nodeOf(tab).membership.placed().length === 1)
     await answerOf(ring, store.put('k', 'value'))
     await answerOf(ring, store.flush())
     ring.heal()
@@ -135,11 +142,7 @@ test.each([
 test('nor is that forgotten where it is loaded anew meanwhile', async () => {
   const ring = await openRing(5, { replaceAfterMs: 20_000 })
   const [tab, ...others] = ring.others('k') as [Tab, Tab]
-  ring.partition(
-    [tab],
-    ring.tabs.filter((other) => other !== tab),
-  )
-  await ring.until('it takes itself for the ring', () => nodeOf(tab).membership.placed().length === 1)
+  await aloneForLong(ring, tab)
   await answerOf(ring, storeAt(tab).store.put('k', 'value'))
   ring.heal()
   await ring.until('it knows better', () => nodeOf(tab).membership.placed().length > 1)

@@ -20,7 +20,7 @@ export class UnderWay {
   /** It is on the disk. */
   private isMarked = false
   /** The members that this node knew when it was closed do not join as it opens. */
-  private isOpen = false
+  private isRestored = false
   /** Who lacks nothing, as far as it has been looked at since something may be lacking; undefined where nothing may, or all have been. */
   private compared: Set<NodeId> | undefined
   private timer: CancelTimer | undefined
@@ -36,7 +36,7 @@ export class UnderWay {
   ) {}
 
   restore(mark: Uint8Array | undefined): void {
-    this.isOpen = true
+    this.isRestored = true
     if (!mark) return
     this.isMarked = true
     this.compared = new Set()
@@ -78,7 +78,7 @@ export class UnderWay {
    * @param members of the ring, these included
    */
   placementChanged(lacking: readonly NodeId[], members: readonly NodeId[]): void {
-    if (!this.isOpen) return
+    if (!this.isRestored) return
     if (this.compared) this.compared.clear()
     else if (lacking.length > 0) this.compared = new Set(members.filter((node) => !lacking.includes(node)))
     this.look()
@@ -105,10 +105,10 @@ export class UnderWay {
     const { compared, duties, routing, forest } = this
     if (!compared) return false
     const isDone = (home: NodeId) => home === routing.self || compared.has(home)
-    const isOpen = forest
+    const mayLack = forest
       .held()
       .some((partition) => duties.isHome(partition) && !routing.homesOf(partition).every(isDone))
-    if (isOpen || this.strays().length > 0) return false
+    if (mayLack || this.strays().length > 0) return false
     this.compared = undefined
     this.unmarkSoon()
     return true

@@ -26,9 +26,9 @@ export class Claims {
         // Whose disk fails or loses something cannot know what others lack.
         if (write.holders.size === 0 || write.refused || isTroubled(write.at, write) || history.isDeleted(write))
           continue
-        const lacking = viewer.node.routing.homes(key).filter((home) => !this.shows(home, write))
-        const excused = lacking.filter((home) => isTroubled(home, write))
-        if (lacking.length > excused.length)
+        const isExcused = (home: NodeId) => isTroubled(home, write) || this.shows(home, write)
+        const lacking = viewer.node.routing.homes(key).filter((home) => !isExcused(home))
+        if (lacking.length > 0)
           history.violation('I15', `all say that they are synced, and ${lacking} lack ${nameOf(key, write.dot)}`)
       }
   }
