@@ -1,6 +1,7 @@
 /** When all that was written here is where it belongs, those who wait for that are told. */
 import { expect, test } from 'vitest'
 import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
+import type { SimulatedStorage } from '../sim/disk.js'
 import { typeOf } from '../sim/trace.js'
 import { answerOf, passing, storeAt } from './support/stores.js'
 
@@ -153,4 +154,29 @@ test('nor is that forgotten where it is loaded anew meanwhile', async () => {
   expect([others.length, store.status.synced]).toEqual([1, false])
   await answerOf(ring, store.flush())
   expect(ring.homes('k').map((home) => home.disk.records.has(named('k')))).toEqual([true, true, true])
+})
+
+// Each other home was compared anew in its turn only, a minute or more later.
+test('a home is looked at again soon that could not be compared because the own disk failed', async () => {
+  const ring = await openRing(3, { syncIntervalMs: 600_000 }, { quiet: false })
+  const [a, b, c] = ring.homes('k') as [Tab, Tab, Tab]
+  ring.world.network.knobs.lose = (_from, to, frame) => to === c.id && typeOf(frame) === 'Store'
+  await answerOf(ring, storeAt(a).store.put('k', 'value'))
+  ring.crash(a)
+  ring.partition([c], [a, b])
+  await ring.reopen(a)
+  const storage = a.storage as SimulatedStorage
+  storage.failingReads = 'unknown'
+  ring.heal()
+  await ring.until('it could not compare', () => ring.world.errors.length > 0)
+  storage.failingReads = undefined
+  ring.world.network.knobs.lose = undefined
+  const { store } = storeAt(a)
+  expect(store.status.synced).toBe(false)
+  let flushed = false
+  void store.flush().then(() => {
+    flushed = true
+  })
+  await passing(ring, 20_000)
+  expect([store.status.synced, flushed, c.disk.records.has(named('k'))]).toEqual([true, true, true])
 })

@@ -15,6 +15,8 @@ import type { Transfers } from './transfers.js'
 
 /** Transfers move the same data in larger pieces: sync looks this much later at what they were moving. */
 const AFTER_TRANSFER_MS = 2000
+/** This node's own disk failed: that is told each time. */
+const AFTER_FAILURE_MS = 5000
 
 export interface AntiEntropyEvents {
   /** A comparison ended; nothing moved when both numbers are 0. */
@@ -92,25 +94,30 @@ export class AntiEntropy {
 
   private async run(): Promise<void> {
     this.running = true
-    try {
-      for (let [peer] = this.due; peer !== undefined && !this.stopped; [peer] = this.due) {
-        this.due.delete(peer)
-        if (!this.routing.isReachable(peer)) continue
-        const shared = this.shared(peer)
-        const partitions = shared.filter((partition) => !this.transfers.isMoving(peer, partition))
-        if (partitions.length < shared.length) this.later(peer, AFTER_TRANSFER_MS)
-        if (partitions.length === 0) continue
-        const how = { kind: 'sync', settle: true, give: true } as const
-        const { pulled, pushed, complete } = await this.exchange.with(peer, partitions, how)
-        if (complete || pulled + pushed > 0) this.events.emit('synced', { peer, pulled, pushed })
-        if (complete && partitions.length === shared.length) this.events.emit('equal', peer)
-        if (!complete && this.routing.isReachable(peer)) this.later(peer, 2000)
+    for (let [peer] = this.due; peer !== undefined && !this.stopped; [peer] = this.due) {
+      this.due.delete(peer)
+      try {
+        await this.compare(peer)
+      } catch (error) {
+        this.onError(error)
+        // In its turn it would be asked a minute later, and whoever waits for the two to be equal with it.
+        this.later(peer, AFTER_FAILURE_MS)
       }
-    } catch (error) {
-      this.onError(error)
-    } finally {
-      this.running = false
     }
+    this.running = false
+  }
+
+  private async compare(peer: NodeId): Promise<void> {
+    if (!this.routing.isReachable(peer)) return
+    const shared = this.shared(peer)
+    const partitions = shared.filter((partition) => !this.transfers.isMoving(peer, partition))
+    if (partitions.length < shared.length) this.later(peer, AFTER_TRANSFER_MS)
+    if (partitions.length === 0) return
+    const how = { kind: 'sync', settle: true, give: true } as const
+    const { pulled, pushed, complete } = await this.exchange.with(peer, partitions, how)
+    if (complete || pulled + pushed > 0) this.events.emit('synced', { peer, pulled, pushed })
+    if (complete && partitions.length === shared.length) this.events.emit('equal', peer)
+    if (!complete && this.routing.isReachable(peer)) this.later(peer, 2000)
   }
 
   /**
