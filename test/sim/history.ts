@@ -6,7 +6,7 @@
  */
 import type { ActorId, NodeId, StoreKey } from '../../src/core/ids.js'
 import type { PutOutcome } from '../../src/core/requests/put.js'
-import { type Container, type Sibling, isLiveSibling } from '../../src/core/versions/container.js'
+import { type Container, type Sibling, compareDots, isLiveSibling } from '../../src/core/versions/container.js'
 import { type CausalContext, type Dot, covers } from '../../src/core/versions/context.js'
 
 export interface Write {
@@ -170,12 +170,24 @@ export class History {
     return this.byDot.get(key)?.get(dot.actor)?.get(dot.counter)
   }
 
-  /** I5 while the run goes on: nothing unknown or altered, and no version beside one that replaced it. */
-  judgeAnswer(key: StoreKey, container: Container, where: string): void {
+  /**
+   * I5 while the run goes on: nothing unknown or altered, and no version beside one that replaced it. A session keeps a deletion that it saw, also when
+   * everybody forgets what was replaced: it shows nothing.
+   * @param answered what was answered, without what the session had found before
+   */
+  judgeAnswer(key: StoreKey, container: Container, where: string, answered = container): void {
     const shown = container.siblings.flatMap(({ dot }) => this.writeOf(key, dot) ?? [])
     if (shown.length < container.siblings.length) this.violation('I5', `${where} shows a version that nobody wrote`)
+    const isKept = (write: Write) =>
+      write.deleted &&
+      this.forgotten.has(key) &&
+      !answered.siblings.some(({ dot }) => compareDots(dot, write.dot) === 0)
     for (const write of shown)
-      if (!write.revived && shown.some((later) => later !== write && covers(later.context, write.dot)))
+      if (
+        !write.revived &&
+        !isKept(write) &&
+        shown.some((later) => later !== write && covers(later.context, write.dot))
+      )
         this.violation('I5', `${where} shows ${nameOf(key, write.dot)} beside a version that replaced it`)
     this.judgeVersions(key, container, where)
   }

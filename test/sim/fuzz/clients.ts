@@ -183,7 +183,7 @@ export class Clients {
     const { history, sights } = this.world
     const merged = session.found(key, container)
     session.knew(key, merged.context)
-    history.judgeAnswer(key, merged, place.id)
+    history.judgeAnswer(key, merged, place.id, container)
     for (const write of shown.get(key) ?? []) {
       sights.saw(HELD_TO_SESSION)
       if (!history.shows(merged, write))

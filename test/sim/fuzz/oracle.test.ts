@@ -182,6 +182,33 @@ test('a session that shows once more what it has shown as deleted is blamed, alt
   ])
 })
 
+// Seed 40: the session had seen the deletion, what replaced it came with a context that had been shortened meanwhile.
+test.each([
+  { what: 'a session has kept', isKept: true, forgotten: true, blamed: [] },
+  {
+    what: 'a session has kept',
+    isKept: true,
+    forgotten: false,
+    blamed: [expect.stringMatching(/^I5: .* replaced it/)],
+  },
+  { what: 'some node answers', isKept: false, forgotten: true, blamed: [expect.stringMatching(/^I5: .* replaced it/)] },
+])('a deletion beside what replaced it, that $what; forgotten by all: $forgotten (I5)', async (row) => {
+  const ring = await ringWith(['k'])
+  const { history } = ring.world
+  const key = named('k')
+  const client = ring.client(ring.tab(0))
+  for (const value of [undefined, 'again']) {
+    await client.get('k')
+    await client.put('k', value, { w: 3 })
+  }
+  const [, deletion, later] = history.writesOf(key) as [Write, Write, Write]
+  const only = ({ dot, sibling }: Write) => ({ siblings: [sibling], context: withDot(EMPTY_CONTEXT, dot) })
+  const both = mergeContainers(only(deletion), only(later))
+  if (row.forgotten) history.forgot([key])
+  history.judgeAnswer(key, both, 'a tab', row.isKept ? only(later) : both)
+  expect(history.violations).toEqual(row.blamed)
+})
+
 // Seed 500046: a home had refused a put at its limit of siblings, and kept it in a hint for another home, which got it while the scan went on.
 test.each<{ had: 'records' | 'hints'; blamed: unknown[] }>([
   { had: 'records', blamed: [expect.stringMatching(/^scan: the complete one at .* lacks/)] },
