@@ -207,6 +207,8 @@ export class History {
   /** Whether some deletion has seen this write. */
   isDeleted(write: Write): boolean {
     const all = this.writesOf(write.key)
+    // Mostly by one that saw it itself; to find the others takes long.
+    if (all.some(({ deleted, context }) => deleted && covers(context, write.dot))) return true
     return closure(all, ({ deleted }) => deleted).has(write)
   }
 

@@ -4,7 +4,6 @@
  * from an application (contexts) or from a damaged disk.
  */
 import { sha256 } from '@noble/hashes/sha2.js'
-import { utf8ToBytes } from '@noble/hashes/utils.js'
 import type { Digest } from '../environment.js'
 import { type ActorId, NODE_ID_LENGTH } from '../ids.js'
 import { type Container, type Sibling, compareDots } from './container.js'
@@ -32,6 +31,7 @@ type WireContext = [actors: string[], counters: number[], cloud: number[]]
 type WireSibling = [number, number, number, number, Uint8Array | null]
 
 const MAX_ACTOR_LENGTH = 40
+const utf8 = new TextEncoder()
 /** Behind each encoded container. */
 const CHECKSUM_BYTES = 4
 
@@ -88,16 +88,19 @@ interface Memo {
   key: string | undefined
 }
 
-const memos = new WeakMap<Container, Memo>()
-/** What these bytes hold. They never change either. */
-const containers = new WeakMap<Uint8Array, Container>()
+/**
+ * Where a container keeps its memo, and bytes the container that they hold: they never change either. Not a WeakMap: to keep a large one takes the
+ * collector a tenth of the simulator's time. Nobody else sees it: it is not enumerable, so neither copies nor comparisons have it.
+ */
+const MEMO = Symbol('memo')
 
-function memoOf(container: Container): Memo {
-  const found = memos.get(container)
-  if (found) return found
-  const memo: Memo = { bytes: undefined, digest: undefined, key: undefined }
-  memos.set(container, memo)
-  return memo
+function remember<T>(of: object, value: T): T {
+  Object.defineProperty(of, MEMO, { value })
+  return value
+}
+
+function memoOf(container: Container & { [MEMO]?: Memo }): Memo {
+  return container[MEMO] ?? remember(container, { bytes: undefined, digest: undefined, key: undefined })
 }
 
 /** In a buffer of their own: a disk stores the whole buffer behind its bytes. */
@@ -107,7 +110,7 @@ export function encodeContainer(container: Container): Uint8Array {
   if (bytes && bytes.length === bytes.buffer.byteLength) return bytes
   const own = bytes?.slice() ?? encodeAnew(container)
   memo.bytes = own
-  containers.set(own, container)
+  remember(own, container)
   return own
 }
 
@@ -125,12 +128,11 @@ function encodeAnew(container: Container): Uint8Array {
 }
 
 /** @throws MalformedError also when a bit has flipped since it was encoded: a wrong dot would be a version that nobody wrote. */
-export function decodeContainer(bytes: Uint8Array): Container {
-  const found = containers.get(bytes)
+export function decodeContainer(bytes: Uint8Array & { [MEMO]?: Container }): Container {
+  const found = bytes[MEMO]
   if (found) return found
-  const container = decodeAnew(bytes)
-  containers.set(bytes, container)
-  memos.set(container, { bytes, digest: undefined, key: undefined })
+  const container = remember(bytes, decodeAnew(bytes))
+  memoOf(container).bytes = bytes
   return container
 }
 
@@ -187,7 +189,7 @@ function digestAnew(key: string, container: Container): Digest {
   for (let i = 0; i < actors.length; i++) text += `${actors[i]}:${counters[i]},`
   text += `\n${cloud.join()}\n`
   for (const { dot } of container.siblings) text += `${dot.actor}:${dot.counter},`
-  const hash = sha256(utf8ToBytes(text))
+  const hash = sha256(utf8.encode(text))
   return { high: readUint32(hash, 0), low: readUint32(hash, 4) }
 }
 
