@@ -1,5 +1,6 @@
 /** Where the limit of siblings is reached: what was refused is nowhere, and what is somewhere was not refused. */
 import { expect, test } from 'vitest'
+import type { NodeId } from '../../src/core/ids.js'
 import { SiblingLimitError } from '../../src/store/errors.js'
 import { Session } from '../../src/store/session.js'
 import type { WatchTarget } from '../../src/store/watch.js'
@@ -353,6 +354,25 @@ test('a home that refuses its own put takes it all the same where others have', 
   expect(acks.toSorted()).toEqual(others.map(({ id }) => id).toSorted())
   await ring.pass(1000)
   expect(replicaAt(writer, 'k')).toEqual(['a', 'b', 'contested'])
+})
+
+// Seed 937: there was room by then, and it came about although its writer had been told that it did not.
+test('a frame that comes twice is refused the second time as well, also where there is room by then', async () => {
+  const ring = await openRing(4, { maxSiblings: 1 })
+  const [home] = ring.homes('k')
+  const client = ring.client(home)
+  await client.put('k', 'there', { w: 3 })
+  const seen = new Set<Uint8Array>()
+  const delay = (frame: Uint8Array) => (seen.size === seen.add(frame).size ? 1000 : 10)
+  Object.assign(ring.world.network.knobs, {
+    duplicateRate: 1,
+    latency: (_from: NodeId, _to: NodeId, frame: Uint8Array) => (typeOf(frame) === 'Store' ? delay(frame) : 10),
+  })
+  const [writer] = ring.others('k')
+  expect((await ring.client(writer).blind('k', 'refused')).refused).toBe(true)
+  await client.put('k', undefined, { w: 3 })
+  await ring.pass(10_000)
+  expect(await ring.client(writer).get('k', { r: 3 })).toEqual([])
 })
 
 // Its word counted as 'not here', and the put was told that it is nowhere (seeds 2102, 2473, 2563).

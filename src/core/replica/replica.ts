@@ -29,7 +29,7 @@ import { contextSize, isEmpty } from '../versions/context.js'
 import { decodeContainer, digestOf, encodeContainer, ifPossible } from '../versions/encoding.js'
 import { HintIndex, type Tracked } from './hint-index.js'
 import { MerkleForest, sameDigest } from './merkle.js'
-import { isTooMany } from './sibling-limit.js'
+import { SiblingLimit } from './sibling-limit.js'
 
 export interface Entry {
   key: StoreKey
@@ -82,6 +82,7 @@ export class Replica {
   readonly forest = new MerkleForest()
   readonly hints = new HintIndex()
   readonly pressure: Pressure
+  private readonly limit: SiblingLimit
   /** Partitions with a write whose outcome is unknown: it may be on the disk and not in the tree. */
   private readonly doubtful = new Set<Partition>()
   /** The same of hints: rows that may be on the disk and not in the index. */
@@ -93,11 +94,12 @@ export class Replica {
   constructor(
     readonly storage: Storage,
     readonly addressOf: (key: StoreKey) => Address,
-    private readonly clock: Clock,
+    clock: Clock,
     /** Told of writes issued here of which nothing is left on this disk once their hints are gone. What it has to write comes first. */
     private readonly lettingGo: (own: Entry[]) => Promise<void>,
   ) {
     this.pressure = new Pressure(clock)
+    this.limit = new SiblingLimit(clock)
   }
 
   /**
@@ -359,7 +361,7 @@ export class Replica {
           return 'keep'
         }
         const merged = mergeContainers(former, container)
-        if (isTooMany(former, merged, maxSiblings, this.clock.wallTime())) {
+        if (this.limit.refuses(key, container, former, merged, maxSiblings)) {
           outcomes.set(entry, 'refused')
           return 'keep'
         }
@@ -384,7 +386,7 @@ export class Replica {
         const mayBeWritten = !asRecord && beginAnew(entry, outcomes)
         const former = current ? decodeIfPossible(current.container) : EMPTY_CONTAINER
         const merged = mergeContainers(former, container)
-        if (!asRecord && isTooMany(former, merged, maxSiblings, this.clock.wallTime())) {
+        if (!asRecord && this.limit.refuses(key, container, former, merged, maxSiblings)) {
           outcomes.set(entry, 'refused')
           return current
         }

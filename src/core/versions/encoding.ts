@@ -4,6 +4,7 @@
  * from an application (contexts) or from a damaged disk.
  */
 import { sha256 } from '@noble/hashes/sha2.js'
+import { utf8ToBytes } from '@noble/hashes/utils.js'
 import type { Digest } from '../environment.js'
 import { type ActorId, NODE_ID_LENGTH } from '../ids.js'
 import { type Container, type Sibling, compareDots } from './container.js'
@@ -31,7 +32,6 @@ type WireContext = [actors: string[], counters: number[], cloud: number[]]
 type WireSibling = [number, number, number, number, Uint8Array | null]
 
 const MAX_ACTOR_LENGTH = 40
-const utf8 = new TextEncoder()
 /** Behind each encoded container. */
 const CHECKSUM_BYTES = 4
 
@@ -189,7 +189,7 @@ function digestAnew(key: string, container: Container): Digest {
   for (let i = 0; i < actors.length; i++) text += `${actors[i]}:${counters[i]},`
   text += `\n${cloud.join()}\n`
   for (const { dot } of container.siblings) text += `${dot.actor}:${dot.counter},`
-  const hash = sha256(utf8.encode(text))
+  const hash = sha256(utf8ToBytes(text))
   return { high: readUint32(hash, 0), low: readUint32(hash, 4) }
 }
 
