@@ -140,6 +140,30 @@ test.each([
   },
 )
 
+// It stood in for the one that it did not reach, so that nothing was left to be handed over, and it was no home itself.
+test('so it is where it stands in for one of the homes', async () => {
+  const ring = await openRing(5, { replaceAfterMs: 20_000 })
+  const [away] = ring.homes('k')
+  const [tab] = ring.others('k') as [Tab]
+  await aloneForLong(ring, tab)
+  const { store } = storeAt(tab)
+  await answerOf(ring, store.put('k', 'value'))
+  ring.heal()
+  ring.partition([tab], [away])
+  const { duties } = nodeOf(tab)
+  await ring.until('it stands in', () => duties.onDuty().some((partition) => !duties.isHome(partition)))
+  let flushed = false
+  void store.flush().then(() => {
+    flushed = true
+  })
+  await passing(ring, 20_000)
+  expect([store.status.synced, flushed]).toEqual([false, false])
+  ring.heal()
+  await passing(ring, 20_000)
+  expect([store.status.synced, flushed]).toEqual([true, true])
+  expect(ring.homes('k').map((home) => home.disk.records.has(named('k')))).toEqual([true, true, true])
+})
+
 test('nor is that forgotten where it is loaded anew meanwhile', async () => {
   const ring = await openRing(5, { replaceAfterMs: 20_000 })
   const [tab, ...others] = ring.others('k') as [Tab, Tab]

@@ -107,7 +107,7 @@ export class UnderWay {
     const isDone = (home: NodeId) => home === routing.self || compared.has(home)
     const mayLack = forest
       .held()
-      .some((partition) => duties.isHome(partition) && !routing.homesOf(partition).every(isDone))
+      .some((partition) => duties.isOnDuty(partition) && !routing.homesOf(partition).every(isDone))
     if (mayLack || this.strays().length > 0) return false
     this.compared = undefined
     this.unmarkSoon()

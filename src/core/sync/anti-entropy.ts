@@ -13,9 +13,9 @@ import type { Tuning } from '../tuning.js'
 import type { Exchange } from './exchange.js'
 import type { Transfers } from './transfers.js'
 
-/** Transfers move the same data in larger pieces: sync looks this much later at what they were moving. */
-const AFTER_TRANSFER_MS = 2000
-/** This node's own disk failed: that is told each time. */
+/** What transfers were moving, in larger pieces than sync would, and what did not come to its end, is looked at so much later. */
+const AGAIN_MS = 2000
+/** Each time the application is told that its disk failed. */
 const AFTER_FAILURE_MS = 5000
 
 export interface AntiEntropyEvents {
@@ -30,7 +30,10 @@ export interface AntiEntropyEvents {
 export class AntiEntropy {
   readonly events = new Emitter<AntiEntropyEvents>()
   private readonly due = new Set<NodeId>()
+  /** They are due again in a moment. */
+  private readonly unfinished = new Set<NodeId>()
   private running = false
+  private pausing = false
   private turn = 0
   private readonly timers = new Set<CancelTimer>()
   private stopped = false
@@ -89,7 +92,17 @@ export class AntiEntropy {
 
   private later(node: NodeId, delayMs: number): void {
     if (this.stopped) return
-    this.after(delayMs * (0.75 + 0.5 * this.random.next()), () => this.syncWith(node))
+    this.after(this.about(delayMs), () => this.syncWith(node))
+  }
+
+  /** Once, however often it turns out that something is left to be done: what stays so, as with a full disk, must not be asked ever more often. */
+  private again(node: NodeId): void {
+    if (this.stopped || this.unfinished.has(node)) return
+    this.unfinished.add(node)
+    this.after(this.about(AGAIN_MS), () => {
+      this.unfinished.delete(node)
+      this.syncWith(node)
+    })
   }
 
   private async run(): Promise<void> {
@@ -100,24 +113,36 @@ export class AntiEntropy {
         await this.compare(peer)
       } catch (error) {
         this.onError(error)
-        // In its turn it would be asked a minute later, and whoever waits for the two to be equal with it.
-        this.later(peer, AFTER_FAILURE_MS)
+        // In its turn it would be compared a minute later, and whoever waits for the two to be equal would wait as long.
+        this.due.add(peer)
+        this.goOnLater()
+        break
       }
     }
     this.running = false
+  }
+
+  /** It is this node's own disk that failed, which the others that are due would meet as well. */
+  private goOnLater(): void {
+    if (this.stopped || this.pausing) return
+    this.pausing = true
+    this.after(AFTER_FAILURE_MS, () => {
+      this.pausing = false
+      if (!this.running) void this.run()
+    })
   }
 
   private async compare(peer: NodeId): Promise<void> {
     if (!this.routing.isReachable(peer)) return
     const shared = this.shared(peer)
     const partitions = shared.filter((partition) => !this.transfers.isMoving(peer, partition))
-    if (partitions.length < shared.length) this.later(peer, AFTER_TRANSFER_MS)
+    if (partitions.length < shared.length) this.again(peer)
     if (partitions.length === 0) return
     const how = { kind: 'sync', settle: true, give: true } as const
     const { pulled, pushed, complete } = await this.exchange.with(peer, partitions, how)
     if (complete || pulled + pushed > 0) this.events.emit('synced', { peer, pulled, pushed })
     if (complete && partitions.length === shared.length) this.events.emit('equal', peer)
-    if (!complete && this.routing.isReachable(peer)) this.later(peer, 2000)
+    if (!complete && this.routing.isReachable(peer)) this.again(peer)
   }
 
   /**
@@ -145,6 +170,10 @@ export class AntiEntropy {
       .filter((node) => this.routing.isReachable(node))
       .slice(0, missing)
       .includes(this.routing.self)
+  }
+
+  private about(delayMs: number): number {
+    return delayMs * (0.75 + 0.5 * this.random.next())
   }
 
   private repeat(intervalMs: number, work: () => void): void {
