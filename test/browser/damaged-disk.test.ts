@@ -50,8 +50,11 @@ async function misshapeRecords(tab: Tab): Promise<void> {
 
 // They were a TypeError out of verify, scan and trace, or nothing at all out of a get.
 test('records of another shape are damaged records: read from the others, and healed', async () => {
-  const [tab, writer] = (await world.ring(3)) as [Tab, Tab, Tab]
+  const tabs = (await world.ring(3)) as [Tab, Tab, Tab]
+  const [tab, writer] = tabs
   await fill(writer)
+  // A scan is complete only where some home is.
+  for (const one of tabs) await one.waitFor('its partitions', (store) => store.status.partitionsFilling === 0)
   // After a reload no record is in memory.
   await tab.reload()
   await tab.ready(2)

@@ -33,7 +33,8 @@ test('from so many versions on, a conflict is a warning', () => {
 
 // Only gets and what came to this node's own disk told of them.
 test('a scan that meets a conflict tells of it, once', async () => {
-  const ring = await openRing(4)
+  // Who stands in for a home hears of it from the other ones.
+  const ring = await openRing(4, { standInAfterMs: 600_000 })
   const [reader] = ring.others('k')
   const [first, second] = ring.homes('k')
   ring.partition(
