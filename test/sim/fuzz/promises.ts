@@ -36,10 +36,13 @@ export function coverage(world: World, place: OpenPlace, partitions: Partition[]
     const homes = [...node.routing.homesOf(partition)]
     return { partition, homes, covered: isCovered(partition, homes) }
   })
+  // It may have become a home after the start, and be none any more.
+  const wasFilled = (partition: Partition) =>
+    [...reached].some((id) => (world.placeOf(id).filledAt.get(partition) ?? -1) >= start)
   return () =>
     began.every(
       ({ partition, homes, covered }) =>
-        covered || isCovered(partition, [...homes, ...node.routing.homesOf(partition)]),
+        covered || isCovered(partition, [...homes, ...node.routing.homesOf(partition)]) || wasFilled(partition),
     )
 }
 
