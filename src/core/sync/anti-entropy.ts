@@ -15,7 +15,7 @@ import type { Transfers } from './transfers.js'
 
 /** What transfers were moving, in larger pieces than sync would, and what did not come to its end, is looked at so much later. */
 const AGAIN_MS = 2000
-/** Each time the application is told that its disk failed. */
+/** Long enough not to flood the application, which is told of each failure of its disk. */
 const AFTER_FAILURE_MS = 5000
 
 export interface AntiEntropyEvents {
