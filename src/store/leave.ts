@@ -127,7 +127,11 @@ async function handOver(node: Node, { holdWrites, signal }: LeaveOptions, leavin
   const isMoving = partitionsLeft < leaving.partitionsLeft
   leaving.partitionsLeft = partitionsLeft
   holdWrites?.(othersOf(node).length > 0 && (partitionsLeft === 0 || (leaving.isOverdue && isMoving)))
-  if (isLast(node) || partitionsLeft > 0 || hintsLeft > 0 || !node.coordinator.isSettled) return false
+  if (isLast(node) || partitionsLeft > 0 || hintsLeft > 0 || !node.coordinator.isSettled) {
+    // Whoever has left is not asked before a deletion is forgotten, and this node has something to bring back.
+    if (node.membership.self.state === 'left') node.membership.declare({ state: 'leaving' })
+    return false
+  }
   // Of a disk that was lost on the way, nobody knows what is on it.
   await node.replica.storage.getHints([])
   signal?.throwIfAborted()

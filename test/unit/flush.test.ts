@@ -180,6 +180,32 @@ test('nor is that forgotten where it is loaded anew meanwhile', async () => {
   expect(ring.homes('k').map((home) => home.disk.records.has(named('k')))).toEqual([true, true, true])
 })
 
+// Its own copy reached the disk a moment after everything there had been looked at, and was nobody else's business.
+test.each([
+  ['that is one of the homes', (ring: Ring) => ring.homes('k')[0]],
+  ['that is no home any more', (ring: Ring) => ring.others('k')[0]],
+])('a put under way in a tab %s, as it meets the others, is waited for', async (_, which) => {
+  const ring = await openRing(5, { replaceAfterMs: 20_000 })
+  const tab = which(ring) as Tab
+  await aloneForLong(ring, tab)
+  const { store } = storeAt(tab)
+  const storage = tab.storage as SimulatedStorage
+  const commit = storage.commit.bind(storage)
+  let arrive = () => {}
+  const arrived = new Promise<void>((resolve) => {
+    arrive = resolve
+  })
+  storage.commit = (batch, durability) => arrived.then(() => commit(batch, durability))
+  const put = store.put('k', 'value')
+  ring.heal()
+  await ring.until('it meets them', () => nodeOf(tab).membership.placed().length > 1)
+  storage.commit = commit
+  arrive()
+  await answerOf(ring, put)
+  await answerOf(ring, store.flush())
+  expect(ring.homes('k').map((home) => home.disk.records.has(named('k')))).toEqual([true, true, true])
+})
+
 // Each other home was compared anew in its turn only, a minute or more later.
 test('a home is looked at again soon that could not be compared because the own disk failed', async () => {
   const ring = await openRing(3, { syncIntervalMs: 600_000 }, { quiet: false })

@@ -347,6 +347,32 @@ describe('where nobody else is left', () => {
   })
 })
 
+// The others forgot deletions without asking it, and it brought back what they had deleted.
+test('a tab that has said that it has left, and then has a hint all the same, is asked before a deletion is forgotten', async () => {
+  const ring = await openRing(5, { reapAfterMs: 4000, replaceAfterMs: 600_000 })
+  const [leaver] = ring.others('k')
+  const [a, , c] = ring.homes('k')
+  const { knobs } = ring.world.network
+  // It cannot know that everybody knows it.
+  knobs.lose = (_from, to, frame) => to === leaver.id && typeOf(frame) === 'GossipReply'
+  void handEverythingOver(nodeOf(leaver))
+  await ring.until('it has left', () => nodeOf(a).membership.get(leaver.id)?.state === 'left')
+  ring.world.freeze(c)
+  expect(await ring.client(leaver).put('k', 'value')).toMatchObject({ met: true })
+  await ring.pass(4000)
+  ring.crash(leaver)
+  ring.world.thaw(c)
+  await ring.pass(5000)
+  const client = ring.client(a)
+  expect(await client.get('k')).toEqual(['value'])
+  await client.delete('k')
+  await ring.pass(30_000)
+  knobs.lose = () => false
+  await ring.reopen(leaver)
+  await ring.pass(20_000)
+  expect(await client.get('k')).toEqual([])
+})
+
 // Each of the others told it again at the next greeting, and it compared everything anew.
 test('a tab that has given its leave up need not be told that it was about to', async () => {
   const ring = await openRing(3)

@@ -369,10 +369,11 @@ class Put {
     const { replica, routing, tuning, onError } = this.context
     replica.hints.putEnded(this.entry.key)
     const confirmed = this.homes.filter((home) => this.acks.has(home))
-    // Also for homes whose stand-in has one: only of its own hints does this node know that they have arrived.
-    const unhinted = this.homes.filter(
-      (home) => home !== routing.self && !this.acks.has(home) && !this.hintedHere.has(home),
-    )
+    // Also for homes whose stand-in has one: only of its own hints does this node know that they have arrived. And the homes of now are meant: those that
+    // it has only since the placement changed meanwhile may have looked at what this node's disk had before it had this.
+    const unhinted = routing
+      .homes(this.entry.key)
+      .filter((home) => home !== routing.self && !this.acks.has(home) && !this.hintedHere.has(home))
     const hintFor = tuning.hintedHandoff ? unhinted : []
     // As homes that refused what others took get it by a hint, this one takes it now.
     const asRecord = this.isHome && !this.acks.has(routing.self) && this.storageError === undefined

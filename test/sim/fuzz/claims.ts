@@ -1,13 +1,21 @@
-/** What the tabs say of themselves (I15): when every one of them says that all is where it belongs, it is. */
+/**
+ * What the tabs say of themselves: when every one of them says that all is where it belongs, it is (I15). And no tab says so of what it wrote just now and
+ * nobody else has (I16): its application might close it.
+ */
 import type { NodeId } from '../../../src/core/ids.js'
 import { MalformedError, decodeContainer } from '../../../src/core/versions/encoding.js'
 import { ringOf } from '../checks.js'
 import { type Write, nameOf } from '../history.js'
-import type { OpenPlace, World } from '../world.js'
+import type { OpenPlace, Place, World } from '../world.js'
+
+/** Virtual time in which a write counts as one of now. */
+const LATELY_MS = 10_000
 
 export class Claims {
   /** Writes that need not be looked at any more. */
   private readonly done = new Set<Write>()
+  /** Those that some other tab was seen to have. */
+  private readonly shared = new Set<Write>()
 
   constructor(private readonly world: World) {}
 
@@ -17,7 +25,7 @@ export class Claims {
     const [viewer] = ring
     if (!viewer || !ring.every((place) => saysAllIsWell(place, ring))) return
     sights.saw(HELD_TO_STATUS)
-    const troubledAt = new Map(places.map(({ id, lostAt, failedAt }) => [id, Math.max(lostAt, failedAt)]))
+    const troubledAt = new Map(places.map((place) => [place.id, lastTrouble(place)]))
     const isTroubled = (node: NodeId, { time }: Write) => (troubledAt.get(node) ?? 0) >= time
     for (const key of history.keys())
       for (const write of history.writesOf(key)) {
@@ -33,6 +41,25 @@ export class Claims {
       }
   }
 
+  /** Under faults. Who is alone, as it sees it, is all homes. */
+  judgeLately(): void {
+    const { history, places, time } = this.world
+    if (places.some(({ storage }) => storage?.isFailing)) return
+    const since = Math.max(time.now - LATELY_MS, ...places.map(lastTrouble))
+    for (const write of history.keys().flatMap((key) => history.writesOf(key).filter(({ time }) => time > since))) {
+      const { key, at } = write
+      const { node, asleep } = this.world.placeOf(at)
+      if (!node?.coordinator.synced || asleep || this.shared.has(write) || history.isDeleted(write)) continue
+      if (!write.byUser || write.refused || !write.holders.has(at)) continue
+      const homes = node.routing.homes(key)
+      const agrees = (home: NodeId) => String(this.world.placeOf(home).node?.routing.homes(key)) === String(homes)
+      if (!homes.some((home) => home !== at && agrees(home))) continue
+      const copies = this.world.copiesOf(write)
+      if (copies.size > 1 || !copies.has(at)) this.shared.add(write)
+      else history.violation('I16', `${at} says that it is synced, and nobody else has ${nameOf(key, write.dot)}`)
+    }
+  }
+
   private shows(home: NodeId, write: Write): boolean {
     const row = this.world.placeOf(home).disk.records.get(write.key)
     try {
@@ -42,6 +69,11 @@ export class Claims {
       throw error
     }
   }
+}
+
+/** Whose disk fails or loses something knows no better. */
+function lastTrouble({ lostAt, failedAt }: Place): number {
+  return Math.max(lostAt, failedAt)
 }
 
 /** An application that asks here, and everywhere else, is told that there is nothing to wait for. */

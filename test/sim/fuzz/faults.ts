@@ -18,6 +18,8 @@ export class Faults {
   private readonly backups = new Map<Place, Disk>()
   /** Tabs that are about to leave, in this life. */
   private readonly leaving = new Map<Place, number>()
+  /** Of these, the ones whose applications' writes wait. */
+  private readonly holding = new Map<Place, number>()
   private readonly gone = new Set<Place>()
   private ended = false
   /** Who has adopted another one: perhaps nobody else knows yet that this one has left, and nobody will ever again find its disk. */
@@ -32,6 +34,11 @@ export class Faults {
   /** It has left for good or been adopted, or is about to. */
   isLeaving(place: Place): boolean {
     return this.gone.has(place) || this.leaving.get(place) === place.lives || this.isAdopted(place)
+  }
+
+  /** As a store does with what its application writes while it leaves. */
+  holdsWrites(place: Place): boolean {
+    return this.holding.get(place) === place.lives
   }
 
   private isAdopted({ adopter }: Place): boolean {
@@ -236,7 +243,11 @@ export class Faults {
     if (!node || this.isLeaving(place)) return
     const life = place.lives
     this.leaving.set(place, life)
-    handEverythingOver(node).then(
+    const holdWrites = (isHeld: boolean) => {
+      if (isHeld) this.holding.set(place, life)
+      else if (this.holding.get(place) === life) this.holding.delete(place)
+    }
+    handEverythingOver(node, { holdWrites }).then(
       () => {
         if (place.lives !== life) return
         this.world.kill(place)

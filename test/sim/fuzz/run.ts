@@ -24,6 +24,8 @@ export interface RunResult {
   seen: Map<string, number>
 }
 
+/** In steps of the plan. */
+const CLAIMS_EVERY = 5
 const CORE_MS = 15_000
 const CONVERGED_WITHIN_MS = 400_000
 const QUIET_MS = 15_000
@@ -51,6 +53,7 @@ class Day {
   private readonly faults: Faults
   private readonly keys: StoreKey[]
   private readonly clients: Clients
+  private readonly claims: Claims
 
   constructor(
     private readonly plan: Plan,
@@ -78,6 +81,7 @@ class Day {
       this.world.addPlace({ tuning: plan.tunings[i], ...(i < 2 * plan.shared && { device: 'shared-dev' }) })
     if (plan.stranger) this.world.addPlace({ config: 'another room' })
     this.keys = Array.from({ length: plan.keys }, (_, i) => storeKey(plan.n, '', `k${i}`))
+    this.claims = new Claims(this.world)
     this.faults = new Faults(this.world, this.keys)
     this.clients = new Clients(this.world, plan, this.keys, new Availability(this.world, plan, this.faults))
   }
@@ -86,14 +90,15 @@ class Day {
     const { world, plan } = this
     for (const place of world.places) if (world.random.chance(0.8)) world.begin(place)
     await world.time.advance(100)
-    for (const step of plan.steps) {
+    for (const [i, step] of plan.steps.entries()) {
       await world.time.advance(step.after)
       await this.take(step)
+      if (plan.tuning.hintedHandoff && i % CLAIMS_EVERY === 0) this.claims.judgeLately()
     }
   }
 
   async recovery(): Promise<void> {
-    const { world, faults, keys, clients } = this
+    const { world, faults, keys, clients, claims } = this
     const { history, time, random } = world
     await time.advance(2 * this.most('requestTimeoutMs') + 1000)
     faults.end()
@@ -106,7 +111,6 @@ class Day {
     for (const place of world.places) if (!isBack(place)) await world.start(place)
     // Forgetting may go on for a while after that; then nothing may.
     const afterwardsMs = 2 * this.most('reapAfterMs') + 5000
-    const claims = new Claims(world)
     const state = () => {
       if (faults.someoneIsLeaving) return 'somebody is still leaving'
       // Without hinted handoff, nobody knows what a home missed.
@@ -146,8 +150,8 @@ class Day {
         const place = open[step.tab % Math.max(1, open.length)]
         if (!place) return
         if (step.do === 'get') void clients.get(place, step)
-        else if (step.do === 'put') void clients.put(place, step)
-        else void clients.scan(place, step)
+        else if (step.do === 'scan') void clients.scan(place, step)
+        else if (!faults.holdsWrites(place)) void clients.put(place, step)
         return
       }
       case 'calm':
