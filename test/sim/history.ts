@@ -41,8 +41,8 @@ export class History {
   /** By key, actor and counter: every version that is shown anywhere is looked up. */
   private readonly byDot = new Map<StoreKey, Map<ActorId, Map<number, Write>>>()
   private readonly counters = new Map<string, number>()
-  /** Of all writes. */
-  size = 0
+  /** In the order of their beginnings. */
+  readonly all: Write[] = []
   private readonly forgotten = new Set<StoreKey>()
   readonly violations: string[] = []
 
@@ -91,7 +91,7 @@ export class History {
     const known = this.writes.get(key) ?? []
     known.push(write)
     this.writes.set(key, known)
-    this.size++
+    this.all.push(write)
     return write
   }
 

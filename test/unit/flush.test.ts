@@ -1,6 +1,6 @@
 /** When all that was written here is where it belongs, those who wait for that are told. */
 import { expect, test } from 'vitest'
-import { type Ring, type Tab, named, nodeOf, openRing } from '../paper/ring.js'
+import { type Ring, type Tab, holdCommits, named, nodeOf, openRing } from '../paper/ring.js'
 import type { SimulatedStorage } from '../sim/disk.js'
 import { typeOf } from '../sim/trace.js'
 import { answerOf, passing, storeAt } from './support/stores.js'
@@ -189,17 +189,10 @@ test.each([
   const tab = which(ring) as Tab
   await aloneForLong(ring, tab)
   const { store } = storeAt(tab)
-  const storage = tab.storage as SimulatedStorage
-  const commit = storage.commit.bind(storage)
-  let arrive = () => {}
-  const arrived = new Promise<void>((resolve) => {
-    arrive = resolve
-  })
-  storage.commit = (batch, durability) => arrived.then(() => commit(batch, durability))
+  const arrive = holdCommits(tab)
   const put = store.put('k', 'value')
   ring.heal()
   await ring.until('it meets them', () => nodeOf(tab).membership.placed().length > 1)
-  storage.commit = commit
   arrive()
   await answerOf(ring, put)
   await answerOf(ring, store.flush())

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import type { ActorId, NodeId } from '../../src/core/ids.js'
 import { writtenContainer } from '../../src/core/versions/container.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
-import { type Ring, type Tab, hintAt, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { type Ring, type Tab, hintAt, holdCommits, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
 
 const KEYS = Array.from({ length: 12 }, (_, i) => `k${i}`)
@@ -118,7 +118,7 @@ test('a home that is back when another one does not answer takes a put as its ow
   expect(replicaAt(silent, 'k')).toEqual(['there'])
 })
 
-test('a hint that a put leaves behind a change of the placement goes to the present homes as well', async () => {
+test('a put that a change of the placement overtakes leaves a hint for the present homes', async () => {
   const ring = await openRing(4, { ...TUNING, replaceAfterMs: 3500 }, { noticeMs: Number.POSITIVE_INFINITY })
   const [writer, silent] = ring.homes('k')
   const [standIn] = ring.others('k')
@@ -129,10 +129,26 @@ test('a hint that a put leaves behind a change of the placement goes to the pres
   await ring.until('another is home', () => !membership.placed().includes(silent.id))
   expect(replica.hints.pending).toBe(0)
   await ring.until('a hint', () => replica.hints.pending > 0)
-  expect(replica.hints.homesOf(named('k'))).toEqual([silent.id])
+  expect(replica.hints.homesOf(named('k'))).toEqual([standIn.id])
   ring.world.network.knobs.lose = undefined
   await ring.pass(5000)
   expect([replica.hints.pending, replicaAt(standIn, 'k')]).toEqual([0, ['there']])
+})
+
+test('hints that come to the disk after a change of the placement go to the present homes as well', async () => {
+  const ring = await openRing(5, { ...TUNING, replaceAfterMs: 3500 })
+  const [silent] = ring.homes('k')
+  const [writer] = ring.others('k')
+  const { membership, replica } = nodeOf(writer)
+  ring.crash(silent)
+  const arrive = holdCommits(writer)
+  const put = ring.client(writer).begin('k', 'there', { w: 1 })
+  await ring.until('another is home', () => !membership.placed().includes(silent.id))
+  arrive()
+  expect(await ring.await(put)).toMatchObject({ met: true })
+  await ring.pass(5000)
+  expect(replica.hints.pending).toBe(0)
+  expect(ring.homes('k', writer).map((home) => replicaAt(home, 'k'))).toEqual([['there'], ['there'], ['there']])
 })
 
 // All homes stood in the receipt: the outbox of a tab that is no home has a hint for each.

@@ -43,10 +43,12 @@ export class Claims {
 
   /** Under faults. Who is alone, as it sees it, is all homes. */
   judgeLately(): void {
-    const { history, places, time } = this.world
+    const { history, sights, places, time } = this.world
     if (places.some(({ storage }) => storage?.isFailing)) return
     const since = Math.max(time.now - LATELY_MS, ...places.map(lastTrouble))
-    for (const write of history.keys().flatMap((key) => history.writesOf(key).filter(({ time }) => time > since))) {
+    for (let i = history.all.length - 1; i >= 0; i--) {
+      const write = history.all[i] as Write
+      if (write.time <= since) return
       const { key, at } = write
       const { node, asleep } = this.world.placeOf(at)
       if (!node?.coordinator.synced || asleep || this.shared.has(write) || history.isDeleted(write)) continue
@@ -54,6 +56,7 @@ export class Claims {
       const homes = node.routing.homes(key)
       const agrees = (home: NodeId) => String(this.world.placeOf(home).node?.routing.homes(key)) === String(homes)
       if (!homes.some((home) => home !== at && agrees(home))) continue
+      sights.saw(HELD_TO_OWN)
       const copies = this.world.copiesOf(write)
       if (copies.size > 1 || !copies.has(at)) this.shared.add(write)
       else history.violation('I16', `${at} says that it is synced, and nobody else has ${nameOf(key, write.dot)}`)
@@ -89,3 +92,4 @@ function saysAllIsWell({ node }: OpenPlace, ring: readonly OpenPlace[]): boolean
 }
 
 export const HELD_TO_STATUS = 'all tabs said that they were synced'
+export const HELD_TO_OWN = 'a tab that had just written said that it was synced'

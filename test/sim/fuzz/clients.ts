@@ -11,7 +11,7 @@ import { readScanOptions } from '../../../src/store/scan.js'
 import { Session } from '../../../src/store/session.js'
 import { type Write, nameOf } from '../history.js'
 import type { OpenPlace, Place, World } from '../world.js'
-import { HELD_TO_STATUS } from './claims.js'
+import { HELD_TO_OWN, HELD_TO_STATUS } from './claims.js'
 import type { Plan, Step } from './plan.js'
 import { type Availability, coverage, hasLost, homesSeenBy } from './promises.js'
 
@@ -151,7 +151,7 @@ export class Clients {
     context: CausalContext,
   ) {
     const { history } = this.world
-    const value = deletes ? undefined : new Uint8Array([history.size & 255])
+    const value = deletes ? undefined : new Uint8Array([history.all.length & 255])
     const expiresAt = ttlMs > 0 ? Math.round(this.world.wallTime(place) + ttlMs) : 0
     const result = place.node.coordinator.write(key, { value, expiresAt }, context, {
       w,
@@ -290,6 +290,7 @@ export const HELD: readonly string[] = [
   HELD_TO_DELETION,
   HELD_TO_SHOW,
   HELD_TO_STATUS,
+  HELD_TO_OWN,
 ]
 
 function nameOfClient(place: Place, { client, key }: Get | Put): string {

@@ -67,7 +67,11 @@ export class Availability {
     if (!this.isFit(place, since) || (this.plan.tuning.maxSiblings ?? 100) < 100) return () => false
     const homes = node.routing.homes(key)
     // Without hinted handoff nobody stands in for a home.
-    const onlyHomes = strict || !node.options.tuning.hintedHandoff
+    const { hintedHandoff, requestTimeoutMs } = node.options.tuning
+    const onlyHomes = strict || !hintedHandoff
+    // One that has not heard yet that it is a home is asked again, for as long as the put has time.
+    const knowIt = homes.every((home) => world.placeOf(home).node?.routing.homes(key).includes(home))
+    if (onlyHomes && !knowIt && requestTimeoutMs < ROUND_MS) return () => false
     const reachable = node.routing.preferenceList(key).filter((id) => node.routing.isReachable(id))
     const asked = reachable.map((id) => world.placeOf(id)).filter((each) => each !== place)
     const isLinked = (each: Place) => world.network.isLinked(place.id, each.id)
@@ -100,5 +104,7 @@ export class Availability {
   }
 }
 
+/** In which gossip surely gets around. */
+const ROUND_MS = 2000
 /** A disk that is behind by more answers too late for the shortest time-out. */
 const BACKLOG_MS = 150
