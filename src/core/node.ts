@@ -106,7 +106,7 @@ export class Node {
   readonly routing: Routing
   readonly interests: Interests
   readonly duties: Duties
-  private readonly underWay: UnderWay
+  readonly underWay: UnderWay
   readonly handoff: Handoff
   readonly transfers: Transfers
   readonly antiEntropy: AntiEntropy
@@ -446,10 +446,11 @@ export class Node {
     this.replica.hints.events.on('fewer', () => events.emit('status', undefined))
     transfers.events.on('filled', ({ from, partitions, containers, left }) => {
       this.metrics.count('keysTransferred', containers)
+      this.underWay.moved()
       events.emit('transfer', { node: from, partitions, keys: containers, left })
       events.emit('status', undefined)
     })
-    transfers.events.on('released', () => this.underWay.released() && events.emit('status', undefined))
+    transfers.events.on('released', () => this.underWay.moved() && events.emit('status', undefined))
     coordinator.events.on('repair', (repair) => events.emit('repair', repair))
     coordinator.events.on('refused', (put) => events.emit('refused', put))
     coordinator.events.on('settled', () => events.emit('status', undefined))

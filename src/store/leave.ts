@@ -105,7 +105,10 @@ function leftAt(node: Node): LeaveProgress {
 async function handOver(node: Node, { holdWrites, signal }: LeaveOptions, leaving: Leaving): Promise<boolean> {
   signal?.throwIfAborted()
   // Also when another call for the same was given up meanwhile.
-  if (!node.membership.isLeaving(node.options.node)) node.membership.declare({ state: 'leaving' })
+  if (!node.membership.isLeaving(node.options.node)) {
+    node.underWay.handsOver()
+    node.membership.declare({ state: 'leaving' })
+  }
   // What it takes over just now comes to this disk yet.
   await node.taken()
   leaving.tell()
@@ -145,5 +148,6 @@ async function handOver(node: Node, { holdWrites, signal }: LeaveOptions, leavin
 function stay(node: Node): void {
   node.membership.declare({ state: 'up' })
   node.duties.distrustAll()
+  node.underWay.handsOver()
   node.transfers.takeBack()
 }

@@ -5,7 +5,7 @@ import { partitions } from '../../src/core/messages.js'
 import { restored } from '../../src/core/meta.js'
 import { EMPTY_CONTEXT } from '../../src/core/versions/context.js'
 import { type LeaveProgress, handEverythingOver } from '../../src/store/leave.js'
-import { type Ring, type Tab, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import { type Ring, type Tab, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
 import { typeOf } from '../sim/trace.js'
 import { answerOf, passing, storeAt } from './support/stores.js'
 
@@ -347,6 +347,54 @@ describe('where nobody else is left', () => {
   })
 })
 
+// Its own hints were with another by then, it held nothing that could be compared, and it said at once that all was where it belongs.
+describe('what a tab wrote for a home that is away', () => {
+  const opened = async () => {
+    const ring = await openRing(3, { reapAfterMs: 600_000 })
+    const [leaver, , away] = ring.homes('k')
+    const { store } = storeAt(leaver)
+    ring.crash(away)
+    await passing(ring, 3000)
+    await answerOf(ring, store.put('k', 'value'))
+    expect(store.status.synced).toBe(false)
+    return { ring, leaver, away, store }
+  }
+  const handedOver = (ring: Ring, tab: Tab) =>
+    ring.until('all is handed over', () => tab.disk.records.size + tab.disk.hints.size === 0)
+  const isWaitedFor = async (ring: Ring, tab: Tab, away: Tab) => {
+    const { store } = storeAt(tab)
+    let flushed = false
+    void store.flush().then(() => {
+      flushed = true
+    })
+    await passing(ring, 20_000)
+    expect([store.status.synced, flushed]).toEqual([false, false])
+    await ring.reopen(away)
+    await passing(ring, 40_000)
+    expect([store.status.synced, flushed, away.disk.records.has(named('k'))]).toEqual([true, true, true])
+  }
+
+  test('is waited for once its leave is given up', async () => {
+    const { ring, leaver, away, store } = await opened()
+    const given = new AbortController()
+    const leaving = store.leave({ signal: given.signal })
+    leaving.catch(() => {})
+    await handedOver(ring, leaver)
+    given.abort()
+    await expect(leaving).rejects.toBeDefined()
+    await isWaitedFor(ring, leaver, away)
+  })
+
+  test('is waited for when it is opened again after it ended in the middle of its leave', async () => {
+    const { ring, leaver, away, store } = await opened()
+    store.leave().catch(() => {})
+    await handedOver(ring, leaver)
+    ring.crash(leaver)
+    await ring.reopen(leaver)
+    await isWaitedFor(ring, leaver, away)
+  })
+})
+
 // The others forgot deletions without asking it, and it brought back what they had deleted.
 test('a tab that has said that it has left, and then has a hint all the same, is asked before a deletion is forgotten', async () => {
   const ring = await openRing(5, { reapAfterMs: 4000, replaceAfterMs: 600_000 })
@@ -359,7 +407,8 @@ test('a tab that has said that it has left, and then has a hint all the same, is
   await ring.until('it has left', () => nodeOf(a).membership.get(leaver.id)?.state === 'left')
   ring.world.freeze(c)
   expect(await ring.client(leaver).put('k', 'value')).toMatchObject({ met: true })
-  await ring.pass(4000)
+  const hears = () => nodeOf(a).membership.get(leaver.id)?.state === 'leaving'
+  await ring.until('it has not left', () => hears() && leaver.disk.hints.has(named('k')))
   ring.crash(leaver)
   ring.world.thaw(c)
   await ring.pass(5000)

@@ -2,8 +2,9 @@
  * What this node's disk has, and its homes may lack although no hint says so. That is so after a life that ended with puts under way of which it had a copy
  * itself, as a home, and whose other homes had not all confirmed theirs: the first of such puts puts a mark on the disk, in the transaction of its own copy,
  * that goes once they have all come to their end. And it is so when members join that were away or in another part of a ring that was split, or when there
- * were too few before: what was written here meanwhile had other or fewer homes. In both cases not everything is where it belongs before this node's Merkle trees
- * and those of every other home were seen to be equal, and what it is no home of any more is handed over (§4.7).
+ * were too few before: what was written here meanwhile had other or fewer homes. And it is so once this node has begun to hand everything over and stays all the
+ * same, in this life or the next: its own hints are with others by then. In all these cases not everything is where it belongs before this node's Merkle trees and
+ * those of every other home were seen to be equal, and what it is no home of any more is handed over (§4.7).
  */
 import type { Batch, CancelTimer, Clock, Storage } from '../environment.js'
 import type { NodeId, Partition } from '../ids.js'
@@ -23,6 +24,8 @@ export class UnderWay {
   private isRestored = false
   /** Who lacks nothing, as far as it has been looked at since something may be lacking; undefined where nothing may, or all have been. */
   private compared: Set<NodeId> | undefined
+  /** There was more here, which is to be fetched back before it can be compared. */
+  private mustBeWhole = false
   private timer: CancelTimer | undefined
 
   constructor(
@@ -39,8 +42,17 @@ export class UnderWay {
     this.isRestored = true
     if (!mark) return
     this.isMarked = true
+    this.mustBeWhole = true
     this.compared = new Set()
     this.look()
+  }
+
+  /** This node hands over all that it has, or did and stays. */
+  handsOver(): void {
+    if (!this.isRestored) return
+    this.mustBeWhole = true
+    this.compared = new Set()
+    void this.keepMark()
   }
 
   /** There is nothing that some home may lack. */
@@ -85,14 +97,15 @@ export class UnderWay {
     if (this.compared) void this.keepMark()
   }
 
-  /** A partition was handed over. @returns whether that was what was left to be done */
-  released(): boolean {
+  /** A partition was handed over, or fetched. @returns whether that was what was left to be done */
+  moved(): boolean {
     return this.look()
   }
 
   /** The disk is another one. */
   lost(): void {
     this.isMarked = false
+    this.mustBeWhole = false
     this.compared = undefined
   }
 
@@ -102,14 +115,17 @@ export class UnderWay {
   }
 
   private look(): boolean {
-    const { compared, duties, routing, forest } = this
-    if (!compared) return false
+    const { compared, duties, routing, forest, mustBeWhole } = this
+    // Who leaves hands over, and has no duties that tell.
+    if (!compared || !routing.isPlaced(routing.self)) return false
     const isDone = (home: NodeId) => home === routing.self || compared.has(home)
-    const mayLack = forest
-      .held()
-      .some((partition) => duties.isOnDuty(partition) && !routing.homesOf(partition).every(isDone))
+    const held = forest.held().filter((partition) => duties.isOnDuty(partition))
+    const mayLack = [...held, ...(mustBeWhole ? duties.filling() : [])].some(
+      (partition) => !routing.homesOf(partition).every(isDone),
+    )
     if (mayLack || this.strays().length > 0) return false
     this.compared = undefined
+    this.mustBeWhole = false
     this.unmarkSoon()
     return true
   }
