@@ -90,6 +90,8 @@ export interface NodeEvents extends Pick<CoordinatorEvents, 'repair' | 'refused'
 
 const MAX_ADDRESSES = 10_000
 const REFRESH_WITHIN_MS = 1000
+/** Homes that fetch, or are cut off for a moment, are asked again; after that it is for the scrub. */
+const HAND_OVER_AFTER_MS = [0, 2000, 4000, 8000]
 const LIFE_LENGTH = 8
 /** Longer than any frame lives that still tells of it as a member, and long enough to be seen by people. */
 const LEFT_REMEMBERED_MS = 10 * MAX_TTL_MS
@@ -120,6 +122,7 @@ export class Node {
   private readonly forgettings = new Forgettings()
   private readonly bookkeeping: Bookkeeping
   private stopped = false
+  private handsOverSoon = false
   /** What adoptions are taking over just now; they do not reject. */
   private readonly takings = new Set<Promise<void>>()
   private refreshing: Promise<void> | undefined
@@ -455,12 +458,30 @@ export class Node {
     coordinator.events.on('refused', (put) => events.emit('refused', put))
     coordinator.events.on('settled', () => events.emit('status', undefined))
     antiEntropy.events.on('standIns', () => events.emit('status', undefined))
-    antiEntropy.events.on('equal', (peer) => this.underWay.foundEqual(peer) && events.emit('status', undefined))
+    antiEntropy.events.on('equal', (peer) => {
+      if (this.underWay.foundEqual(peer)) events.emit('status', undefined)
+      else this.handOverSoon().catch((error) => this.report(error))
+    })
     antiEntropy.events.on('synced', (result) => {
       this.metrics.count('syncPulled', result.pulled)
       this.metrics.count('syncPushed', result.pushed)
       if (result.pulled + result.pushed > 0) events.emit('sync', result)
     })
+  }
+
+  /** The scrub does it with each of its rounds; but whoever waits for this node to be synced would wait half a minute for the next. */
+  private async handOverSoon(): Promise<void> {
+    if (this.handsOverSoon) return
+    this.handsOverSoon = true
+    try {
+      for (const waitMs of HAND_OVER_AFTER_MS) {
+        await this.pause(waitMs)
+        if (this.stopped || !this.underWay.isHandingOver) return
+        await this.transfers.releaseStrays()
+      }
+    } finally {
+      this.handsOverSoon = false
+    }
   }
 
   /**

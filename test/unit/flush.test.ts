@@ -199,6 +199,29 @@ test.each([
   expect(ring.homes('k').map((home) => home.disk.records.has(named('k')))).toEqual([true, true, true])
 })
 
+// It took half a minute: what such a tab is no home of went with the scrub's next round.
+test('a tab that wrote before it met anybody is synced some seconds after it has', async () => {
+  const ring = await openRing(5)
+  const client = ring.client(ring.tab(0))
+  for (let i = 0; i < 30; i++) await client.put(`there ${i}`, 'value', { w: 1 })
+  await ring.pass(20_000)
+  const tab = ring.world.addPlace({})
+  await ring.world.start(tab)
+  const { store } = storeAt(tab as Tab)
+  const keys = Array.from({ length: 20 }, (_, i) => `k${i}`)
+  const puts = Promise.all(keys.map((key) => store.put(key, 'value')))
+  expect(nodeOf(tab as Tab).membership.placed()).toHaveLength(1)
+  await answerOf(ring, puts)
+  let flushed = false
+  void store.flush().then(() => {
+    flushed = true
+  })
+  await passing(ring, 15_000)
+  expect(flushed).toBe(true)
+  for (const key of keys)
+    expect(ring.homes(key).map((home) => home.disk.records.has(named(key)))).toEqual([true, true, true])
+})
+
 // Each other home was compared anew in its turn only, a minute or more later.
 test('a home is looked at again soon that could not be compared because the own disk failed', async () => {
   const ring = await openRing(3, { syncIntervalMs: 600_000 }, { quiet: false })

@@ -114,16 +114,25 @@ export class UnderWay {
     await this.unmark()
   }
 
-  private look(): boolean {
+  /** All has been compared, and what this node is no home of any more is still to be handed over. */
+  get isHandingOver(): boolean {
+    return this.haveAll() && this.strays().length > 0
+  }
+
+  /** No other home lacks anything of what this node has a duty for. */
+  private haveAll(): boolean {
     const { compared, duties, routing, forest, mustBeWhole } = this
     // Who leaves hands over, and has no duties that tell.
     if (!compared || !routing.isPlaced(routing.self)) return false
     const isDone = (home: NodeId) => home === routing.self || compared.has(home)
     const held = forest.held().filter((partition) => duties.isOnDuty(partition))
-    const mayLack = [...held, ...(mustBeWhole ? duties.filling() : [])].some(
-      (partition) => !routing.homesOf(partition).every(isDone),
+    return [...held, ...(mustBeWhole ? duties.filling() : [])].every((partition) =>
+      routing.homesOf(partition).every(isDone),
     )
-    if (mayLack || this.strays().length > 0) return false
+  }
+
+  private look(): boolean {
+    if (!this.haveAll() || this.strays().length > 0) return false
     this.compared = undefined
     this.mustBeWhole = false
     this.unmarkSoon()
