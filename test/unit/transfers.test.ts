@@ -125,7 +125,7 @@ test.each([1, 3] as const)('a former home keeps what it takes while it gives its
   for (const home of homesAt(writer, last)) if (home !== former.id) ring.world.network.cut(writer.id, home)
   expect((await write(writer, last, 10, 1)).acks).toContain(former.id)
   diskMs = 1
-  await ring.pass(1000)
+  await ring.until('the others are gone', () => held().length === 1)
   expect(held().map(({ key }) => key)).toEqual([last])
   // It says so, and gives that up as well once the homes have it.
   expect(nodeOf(former).transfers.strays()).toContain(partition)
