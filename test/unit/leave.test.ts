@@ -267,6 +267,7 @@ describe('where nobody else is left', () => {
     ring.crash(...ring.tabs.filter((tab) => tab !== last))
     for (const key of KEYS) expect(replicaAt(last, key)).toEqual(['value'])
     await ring.until('it is whole', () => nodeOf(last).duties.filling().length === 0)
+    await ring.until('it is synced', () => nodeOf(last).coordinator.synced)
     expect(await ring.client(last).put('k', 'more', { w: 1 })).toMatchObject({ met: true })
   })
 
@@ -293,6 +294,7 @@ describe('where nobody else is left', () => {
     await passing(ring, 60_000)
     await expect(answerOf(ring, leaving)).rejects.toMatchObject({ code: 'quorum' })
     await answerOf(ring, store.put('k', 'more'))
+    await answerOf(ring, store.flush())
     for (const key of KEYS) expect(await ring.client(ring.tab(0)).get(key)).toEqual(['value'])
   })
 
