@@ -122,7 +122,7 @@ export class Node {
   private readonly forgettings = new Forgettings()
   private readonly bookkeeping: Bookkeeping
   private stopped = false
-  private handsOverSoon = false
+  private isHandingOver = false
   /** What adoptions are taking over just now; they do not reject. */
   private readonly takings = new Set<Promise<void>>()
   private refreshing: Promise<void> | undefined
@@ -471,16 +471,16 @@ export class Node {
 
   /** The scrub does it with each of its rounds; but whoever waits for this node to be synced would wait half a minute for the next. */
   private async handOverSoon(): Promise<void> {
-    if (this.handsOverSoon) return
-    this.handsOverSoon = true
+    if (this.isHandingOver) return
+    this.isHandingOver = true
     try {
       for (const waitMs of HAND_OVER_AFTER_MS) {
         await this.pause(waitMs)
-        if (this.stopped || !this.underWay.isHandingOver) return
+        if (this.stopped || !this.underWay.onlyStraysLeft) return
         await this.transfers.releaseStrays()
       }
     } finally {
-      this.handsOverSoon = false
+      this.isHandingOver = false
     }
   }
 

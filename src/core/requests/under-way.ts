@@ -115,7 +115,7 @@ export class UnderWay {
   }
 
   /** All has been compared, and what this node is no home of any more is still to be handed over. */
-  get isHandingOver(): boolean {
+  get onlyStraysLeft(): boolean {
     return this.haveAll() && this.strays().length > 0
   }
 
