@@ -330,6 +330,16 @@ test('a rejected peer is down, and stays so', async () => {
   expect(await a.page.evaluate(() => [...node.up])).toEqual([])
 })
 
+test('a link that the peer closes ends at once, although the closing does not come to its end', async () => {
+  const [a, b] = await openLinked(A, B)
+  // What B answers to the closing finds nobody, and that the connection is ended as well is lost.
+  await b.network({ latency: 3000 })
+  await a.page.evaluate((other) => node.mesh.reject(other as never), B)
+  await sleep(100)
+  await a.network({ packetLoss: 100 })
+  await b.until('node.up.size === 0', 3000)
+})
+
 test('a rejected peer that reloads is linked again at once, whoever of the two dials', async () => {
   // An application with wrong parameters that was mended was kept out for a minute.
   for (const [stays, reloads] of [

@@ -137,6 +137,11 @@ export class Link {
     channel.addEventListener('bufferedamountlow', () => {
       if (this.open) this.flow.flush()
     })
+    // The peer closes it, and all that it had sent has come. The end itself, which takes a way there and back, Chromium misses at times
+    // (its bug 882743), and simple-peer looks for that every five seconds only.
+    channel.addEventListener('closing', () => {
+      if (!this.closed) this.peer.destroy()
+    })
     // Instead of simple-peer's handler, which wraps every message for a Node stream that nobody reads here.
     channel.onmessage = ({ data }) => {
       this.opened(channel)
