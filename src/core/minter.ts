@@ -5,16 +5,25 @@
  */
 import type { Random } from './environment.js'
 import { type ActorId, type NodeId, type StoreKey, actorOf } from './ids.js'
+import { restored } from './meta.js'
 import type { Container } from './versions/container.js'
 import type { CausalContext, Dot } from './versions/context.js'
+import { encodeMessagePack } from './versions/messagepack.js'
+import { list, text } from './wire.js'
 
 /** Keys whose counters are remembered; beyond, a fresh actor starts all counters anew. */
 const MAX_KEYS = 50_000
 const RANDOM_LENGTH = 8
+/** Lives of this node that its disk remembers: those of some years, if it is opened every day. */
+const MAX_LIVES = 1000
+
+const actors = list(text<ActorId>(32), MAX_LIVES)
 
 export class Minter {
   private actor: ActorId
   private readonly counters = new Map<StoreKey, number>()
+  /** Of former lives whose writes are on this disk. */
+  private former: ActorId[] = []
 
   constructor(
     private readonly node: NodeId,
@@ -24,7 +33,10 @@ export class Minter {
   }
 
   mint(key: StoreKey): Dot {
-    if (this.counters.size >= MAX_KEYS && !this.counters.has(key)) this.startAnew()
+    if (this.counters.size >= MAX_KEYS && !this.counters.has(key)) {
+      this.former.push(this.actor)
+      this.startAnew()
+    }
     const counter = (this.counters.get(key) ?? 0) + 1
     this.counters.set(key, counter)
     return { actor: this.actor, counter }
@@ -41,8 +53,28 @@ export class Minter {
     if (highest(container.context, this.actor) > (this.counters.get(key) ?? 0)) this.startAnew()
   }
 
-  /** Takes a new epoch: what was issued before is no longer on the disk to be continued. */
-  startAnew(): void {
+  /** Takes up what is on the disk of its former lives there. */
+  restore(stored: Uint8Array | undefined): void {
+    this.former = restored(stored, actors) ?? []
+  }
+
+  encodedLives(): Uint8Array {
+    return encodeMessagePack([...this.former, this.actor].slice(-MAX_LIVES))
+  }
+
+  /** Whether all of it was minted in lives that this disk remembers: then nobody has anything of it that never was here. */
+  mintedAll(context: CausalContext): boolean {
+    const own = new Set([...this.former, this.actor])
+    return [...context.vector.keys(), ...context.cloud.keys()].every((actor) => own.has(actor))
+  }
+
+  /** The disk is another one, on which nothing is of what was issued before. */
+  lost(): void {
+    this.former = []
+    this.startAnew()
+  }
+
+  private startAnew(): void {
     this.actor = this.freshActor()
     this.counters.clear()
   }

@@ -143,6 +143,7 @@ export class Node {
     const hints = state.hints.filter(({ key }) => parseStoreKey(key))
     for (const { key, homes, own } of hints) node.replica.hints.set(key, { homes, own })
     node.copies.restore(state.copies)
+    node.minter.restore(state.meta.get('lives'))
     node.duties.restore(state.meta.get('complete'), state.meta.get('alone'))
     // After that: it may say that this node was about to leave, and then what was whole is so no longer.
     node.membership.restore(state.meta.get('members'), state.meta.get('heard'))
@@ -150,7 +151,7 @@ export class Node {
     // After that: it looks who the homes are. Who does not compare would never know.
     if (options.tuning.merkleSync) node.underWay.restore(state.meta.get(MARK))
     try {
-      await node.keepIncarnation()
+      await node.keepLife()
     } catch (error) {
       // A full disk can still be read, and says no to each write by itself.
       if (!isQuota(error)) {
@@ -277,6 +278,7 @@ export class Node {
       clock,
       tuning,
       () => this.bookkeeping.isWritten,
+      ({ context }) => this.duties.isFounder && !this.minter.mintedAll(context),
       async (agreed) => {
         this.forgettings.note(agreed.map(({ key }) => key))
         this.events.emit('forgetting', agreed)
@@ -371,14 +373,14 @@ export class Node {
   }
 
   private startAnew(): void {
-    this.minter.startAnew()
+    this.minter.lost()
     this.replica.lost()
     this.underWay.lost()
     this.copies.lost()
     this.duties.distrustAll()
     this.membership.declare({})
     this.transfers.fill()
-    this.keepIncarnation().catch((error) => this.report(error))
+    this.keepLife().catch((error) => this.report(error))
   }
 
   private tellReborn(): void {
@@ -388,9 +390,13 @@ export class Node {
     this.events.emit('status', undefined)
   }
 
-  private async keepIncarnation(): Promise<void> {
+  private async keepLife(): Promise<void> {
     const { incarnation } = this.membership.self
-    await this.environment.storage.commit({ meta: [['incarnation', encodeMessagePack(incarnation)]] }, 'relaxed')
+    const meta: [string, Uint8Array][] = [
+      ['incarnation', encodeMessagePack(incarnation)],
+      ['lives', this.minter.encodedLives()],
+    ]
+    await this.environment.storage.commit({ meta }, 'relaxed')
   }
 
   private forwardEvents(): void {

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { type NodeId, nodeOfActor, storeKey } from '../../src/core/ids.js'
 import { Minter } from '../../src/core/minter.js'
 import { type Container, EMPTY_CONTAINER, writtenContainer } from '../../src/core/versions/container.js'
-import { type Dot, EMPTY_CONTEXT, compact } from '../../src/core/versions/context.js'
+import { type Dot, EMPTY_CONTEXT, compact, withDot } from '../../src/core/versions/context.js'
 import { SeededRandom } from '../sim/random.js'
 
 const NODE = 'node______' as NodeId
@@ -78,5 +78,31 @@ describe('a minter', () => {
     }
     for (let round = 0; round < 2; round++) for (let i = 0; i < 60_000; i++) mint(i)
     expect(seen.size).toBe(120_000)
+  })
+
+  test('knows what was minted on its disk, and nothing of it any more when it is another one', () => {
+    const random = new SeededRandom(1)
+    const former = new Minter(NODE, random)
+    const minter = new Minter(NODE, random)
+    minter.restore(former.encodedLives())
+    const own = [former.mint(KEY), minter.mint(KEY)]
+    const other = new Minter(NODE, random).mint(KEY)
+    const mintedAll = (dots: Dot[]) => minter.mintedAll(dots.reduce(withDot, EMPTY_CONTEXT))
+    expect([mintedAll(own), mintedAll([...own, other]), mintedAll([other])]).toEqual([true, false, false])
+    minter.lost()
+    expect([mintedAll(own), mintedAll([minter.mint(KEY)])]).toEqual([false, true])
+  })
+
+  test('remembers the latest of very many lives', () => {
+    const random = new SeededRandom(1)
+    const lives = Array.from({ length: 1500 }, () => new Minter(NODE, random))
+    let stored: Uint8Array | undefined
+    for (const life of lives) {
+      life.restore(stored)
+      stored = life.encodedLives()
+    }
+    const last = lives.at(-1) as Minter
+    const isRemembered = (life: Minter | undefined) => life && last.mintedAll(withDot(EMPTY_CONTEXT, life.mint(KEY)))
+    expect([0, 400, 600, 1499].map((at) => isRemembered(lives[at]))).toEqual([false, false, true, true])
   })
 })

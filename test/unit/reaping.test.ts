@@ -108,3 +108,35 @@ test('a home that waits for what is damaged elsewhere goes on asking for what ma
   await ring.pass(20_000)
   expect([...late.disk.records.keys(), ...tab.disk.records.keys()]).toEqual([named('k0')])
 })
+
+// It was alone with an empty disk, forgot the deletion with nobody to ask, and the others brought the value back.
+test('a tab that has met nobody keeps the deletion of what its disk never held', async () => {
+  const ring = await openRing(3, SOON)
+  const [tab, ...others] = ring.tabs as [Tab, Tab, Tab]
+  const client = ring.client(tab)
+  await client.put('k', 'old', { w: 3 })
+  ring.crash(tab)
+  ring.world.changeDisk(tab, 'is emptied', () => tab.disk.wipe())
+  ring.partition([tab], others)
+  await ring.reopen(tab)
+  await client.delete('k')
+  await ring.pass(10_000)
+  ring.heal()
+  await ring.until('one ring', () => ring.isWhole())
+  await ring.pass(5000)
+  expect(ring.tabs.map((each) => replicaAt(each, 'k'))).toEqual([[], [], []])
+})
+
+test('a tab that has met nobody forgets what it deletes of its own, also of its former lives', async () => {
+  const ring = await openRing(1, SOON)
+  const tab = ring.tab(0)
+  const client = ring.client(tab)
+  for (const value of ['there', 'again']) {
+    for (const key of KEYS) await client.put(key, value, { w: 1 })
+    ring.crash(tab)
+    await ring.reopen(tab)
+  }
+  for (const key of KEYS) await client.delete(key)
+  await ring.pass(10_000)
+  expect(tab.disk.records.size).toBe(0)
+})

@@ -2,7 +2,8 @@
  * What may be forgotten: tombstones, and context entries of versions that are long replaced. Forgetting is safe only once nobody can bring the
  * older version back. So while every member is here (none asleep, leaving or out of reach), the first home of a key asks all of them whether they
  * hold exactly this state (or nothing, and are no home) and no hint for it; all must agree, twice (P4, P5, P6). A member that is
- * away keeps tombstones alive until it is back or has left. No clock decides.
+ * away keeps tombstones alive until it is back or has left. No clock decides. Who has met nobody yet cannot know who should be asked, and
+ * forgets only what was written from its own disk.
  */
 import type { Background } from '../background.js'
 import { type CancelTimer, type Clock, MAX_TTL_MS } from '../environment.js'
@@ -50,6 +51,8 @@ export class Reaping {
     private readonly tuning: Tuning,
     /** A restart would know all members that this node knows: who forgets a deletion without asking one of them gets it back from that one. */
     private readonly knowsForGood: () => boolean,
+    /** Who is not known yet may still have versions that this replaces. */
+    private readonly mayConcernOthers: (container: Container) => boolean,
     /** This is about to be forgotten everywhere: nothing in memory may keep an older version either. */
     private readonly onAgreed: (agreed: Agreed[]) => Promise<void>,
     private readonly onError: (error: unknown) => void,
@@ -126,7 +129,8 @@ export class Reaping {
     const containers = await this.replica.readEach(keys)
     let entries = keys.flatMap((key, i) => {
       const container = containers[i]
-      return container && hasSomethingToForget(container) ? [entryOf(key, container)] : []
+      if (!container || !hasSomethingToForget(container) || this.mayConcernOthers(container)) return []
+      return [entryOf(key, container)]
     })
     // Whatever does not come to an end now gets another turn later.
     for (const key of keys) this.candidates.delete(key)
