@@ -14,20 +14,22 @@ import { list, text } from './wire.js'
 /** Keys whose counters are remembered; beyond, a fresh actor starts all counters anew. */
 const MAX_KEYS = 50_000
 const RANDOM_LENGTH = 8
-/** Lives of this node that its disk remembers: those of some years, if it is opened every day. */
-const MAX_LIVES = 1000
+/** As many actors are remembered: those of some years, if the tab is opened every day. */
+const MAX_ACTORS = 1000
 
-const actors = list(text<ActorId>(32), MAX_LIVES)
+const actors = list(text<ActorId>(32), MAX_ACTORS)
 
 export class Minter {
   private actor: ActorId
   private readonly counters = new Map<StoreKey, number>()
-  /** Of former lives whose writes are on this disk. */
+  /** What it was before, in this life and others, since the disk is this one. */
   private former: ActorId[] = []
 
   constructor(
     private readonly node: NodeId,
     private readonly random: Random,
+    /** It has become another one in the midst of a life. */
+    private readonly onFresh: () => void = () => {},
   ) {
     this.actor = this.freshActor()
   }
@@ -58,11 +60,11 @@ export class Minter {
     this.former = restored(stored, actors) ?? []
   }
 
-  encodedLives(): Uint8Array {
-    return encodeMessagePack([...this.former, this.actor].slice(-MAX_LIVES))
+  encodedActors(): Uint8Array {
+    return encodeMessagePack([...this.former, this.actor].slice(-MAX_ACTORS))
   }
 
-  /** Whether all of it was minted in lives that this disk remembers: then nobody has anything of it that never was here. */
+  /** Whether all of it was minted here, as far as this disk remembers: of what it has told nobody, nobody else has anything. */
   mintedAll(context: CausalContext): boolean {
     const own = new Set([...this.former, this.actor])
     return [...context.vector.keys(), ...context.cloud.keys()].every((actor) => own.has(actor))
@@ -71,12 +73,14 @@ export class Minter {
   /** The disk is another one, on which nothing is of what was issued before. */
   lost(): void {
     this.former = []
-    this.startAnew()
+    this.actor = this.freshActor()
+    this.counters.clear()
   }
 
   private startAnew(): void {
     this.actor = this.freshActor()
     this.counters.clear()
+    this.onFresh()
   }
 
   private freshActor(): ActorId {

@@ -143,10 +143,10 @@ export class Node {
     const hints = state.hints.filter(({ key }) => parseStoreKey(key))
     for (const { key, homes, own } of hints) node.replica.hints.set(key, { homes, own })
     node.copies.restore(state.copies)
-    node.minter.restore(state.meta.get('lives'))
+    node.minter.restore(state.meta.get('actors'))
     node.duties.restore(state.meta.get('complete'), state.meta.get('alone'))
     // After that: it may say that this node was about to leave, and then what was whole is so no longer.
-    node.membership.restore(state.meta.get('members'), state.meta.get('heard'))
+    node.membership.restore(state.meta.get('members'), state.meta.get('heard'), state.meta.get('met'))
     for (const n of options.replication) node.duties.addClass(n)
     // After that: it looks who the homes are. Who does not compare would never know.
     if (options.tuning.merkleSync) node.underWay.restore(state.meta.get(MARK))
@@ -192,7 +192,7 @@ export class Node {
       addresses.set(key, found)
       return found
     }
-    this.minter = new Minter(node, random)
+    this.minter = new Minter(node, random, () => this.keepLife().catch(() => {}))
     this.background = new Background(clock)
     this.membership = new Membership(
       { node, device, incarnation, state: 'up', capacity, name },
@@ -219,6 +219,7 @@ export class Node {
       () => [
         ['members', this.membership.encoded()],
         ['heard', this.membership.encodedHeard()],
+        ...(this.membership.hasMet ? [['met', new Uint8Array(1)] as [string, Uint8Array]] : []),
         ['complete', this.duties.encoded()],
         ['alone', this.duties.encodedAlone()],
       ],
@@ -237,7 +238,8 @@ export class Node {
       () => this.bookkeeping.changed(),
     )
     const strays = () => this.transfers.strays()
-    this.underWay = new UnderWay(storage, this.replica.forest, this.duties, this.routing, clock, strays)
+    const isLacking = () => this.transfers.isLacking
+    this.underWay = new UnderWay(storage, this.replica.forest, this.duties, this.routing, clock, strays, isLacking)
     this.gossip = new Gossip(this.membership, this.peers, clock, random, tuning.gossipIntervalMs)
     this.interests = new Interests(this.replica, this.peers, clock)
     this.handoff = new Handoff(this.replica, this.routing, this.peers, this.background, clock, tuning, onError)
@@ -278,7 +280,7 @@ export class Node {
       clock,
       tuning,
       () => this.bookkeeping.isWritten,
-      ({ context }) => this.duties.isFounder && !this.minter.mintedAll(context),
+      ({ context }) => !this.membership.hasMet && !this.minter.mintedAll(context),
       async (agreed) => {
         this.forgettings.note(agreed.map(({ key }) => key))
         this.events.emit('forgetting', agreed)
@@ -392,10 +394,9 @@ export class Node {
 
   private async keepLife(): Promise<void> {
     const { incarnation } = this.membership.self
-    const meta: [string, Uint8Array][] = [
-      ['incarnation', encodeMessagePack(incarnation)],
-      ['lives', this.minter.encodedLives()],
-    ]
+    const meta: [string, Uint8Array][] = [['incarnation', encodeMessagePack(incarnation)]]
+    // Once it has met others, it asks them, and need not know.
+    if (!this.membership.hasMet) meta.push(['actors', this.minter.encodedActors()])
     await this.environment.storage.commit({ meta }, 'relaxed')
   }
 
@@ -422,6 +423,8 @@ export class Node {
       this.antiEntropy.placementChanged()
       this.underWay.placementChanged(this.duties.wereTooFew(joined) ? joined : bringing, membership.placed())
       this.handoff.reroute().catch((error) => this.report(error))
+      // At once: whoever was alone, and is closed before this is written, takes itself for the only one again.
+      if (joined.length > 0 && membership.placed().length <= joined.length + 1) void this.bookkeeping.keep()
       events.emit('status', undefined)
     })
     peers.events.on('brings', (node) => {
@@ -455,24 +458,30 @@ export class Node {
     this.replica.hints.events.on('fewer', () => events.emit('status', undefined))
     transfers.events.on('filled', ({ from, partitions, containers, left }) => {
       this.metrics.count('keysTransferred', containers)
-      this.underWay.moved()
       events.emit('transfer', { node: from, partitions, keys: containers, left })
       events.emit('status', undefined)
     })
-    transfers.events.on('released', () => this.underWay.moved() && events.emit('status', undefined))
+    transfers.events.on('released', () => this.lookWhatIsLeft())
+    transfers.events.on('complete', () => this.lookWhatIsLeft())
     coordinator.events.on('repair', (repair) => events.emit('repair', repair))
     coordinator.events.on('refused', (put) => events.emit('refused', put))
     coordinator.events.on('settled', () => events.emit('status', undefined))
     antiEntropy.events.on('standIns', () => events.emit('status', undefined))
     antiEntropy.events.on('equal', (peer) => {
-      if (this.underWay.foundEqual(peer)) events.emit('status', undefined)
-      else this.handOverSoon().catch((error) => this.report(error))
+      this.underWay.foundEqual(peer)
+      this.lookWhatIsLeft()
     })
     antiEntropy.events.on('synced', (result) => {
       this.metrics.count('syncPulled', result.pulled)
       this.metrics.count('syncPushed', result.pushed)
       if (result.pulled + result.pushed > 0) events.emit('sync', result)
     })
+  }
+
+  /** Something that `synced` waits for has come about. */
+  private lookWhatIsLeft(): void {
+    if (this.underWay.look()) this.events.emit('status', undefined)
+    else this.handOverSoon().catch((error) => this.report(error))
   }
 
   /** The scrub does it with each of its rounds; but whoever waits for this node to be synced would wait half a minute for the next. */

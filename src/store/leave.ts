@@ -111,11 +111,13 @@ async function handOver(node: Node, { holdWrites, signal }: LeaveOptions, leavin
   }
   // What it takes over just now comes to this disk yet.
   await node.taken()
+  signal?.throwIfAborted()
   leaving.tell()
   if (isLast(node) || hasLostAll(node)) {
     // Its writes are its own only: nothing will be handed over before they end.
     holdWrites?.(false)
     if (isFirstToStay(node)) throw noHeir()
+    goOnLeaving(node)
     return false
   }
   await node.handoff.reroute()
@@ -131,8 +133,7 @@ async function handOver(node: Node, { holdWrites, signal }: LeaveOptions, leavin
   leaving.partitionsLeft = partitionsLeft
   holdWrites?.(othersOf(node).length > 0 && (partitionsLeft === 0 || (leaving.isOverdue && isMoving)))
   if (isLast(node) || partitionsLeft > 0 || hintsLeft > 0 || !node.coordinator.isSettled) {
-    // Whoever has left is not asked before a deletion is forgotten, and this node has something to bring back.
-    if (node.membership.self.state === 'left') node.membership.declare({ state: 'leaving' })
+    goOnLeaving(node)
     return false
   }
   // Of a disk that was lost on the way, nobody knows what is on it.
@@ -141,7 +142,16 @@ async function handOver(node: Node, { holdWrites, signal }: LeaveOptions, leavin
   if (node.membership.self.state !== 'left') node.membership.declare({ state: 'left' })
   const isKnown = await node.gossip.tellAll()
   signal?.throwIfAborted()
+  if (isKnown) {
+    node.underWay.handedOver()
+    node.events.emit('status', undefined)
+  }
   return isKnown
+}
+
+/** Whoever has left is not asked before a deletion is forgotten, and this node has something to bring back. */
+function goOnLeaving(node: Node): void {
+  if (node.membership.self.state === 'left') node.membership.declare({ state: 'leaving' })
 }
 
 /** Takes the leaving back. What was written meanwhile went to others: nothing here counts as whole until it was compared with theirs. */

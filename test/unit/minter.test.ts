@@ -84,7 +84,7 @@ describe('a minter', () => {
     const random = new SeededRandom(1)
     const former = new Minter(NODE, random)
     const minter = new Minter(NODE, random)
-    minter.restore(former.encodedLives())
+    minter.restore(former.encodedActors())
     const own = [former.mint(KEY), minter.mint(KEY)]
     const other = new Minter(NODE, random).mint(KEY)
     const mintedAll = (dots: Dot[]) => minter.mintedAll(dots.reduce(withDot, EMPTY_CONTEXT))
@@ -99,10 +99,22 @@ describe('a minter', () => {
     let stored: Uint8Array | undefined
     for (const life of lives) {
       life.restore(stored)
-      stored = life.encodedLives()
+      stored = life.encodedActors()
     }
     const last = lives.at(-1) as Minter
     const isRemembered = (life: Minter | undefined) => life && last.mintedAll(withDot(EMPTY_CONTEXT, life.mint(KEY)))
     expect([0, 400, 600, 1499].map((at) => isRemembered(lives[at]))).toEqual([false, false, true, true])
+  })
+
+  test('remembers what it is after very many keys', () => {
+    const random = new SeededRandom(1)
+    let stored: Uint8Array | undefined
+    const life: Minter = new Minter(NODE, random, () => {
+      stored = life.encodedActors()
+    })
+    const dots = Array.from({ length: 50_001 }, (_, i) => life.mint(storeKey(3, '', `k${i}`)))
+    const next = new Minter(NODE, random)
+    next.restore(stored)
+    for (const dot of [dots[0], dots[50_000]] as Dot[]) expect(next.mintedAll(withDot(EMPTY_CONTEXT, dot))).toBe(true)
   })
 })

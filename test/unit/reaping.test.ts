@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { EMPTY_CONTAINER } from '../../src/core/versions/container.js'
 import { digestOf } from '../../src/core/versions/encoding.js'
 import { type Ring, type Tab, named, nodeOf, openRing, replicaAt } from '../paper/ring.js'
+import type { SimulatedStorage } from '../sim/disk.js'
 import { typeOf } from '../sim/trace.js'
 
 const SOON = { reapAfterMs: 1000, scrubIntervalMs: 1e9 }
@@ -139,4 +140,110 @@ test('a tab that has met nobody forgets what it deletes of its own, also of its 
   for (const key of KEYS) await client.delete(key)
   await ring.pass(10_000)
   expect(tab.disk.records.size).toBe(0)
+})
+
+// "Has met nobody" was read from what it has whole alone, which members that come empty do not change.
+test('a ring whose founder had data when the others joined forgets deletions', async () => {
+  const ring = await openRing(1, SOON)
+  const founder = ring.tab(0)
+  for (const key of KEYS) await ring.client(founder).put(`x${key}`, 'x', { w: 1 })
+  const late = await ring.join()
+  await ring.join()
+  await ring.until('one ring', () => ring.isWhole())
+  const client = ring.client(late)
+  for (const key of KEYS) await client.put(key, 'there', { w: 3 })
+  for (const key of KEYS) await client.delete(key)
+  await ring.pass(20_000)
+  expect(KEYS.filter((key) => founder.disk.records.has(named(key)))).toEqual([])
+})
+
+test('a lone tab forgets what it deletes of a tab that it adopted', async () => {
+  const ring = await openRing(1, SOON)
+  const tab = ring.tab(0)
+  const orphan = ring.world.addPlace({ device: tab.id })
+  ring.partition([tab], [orphan])
+  await ring.world.start(orphan)
+  await ring.client(orphan).put('k', 'there', { w: 1 })
+  ring.crash(orphan)
+  await ring.adopt(tab, orphan)
+  const client = ring.client(tab)
+  expect(await client.get('k', { r: 1 })).toEqual(['there'])
+  await client.delete('k')
+  await ring.pass(20_000)
+  expect(tab.disk.records.has(named('k'))).toBe(false)
+})
+
+test('so does one whose other member has left and is forgotten', async () => {
+  const ring = await openRing(2, { ...SOON, replaceAfterMs: 60_000 })
+  const [tab, leaver] = ring.tabs as [Tab, Tab]
+  await ring.client(leaver).put('k', 'there', { w: 2 })
+  await ring.leave(leaver)
+  ring.crash(leaver)
+  ring.gone(leaver)
+  await ring.until('it is forgotten', () => nodeOf(tab).membership.all().length === 1, 1_000_000)
+  ring.crash(tab)
+  await ring.reopen(tab)
+  const client = ring.client(tab)
+  expect(await client.get('k', { r: 1 })).toEqual(['there'])
+  await client.delete('k')
+  await ring.pass(20_000)
+  expect(tab.disk.records.has(named('k'))).toBe(false)
+})
+
+// It had what it wrote to the other one from itself, and not yet on its disk that there is another one.
+test('a founder that is closed right after it has met somebody keeps its deletion', async () => {
+  const ring = await openRing(1, SOON)
+  const founder = ring.tab(0)
+  const client = ring.client(founder)
+  await client.put('other', 'there', { w: 1 })
+  const other = ring.world.addPlace({})
+  await ring.world.start(other)
+  await ring.until('they have met', () => nodeOf(founder).membership.placed().length === 2)
+  void client.begin('k', 'old', { w: 2 })
+  await ring.until('it is there', () => other.disk.records.has(named('k')))
+  ring.crash(founder)
+  ring.partition([founder], [other])
+  await ring.reopen(founder)
+  await client.delete('k')
+  await ring.pass(10_000)
+  ring.heal()
+  await ring.until('one ring', () => ring.isWhole())
+  await ring.pass(10_000)
+  expect(ring.tabs.map((tab) => replicaAt(tab, 'k'))).toEqual([[], []])
+})
+
+// Whoever was asked in between knew of no put and of no hint, and the hint brought the deleted value back.
+test('a deletion is not forgotten while the hint of a put that has just ended is on its way to the disk', async () => {
+  const ring = await openRing(3, { ...SOON, requestTimeoutMs: 4000 })
+  const [a, , c] = ring.homes('k')
+  const { hints } = nodeOf(a).replica
+  const client = ring.client(a)
+  const { knobs } = ring.world.network
+  knobs.lose = (_from, to, frame) => to === c.id && typeOf(frame) === 'Store'
+  const start = ring.world.time.now
+  await client.put('k', 'old', { w: 2 })
+  knobs.lose = () => false
+  await client.delete('k')
+  // One thing after the other: the read is before the commit of the hint.
+  const storage = a.storage as SimulatedStorage
+  const get = storage.get.bind(storage)
+  const commit = storage.commit.bind(storage)
+  const reads: (() => void)[] = []
+  let queue: Promise<unknown> = Promise.resolve()
+  await ring.pass(2400 - (ring.world.time.now - start))
+  storage.get = async (addresses) => {
+    if (hints.isUnderWay(named('k'))) await new Promise<void>((resolve) => reads.push(resolve))
+    return get(addresses)
+  }
+  storage.commit = (batch, durability) => {
+    if ((batch.hints?.length ?? 0) > 0) {
+      for (const end of reads.splice(0)) end()
+      queue = nodeOf(a).pause(20)
+    }
+    const done = queue.then(() => commit(batch, durability))
+    queue = done.catch(() => {})
+    return done
+  }
+  await ring.pass(20_000)
+  expect(ring.tabs.map((tab) => replicaAt(tab, 'k'))).toEqual([[], [], []])
 })

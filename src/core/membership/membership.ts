@@ -47,6 +47,8 @@ export class Membership {
   private readonly cameBackFrom = new Map<NodeId, number>()
   /** In which incarnation each teller has told this node that it was replaced: one may know of a later absence than another, or have more to give. */
   private readonly heard = new Map<NodeId, number>()
+  /** This node has known of another one, if only of one that has left and is forgotten by now. */
+  hasMet = false
   private placements = new Map<ReplicationFactor, Placement>()
   private cachedHash: Uint8Array | undefined
 
@@ -62,8 +64,13 @@ export class Membership {
     return this.own
   }
 
-  /** Takes up what an earlier life of this node knew. @param heard which replacements of this node that one had heard of */
-  restore(stored: Uint8Array | undefined, heard?: Uint8Array): void {
+  /**
+   * Takes up what an earlier life of this node knew.
+   * @param heard which replacements of this node that one had heard of
+   * @param met there if it had met anybody
+   */
+  restore(stored: Uint8Array | undefined, heard?: Uint8Array, met?: Uint8Array): void {
+    this.hasMet = met !== undefined
     for (const [teller, incarnation] of restored(heard, incarnations) ?? []) this.heard.set(teller, incarnation)
     const known = restored(stored, members) ?? []
     this.merge(known)
@@ -152,6 +159,7 @@ export class Membership {
       if (known?.state !== 'up') this.knownSince.set(record.node, this.clock.now())
       changed.push(winner)
     }
+    this.hasMet ||= this.records.size > 1
     if (changed.length > 0) this.settle(before, changed)
     if (replaced !== undefined) {
       if (from) this.heard.set(from, replaced)

@@ -367,7 +367,6 @@ class Put {
   /** Everybody answered or was given up: clear the outbox of what homes confirmed, and hint for those that did not. */
   private finish(): void {
     const { replica, routing, tuning, onError } = this.context
-    replica.hints.putEnded(this.entry.key)
     const confirmed = this.homes.filter((home) => this.acks.has(home))
     // Also for homes whose stand-in has one: only of its own hints does this node know that they have arrived. And the homes of now are meant: those that
     // it has only since the placement changed meanwhile may have looked at what this node's disk had before it had this.
@@ -384,8 +383,13 @@ class Put {
       const options = { asRecord, hintFor, own: true, durability: 'strict', maxSiblings: 0 } as const
       work.push(replica.store([this.entry], options))
     }
-    Promise.all(work).then(this.markSettled, (error) => {
+    // Until its hints are on the disk it is under way: whoever is asked in between would not know of it.
+    const end = () => {
+      replica.hints.putEnded(this.entry.key)
       this.markSettled()
+    }
+    Promise.all(work).then(end, (error) => {
+      end()
       onError(error)
     })
   }

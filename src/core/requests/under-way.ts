@@ -36,6 +36,8 @@ export class UnderWay {
     private readonly clock: Clock,
     /** Partitions on this disk that other nodes are to have in its place. */
     private readonly strays: () => readonly Partition[],
+    /** Something that this node has a duty for is still to be fetched. */
+    private readonly isLacking: () => boolean,
   ) {}
 
   restore(mark: Uint8Array | undefined): void {
@@ -53,6 +55,12 @@ export class UnderWay {
     this.mustBeWhole = true
     this.compared = new Set()
     void this.keepMark()
+  }
+
+  /** It has handed everything over, and has left: what it held is the others' from now on. */
+  handedOver(): void {
+    this.mustBeWhole = false
+    this.compared = undefined
   }
 
   /** There is nothing that some home may lack. */
@@ -78,10 +86,9 @@ export class UnderWay {
     this.unmarkSoon()
   }
 
-  /** This node's copies of all that both should hold and the peer's are equal. @returns whether that was what was left to be done */
-  foundEqual(peer: NodeId): boolean {
+  /** This node's copies of all that both should hold and the peer's are equal. */
+  foundEqual(peer: NodeId): void {
     this.compared?.add(peer)
-    return this.look()
   }
 
   /**
@@ -95,11 +102,6 @@ export class UnderWay {
     else if (lacking.length > 0) this.compared = new Set(members.filter((node) => !lacking.includes(node)))
     this.look()
     if (this.compared) void this.keepMark()
-  }
-
-  /** A partition was handed over, or fetched. @returns whether that was what was left to be done */
-  moved(): boolean {
-    return this.look()
   }
 
   /** The disk is another one. */
@@ -121,17 +123,17 @@ export class UnderWay {
 
   /** No other home lacks anything of what this node has a duty for. */
   private haveAll(): boolean {
-    const { compared, duties, routing, forest, mustBeWhole } = this
+    const { compared, duties, routing, forest } = this
     // Who leaves hands over, and has no duties that tell.
     if (!compared || !routing.isPlaced(routing.self)) return false
+    if (this.mustBeWhole && this.isLacking()) return false
     const isDone = (home: NodeId) => home === routing.self || compared.has(home)
     const held = forest.held().filter((partition) => duties.isOnDuty(partition))
-    return [...held, ...(mustBeWhole ? duties.filling() : [])].every((partition) =>
-      routing.homesOf(partition).every(isDone),
-    )
+    return held.every((partition) => routing.homesOf(partition).every(isDone))
   }
 
-  private look(): boolean {
+  /** Whether what was left to be done has just come to its end. */
+  look(): boolean {
     if (!this.haveAll() || this.strays().length > 0) return false
     this.compared = undefined
     this.mustBeWhole = false

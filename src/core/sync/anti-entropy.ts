@@ -35,6 +35,8 @@ export class AntiEntropy {
   private running = false
   private pausing = false
   private turn = 0
+  /** Changes of the placement: what was compared before one need not be all that is shared after it. */
+  private placements = 0
   private readonly timers = new Set<CancelTimer>()
   private stopped = false
 
@@ -75,6 +77,7 @@ export class AntiEntropy {
    * duty for, it hands nothing over.
    */
   placementChanged(): void {
+    this.placements++
     if (!this.routing.isPlaced(this.routing.self)) this.checkStandIns()
     for (const node of this.peers.reachable()) this.later(node, 1500)
   }
@@ -138,10 +141,12 @@ export class AntiEntropy {
     const partitions = shared.filter((partition) => !this.transfers.isMoving(peer, partition))
     if (partitions.length < shared.length) this.again(peer)
     if (partitions.length === 0) return
+    const { placements } = this
     const how = { kind: 'sync', settle: true, give: true } as const
     const { pulled, pushed, complete } = await this.exchange.with(peer, partitions, how)
     if (complete || pulled + pushed > 0) this.events.emit('synced', { peer, pulled, pushed })
-    if (complete && partitions.length === shared.length) this.events.emit('equal', peer)
+    const isAll = partitions.length === shared.length && placements === this.placements
+    if (complete && isAll) this.events.emit('equal', peer)
     if (!complete && this.routing.isReachable(peer)) this.again(peer)
   }
 

@@ -3,7 +3,7 @@
  * older version back. So while every member is here (none asleep, leaving or out of reach), the first home of a key asks all of them whether they
  * hold exactly this state (or nothing, and are no home) and no hint for it; all must agree, twice (P4, P5, P6). A member that is
  * away keeps tombstones alive until it is back or has left. No clock decides. Who has met nobody yet cannot know who should be asked, and
- * forgets only what was written from its own disk.
+ * forgets only what was written on its own disk.
  */
 import type { Background } from '../background.js'
 import { type CancelTimer, type Clock, MAX_TTL_MS } from '../environment.js'

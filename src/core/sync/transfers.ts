@@ -37,6 +37,8 @@ export interface TransferEvents {
   filled: { from: NodeId; partitions: number; containers: number; left: number }
   /** A partition whose copy here was given up, all its homes having it. */
   released: { partition: Partition }
+  /** Nothing is to be fetched any more. */
+  complete: undefined
 }
 
 /** One attempt of this node to leave for good, whose last steps may go on after it was given up. */
@@ -137,11 +139,19 @@ export class Transfers {
       .then(() => {
         this.running = false
         const left = this.duties.filling()
-        if (left.length === 0) this.duties.lookedAtAll()
+        if (left.length === 0) {
+          this.duties.lookedAtAll()
+          this.events.emit('complete', undefined)
+        }
         const retryMs = left.every((partition) => this.damaged.has(partition)) ? DAMAGED_RETRY_MS : RETRY_MS
         if (this.again) this.fill()
         else if (left.length > 0) this.timer = this.clock.setTimer(retryMs, () => this.fill())
       })
+  }
+
+  /** There is something to be fetched that is not damaged wherever it is. */
+  get isLacking(): boolean {
+    return this.duties.filling().some((partition) => !this.damaged.has(partition))
   }
 
   /** Tells the homes of partitions that this node holds without being one of them. */

@@ -451,7 +451,7 @@ export const mutations: Mutation[] = [
     changes: [
       {
         file: 'src/core/node.ts',
-        find: "    node.membership.restore(state.meta.get('members'), state.meta.get('heard'))\n",
+        find: "    node.membership.restore(state.meta.get('members'), state.meta.get('heard'), state.meta.get('met'))\n",
         replace: '',
       },
     ],
