@@ -49,6 +49,20 @@ test('nor after a power cut', async () => {
   expect(hintAt(writer, 'k')).toBe(undefined)
 })
 
+// It was gone, and the receipt said that this tab has it (fuzz seed 100592).
+test('a put of which nobody knows whether it is out of the outbox again is no acknowledged one', async () => {
+  const ring = await openRing(4, { maxSiblings: 1 }, { quiet: false })
+  const [writer] = ring.others('k')
+  await ring.client(ring.homes('k')[0]).put('k', 'there', { w: 3 })
+  ring.world.network.knobs.latency = (_, __, frame) => (typeOf(frame) === 'Stored' ? 300 : 10)
+  const put = ring.client(writer).begin('k', 'refused', { w: 1 })
+  await ring.pass(100)
+  const { storage } = writer
+  if (storage) storage.loseOutcome = true
+  const { acks, met, refused, storageError } = await ring.await(put)
+  expect([acks, met, refused, storageError]).toMatchObject([[], false, false, { kind: 'unknown' }])
+})
+
 test('what may still be refused is kept as no copy', async () => {
   const ring = await openRing(4, { maxSiblings: 1 })
   const [writer] = ring.others('k')

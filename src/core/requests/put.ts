@@ -7,7 +7,7 @@
  * Invariant: the disks of all `acks` have it when the outcome is told, this tab's too unless it refused; `met` says whether they are enough. What
  * somebody took and homes have not confirmed by the end is in somebody's hints. What a former home took that this tab takes for one, it hands over.
  */
-import type { CancelTimer, Clock, Durability } from '../environment.js'
+import { type CancelTimer, type Clock, type Durability, isQuota } from '../environment.js'
 import type { NodeId } from '../ids.js'
 import type { Message, MessageOf } from '../messages.js'
 import type { Peers } from '../peers.js'
@@ -332,12 +332,15 @@ class Put {
     if (!this.acks.has(routing.self)) return
     try {
       if (!(await replica.withdraw(this.entry))) return
-      this.acks.delete(routing.self)
-      this.hinted.clear()
-      this.hintedHere.clear()
     } catch (error) {
       onError(error)
+      // A full disk has left it where it is. Of any other failure nobody knows whether it is gone.
+      if (isQuota(error)) return
+      this.storageError = error
     }
+    this.acks.delete(routing.self)
+    this.hinted.clear()
+    this.hintedHere.clear()
   }
 
   private decide(): void {
