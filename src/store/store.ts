@@ -256,7 +256,8 @@ export class Store extends EventTarget {
 
   /**
    * Resolves when every write made here, also before the page was loaded anew, has reached all of its homes. Where a put was under way when the page went
-   * away, or this tab meets others that were away, that is known once it has compared what it holds with all other homes. Who is alone is home of all.
+   * away, this tab meets others that were away, or a leave was given up, that is known once it has compared what it holds with all other homes. While it leaves,
+   * that is so when all is handed over. Who is alone is home of all.
    */
   async flush(options?: { signal?: AbortSignal | undefined }): Promise<void> {
     const { signal } = readCall(options, ['signal'])

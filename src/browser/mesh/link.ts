@@ -138,7 +138,7 @@ export class Link {
       if (this.open) this.flow.flush()
     })
     // The peer closes it, and all that it had sent has come. The end itself, which takes a way there and back, Chromium misses at times
-    // (its bug 882743), and simple-peer looks for that every five seconds only.
+    // (its bug 882743), and simple-peer notices that only after five to ten seconds.
     channel.addEventListener('closing', () => {
       if (!this.closed) this.peer.destroy()
     })

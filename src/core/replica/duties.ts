@@ -150,7 +150,7 @@ export class Duties {
     return this.distrusted > this.trusted
   }
 
-  /** It has been alone, and not compared all that it has with anybody's since. */
+  /** It has something whole only because nobody else was there. Who comes with nothing does not change that. */
   get isFounder(): boolean {
     return this.wholeAlone.size > 0
   }

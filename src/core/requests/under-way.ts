@@ -4,7 +4,8 @@
  * that goes once they have all come to their end. And it is so when members join that were away or in another part of a ring that was split, or when there
  * were too few before: what was written here meanwhile had other or fewer homes. And it is so once this node has begun to hand everything over and stays all the
  * same, in this life or the next: its own hints are with others by then. In all these cases not everything is where it belongs before this node's Merkle trees and
- * those of every other home were seen to be equal, and what it is no home of any more is handed over (§4.7).
+ * those of every other home were seen to be equal, and what it is no home of any more is handed over (§4.7). Not known is when a hint arrives that another one
+ * took over in a leave that was given up, of a key that this node is no home of.
  */
 import type { Batch, CancelTimer, Clock, Storage } from '../environment.js'
 import type { NodeId, Partition } from '../ids.js'
@@ -24,7 +25,7 @@ export class UnderWay {
   private isRestored = false
   /** Who lacks nothing, as far as it has been looked at since something may be lacking; undefined where nothing may, or all have been. */
   private compared: Set<NodeId> | undefined
-  /** There was more here, which is to be fetched back before it can be compared. */
+  /** There was more here, which is to be fetched back as well. */
   private mustBeWhole = false
   private timer: CancelTimer | undefined
 
