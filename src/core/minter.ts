@@ -2,6 +2,9 @@
  * Mints the dots of this node's puts. The actor is new in every life of the process, and within it each key counts 1, 2, 3 …, so a dot is never
  * issued twice and needs no look at the disk (P2, P3, P12, P13): not after a crash, a rolled back or copied disk, a
  * reaped tombstone or a lost record.
+ *
+ * What it has been is kept on the disk for another reason: a node that has met nobody may forget alone what was minted here, and nothing else. An actor
+ * that is not noted there counts as somebody else's, which keeps tombstones and loses nothing.
  */
 import type { Random } from './environment.js'
 import { type ActorId, type NodeId, type StoreKey, actorOf } from './ids.js'
@@ -73,14 +76,17 @@ export class Minter {
   /** The disk is another one, on which nothing is of what was issued before. */
   lost(): void {
     this.former = []
-    this.actor = this.freshActor()
-    this.counters.clear()
+    this.becomeAnother()
   }
 
   private startAnew(): void {
+    this.becomeAnother()
+    this.onFresh()
+  }
+
+  private becomeAnother(): void {
     this.actor = this.freshActor()
     this.counters.clear()
-    this.onFresh()
   }
 
   private freshActor(): ActorId {

@@ -392,6 +392,7 @@ export class Node {
     this.events.emit('status', undefined)
   }
 
+  /** Before the first put of a life, or of an actor: what was minted by one that is not noted counts as somebody else's. */
   private async keepLife(): Promise<void> {
     const { incarnation } = this.membership.self
     const meta: [string, Uint8Array][] = [['incarnation', encodeMessagePack(incarnation)]]

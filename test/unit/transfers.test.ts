@@ -374,9 +374,8 @@ test('a newcomer whose source loses its disk in the midst does not count as whol
   source.storage?.empty()
   await ring.pass(10_000)
   const denied = newcomers.flatMap((newcomer) => {
-    const { duties, partitionOf } = nodeOf(newcomer)
-    const lacks = (key: StoreKey) => !newcomer.disk.records.has(key)
-    return KEYS.filter((key) => duties.isComplete(partitionOf.call(newcomer.node, key)) && lacks(key))
+    const node = nodeOf(newcomer)
+    return KEYS.filter((key) => node.duties.isComplete(node.partitionOf(key)) && !newcomer.disk.records.has(key))
   })
   expect([arrived() > 0, denied]).toEqual([true, []])
 })
